@@ -1,0 +1,45 @@
+"""Softmax regression in one pass over the data.
+
+Public names: `loss_and_grad`, `Objective`, `minimize`, `softmax`, `predict_proba`,
+`SoftmaxRegression`, `Model`, `backends`. Adapters to other libraries load when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Objective": "objective",
+    "loss_and_grad": "objective",
+    "minimize": "solvers",
+    "Result": "solvers",
+    "softmax": "model",
+    "predict_proba": "model",
+    "Model": "model",
+    "SoftmaxRegression": "sklearn",
+    "backends": "kernels",
+}
+__all__ = ["Model", "Objective", "Result", "SoftmaxRegression", "backends", "loss_and_grad"]
+__all__ += ["minimize", "predict_proba", "softmax"]
+
+if TYPE_CHECKING:
+    from .kernels import backends
+    from .model import Model, predict_proba, softmax
+    from .objective import Objective, loss_and_grad
+    from .sklearn import SoftmaxRegression
+    from .solvers import Result, minimize
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

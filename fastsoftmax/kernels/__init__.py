@@ -1,0 +1,178 @@
+"""The kernel contract, the table of backends and `select`.
+
+A backend is a module with these functions. Each gets one chunk of rows, **adds** into the
+`Sums` its caller owns, allocates nothing proportional to the number of rows, runs without
+the GIL and checks nothing: `fastsoftmax.validation` has done that.
+
+``dense_value_and_grad(rows, params, plan, sums, n_threads)``
+    sums.loss[p] += sums.scale * sum of w_i (logsumexp(H_i) - H[i, y_i]) over the rows of slab p,
+    sums.grad[p] += (D^T X) and sums.bias[p] += column sums of D, with D = w (Z - I) not yet
+    divided by sum(w). ``sums.grad is None`` asks for the loss alone.
+``dense_hess_prod(rows, params, direction, plan, sums, n_threads)``
+    The same with D = w Z (U - sum_c Z U), U = X direction; sums.loss stays as it is.
+``dense_gram(rows, plan, sums, n_threads)``
+    sums.grad[p] += X^T diag(w) X (n, n) and sums.bias[p] += X^T w (n,).
+``predict(rows, params, plan, kind, out, sums, n_threads)``
+    Writes one of the `PREDICTIONS` for each row into ``out``. sums.loss[p] becomes NaN where a
+    logit is not finite.
+
+Precision policy
+----------------
+==================  =======================================================================
+losses              summed in float64, always
+float64 X           products and sums in float64
+float32 X           products in float32, summed in float32 over ``plan.run`` rows at most, then
+                    added to the float64 slabs: the error does not grow with the number of rows
+parameters          converted to the dtype of X before the pass
+weights             float64; scaled by a power of two so that the largest is in [1, 2)
+==================  =======================================================================
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from .plan import Plan
+
+PREDICTIONS = ("label", "logits", "proba", "log_proba")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A chunk of samples.
+
+    Attributes
+    ----------
+    X : ndarray (rows, n), float32 or float64, any strides
+    y : int32 ndarray (rows,) or None (predictions need none)
+    w : float64 ndarray (rows,) or None for all ones
+    start : int
+        Number of the first row in the whole data set.
+    """
+
+    X: np.ndarray
+    y: np.ndarray | None = None
+    w: np.ndarray | None = None
+    start: int = 0
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """theta (n, k) in C order and bias (k,) or None, both in the dtype of X."""
+
+    theta: np.ndarray
+    bias: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What a pass adds into, one entry for each slab; all float64.
+
+    Attributes
+    ----------
+    loss : ndarray (slabs,)
+    grad : ndarray (slabs, k, n) or None
+        The transpose of theta's gradient: features are contiguous, as the kernel writes them.
+    bias : ndarray (slabs, k) or None
+    scale : float
+        1 / sum(w). Losses are scaled as they are added, so that a mean of huge ones cannot
+        overflow on the way; gradients are scaled once, in `total`.
+    """
+
+    loss: np.ndarray
+    grad: np.ndarray | None
+    bias: np.ndarray | None
+    scale: float
+
+    @classmethod
+    def zeros(cls, slabs: int, k: int, n: int, scale: float, *, grad: bool = True) -> Sums:
+        return cls(
+            loss=np.zeros(slabs),
+            grad=np.zeros((slabs, k, n)) if grad else None,
+            bias=np.zeros((slabs, k)) if grad else None,
+            scale=scale,
+        )
+
+    def total(self) -> tuple[float, np.ndarray, np.ndarray]:
+        """Loss, gradient (n, k) and bias gradient (k,): the slabs added in the order of their numbers."""
+        assert self.grad is not None and self.bias is not None
+        grad = np.add.reduce(self.grad, axis=0)
+        grad *= self.scale
+        bias = np.add.reduce(self.bias, axis=0) * self.scale
+        return float(np.add.reduce(self.loss)), grad.T, bias
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A row of the table: where a backend lives and what it needs."""
+
+    name: str
+    module: str
+    needs: str
+    install: str
+
+    def load(self) -> ModuleType:
+        return importlib.import_module(self.module)
+
+
+BACKENDS: dict[str, Backend] = {
+    b.name: b
+    for b in (
+        Backend("cython", "fastsoftmax.kernels.cython_dense", "a build with a C++ compiler", "pip install fastsoftmax"),
+        Backend("numba", "fastsoftmax.kernels.numba_dense", "numba", "pip install numba"),
+        Backend("numpy", "fastsoftmax.kernels.numpy_dense", "nothing more", ""),
+    )
+}
+_AUTO = ("cython", "numba", "numpy")
+
+
+def select(name: str = "auto") -> tuple[str, ModuleType]:
+    """The backend called ``name`` and its name; "auto" takes Cython where it is built, else Numba.
+
+    Raises
+    ------
+    ValueError
+        If there is no backend of that name.
+    ImportError
+        If that backend cannot be loaded; nothing else is used in its place.
+    """
+    if name == "auto":
+        for candidate in _AUTO:
+            try:
+                return candidate, BACKENDS[candidate].load()
+            except ImportError:
+                continue
+    if not isinstance(name, str) or name not in BACKENDS:
+        raise ValueError(f"backend must be one of 'auto', {', '.join(map(repr, BACKENDS))}; got {name!r}")
+    backend = BACKENDS[name]
+    try:
+        return name, backend.load()
+    except ImportError as error:
+        raise ImportError(f"backend {name!r} needs {backend.needs} ({backend.install}): {error}") from error
+
+
+def backends() -> dict[str, dict[str, Any]]:
+    """Which backends load here, and what each would run on.
+
+    Returns
+    -------
+    dict
+        {name: {"available": bool, "isa": str, "threads": str, "why": str}}; ``why`` says what
+        is missing and the command that installs it, and is empty where nothing is.
+    """
+    table: dict[str, dict[str, Any]] = {}
+    for name, backend in BACKENDS.items():
+        try:
+            module = backend.load()
+        except ImportError as error:
+            why = f"{error}; needs {backend.needs}: {backend.install}"
+            table[name] = {"available": False, "isa": "", "threads": "", "why": why}
+        else:
+            table[name] = {"available": True, "isa": module.isa(), "threads": module.threading(), "why": ""}
+    return table

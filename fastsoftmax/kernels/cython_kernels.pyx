@@ -1,0 +1,103 @@
+# cython: language_level=3, freethreading_compatible=True
+"""The kernel contract over the C++ passes of dense.hpp; built once for each instruction set."""
+
+import numpy as np
+
+cimport numpy as cnp
+from libc.stdint cimport int32_t
+
+cnp.import_array()
+
+
+cdef extern from "call.hpp" nogil:
+    const int VEC_BYTES
+
+    ctypedef enum Operation:
+        VALUE_AND_GRAD
+        HESS_PROD
+        GRAM
+        PREDICT
+
+    ctypedef struct Call:
+        int operation, kind, itemsize, threads
+        const char* X
+        Py_ssize_t row_bytes, col_bytes
+        Py_ssize_t m, n, k
+        const int32_t* y
+        const double* w
+        const void* theta
+        const void* bias
+        const void* along
+        const void* along_bias
+        double* loss
+        double* grad
+        double* grad_bias
+        void* out
+        double scale
+        Py_ssize_t slabs, slab_rows, block, run
+        void* work
+
+    Py_ssize_t work_bytes(const Call&)
+    void run_call "run"(const Call&)
+    int openmp_threads()
+
+KINDS = {"label": 0, "logits": 1, "proba": 2, "log_proba": 3}  # as enum Kind in dense.hpp
+
+
+def vector_bytes():
+    """Width of the vectors this build computes with."""
+    return VEC_BYTES
+
+
+def max_threads():
+    """Threads OpenMP would use (threadpoolctl can lower it); 0 in a build without OpenMP."""
+    return openmp_threads()
+
+
+def dense_value_and_grad(rows, params, plan, sums, int n_threads):
+    """See `fastsoftmax.kernels`."""
+    _run(VALUE_AND_GRAD, rows, params, None, plan, sums, n_threads)
+
+
+def dense_hess_prod(rows, params, direction, plan, sums, int n_threads):
+    """See `fastsoftmax.kernels`."""
+    _run(HESS_PROD, rows, params, direction, plan, sums, n_threads)
+
+
+def dense_gram(rows, plan, sums, int n_threads):
+    """See `fastsoftmax.kernels`."""
+    _run(GRAM, rows, None, None, plan, sums, n_threads)
+
+
+def predict(rows, params, plan, kind, out, sums, int n_threads):
+    """See `fastsoftmax.kernels`."""
+    _run(PREDICT, rows, params, None, plan, sums, n_threads, out, KINDS[kind])
+
+
+cdef void* _address(array) noexcept:
+    return NULL if array is None else cnp.PyArray_DATA(array)
+
+
+cdef _run(Operation operation, rows, params, direction, plan, sums, int n_threads, out=None, int kind=0):
+    cdef Call call
+    cdef cnp.ndarray X = rows.X
+    call.operation, call.kind, call.itemsize = operation, kind, X.itemsize
+    call.threads = max(1, min(n_threads, plan.slabs)) if openmp_threads() else 1
+    call.X = <const char*>cnp.PyArray_DATA(X)
+    call.row_bytes, call.col_bytes = X.strides[0], X.strides[1]
+    call.m, call.n = X.shape[0], X.shape[1]
+    call.k = X.shape[1] if params is None else params.theta.shape[1]
+    call.y, call.w = <const int32_t*>_address(rows.y), <const double*>_address(rows.w)
+    call.theta = _address(None if params is None else params.theta)
+    call.bias = _address(None if params is None else params.bias)
+    call.along = _address(None if direction is None else direction.theta)
+    call.along_bias = _address(None if direction is None else direction.bias)
+    call.loss, call.scale = <double*>_address(sums.loss), sums.scale
+    call.grad, call.grad_bias = <double*>_address(sums.grad), <double*>_address(sums.bias)
+    call.out = _address(out)
+    call.slabs, call.slab_rows = plan.slabs, plan.slab_rows(X.shape[0])
+    call.block, call.run = plan.block, plan.run
+    work = np.empty(work_bytes(call), np.uint8)  # scratch of this call alone: calls may overlap
+    call.work = _address(work)
+    with nogil:
+        run_call(call)

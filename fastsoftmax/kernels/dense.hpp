@@ -1,0 +1,441 @@
+// The fused passes over dense X. For each block of rows: pack, forward, softmax to residual, backward.
+//
+//     X block --pack--> columns --tile(theta)--> H^T --softmax--> D^T --tile--> G += D^T X
+//        \------------> rows ------------------------------------------^
+//
+// All of it stays in the L2 cache; X comes from memory once. H^T and D^T share one buffer [class][row].
+// Slabs of rows are worked on in parallel, each with a loss and gradient of its own, so that sums do not
+// depend on the number of threads.
+#pragma once
+
+#include <algorithm>
+#include <utility>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include "pack.hpp"
+
+namespace {
+
+template <class T>
+struct Matrix {  // strides in elements
+    const T* data;
+    ptrdiff_t row, col;
+};
+
+// One call's input, cut and outputs; filled in by Cython. Pointers may be null where noted.
+template <class T>
+struct Pass {
+    Matrix<T> X;
+    ptrdiff_t m, n, k;
+    const int32_t* y;          // null for predict and gram
+    const double* w;           // null: all ones
+    const T *theta, *bias;     // (n, k) in C order; bias (k,) or null
+    const T *along, *along_bias;  // direction of hess_prod, like theta
+    double *loss, *grad, *grad_bias;  // per slab: 1, k*n (null: loss only), k
+    double scale;
+    ptrdiff_t slabs, slab_rows, block, run;
+    int threads;
+    T* work;  // work_size() values
+};
+
+template <class T>
+constexpr ptrdiff_t round_up(ptrdiff_t x, ptrdiff_t to = WIDTH<T>) {
+    return (x + to - 1) / to * to;
+}
+
+// A thread's buffers, cut from Pass::work; every piece starts on a cache line.
+template <class T>
+struct Scratch {
+    typedef typename Lanes<T>::Int Int;
+    T *columns, *rows, *H, *U, *G, *bias, *wt, *top, *hit, *logs;
+    Int* label;
+    double* w;
+    ptrdiff_t size;
+    Scratch(T* at, const Pass<T>& p, ptrdiff_t outputs) {
+        T* start = at;
+        const ptrdiff_t R = p.block, wide = round_up<T>(p.n);
+        auto take = [&](ptrdiff_t count) {
+            T* piece = at;
+            at += round_up<T>(count);
+            return piece;
+        };
+        columns = take(R * p.n);
+        rows = take(R * wide);
+        H = take(R * p.k);
+        U = take(p.along ? R * p.k : 0);
+        G = take(p.grad ? outputs * wide : 0);
+        bias = take(outputs * VL<T>);
+        wt = take(R), top = take(R), hit = take(R), logs = take(R);
+        label = (Int*)take(R);
+        w = (double*)take(R * (sizeof(double) / sizeof(T)));
+        size = at - start;
+    }
+};
+
+template <class T>
+ptrdiff_t work_size(const Pass<T>& p, ptrdiff_t outputs) {
+    const ptrdiff_t parameters = round_up<T>(p.n * p.k) * 2;
+    return parameters + Scratch<T>(nullptr, p, outputs).size * p.threads + VEC_BYTES / sizeof(T);
+}
+
+// A block in one orientation: full vectors in place or packed, and the last panel packed if it is ragged.
+template <class T>
+struct View {
+    const T* data;
+    ptrdiff_t panel_step, ld;
+    const T* last;  // packed last panel, or null
+    int last_panel;
+    std::pair<const T*, ptrdiff_t> panel(int i) const {
+        if (last && i == last_panel) return {last, WIDTH<T>};
+        return {data + i * panel_step, ld};
+    }
+};
+
+template <class T>
+View<T> packed(const T* data, ptrdiff_t length) {
+    return {data, WIDTH<T> * length, WIDTH<T>, nullptr, 0};
+}
+
+// Rows in the lanes.
+template <class T>
+View<T> pack_columns(const Matrix<T>& X, ptrdiff_t first, int rows, const Pass<T>& p, T* buffer) {
+    const T* x = X.data + first * X.row;
+    if (X.row == 1 && rows % VL<T> == 0) return {x, WIDTH<T>, X.col, nullptr, 0};
+    const Panels<T> out{buffer, p.n};
+    if (X.col == 1)
+        pack_transposed(x, X.row, rows, p.n, out);
+    else
+        pack_strided(x, X.col, X.row, rows, p.n, out);
+    return packed(buffer, p.n);
+}
+
+// Features in the lanes.
+template <class T>
+View<T> pack_rows(const Matrix<T>& X, ptrdiff_t first, int rows, const Pass<T>& p, T* buffer) {
+    const T* x = X.data + first * X.row;
+    const Panels<T> out{buffer, p.block};
+    if (X.col == 1) {
+        const int full = p.n / VL<T> * VL<T>, begin = full / WIDTH<T> * WIDTH<T>;
+        if (full == p.n) return {x, WIDTH<T>, X.row, nullptr, 0};
+        T* last = out.panel(begin);
+        pack_strided<T>(x + begin, X.row, 1, p.n - begin, rows, {last, p.block});
+        return {x, WIDTH<T>, X.row, last, int(begin / WIDTH<T>)};
+    }
+    if (X.row == 1)
+        pack_transposed(x, X.col, p.n, rows, out);
+    else
+        pack_strided(x, X.row, X.col, p.n, rows, out);
+    return packed(buffer, p.block);
+}
+
+// theta (n, k) to [class tile][feature][class in tile], so that a tile's scalars are contiguous.
+template <class T>
+void pack_parameters(const T* theta, ptrdiff_t n, ptrdiff_t k, T* out) {
+    const Split classes(k, NS_MAX);
+    for (int c = 0; c < classes.parts; ++c)
+        for (ptrdiff_t j = 0; j < n; ++j)
+            for (int s = 0; s < classes.size(c); ++s) *out++ = theta[j * k + classes.begin(c) + s];
+}
+
+// H^T [k][R] = theta^T X^T + bias for the rows of a block.
+template <class T>
+void forward(const View<T>& columns, int rows, const T* parameters, const T* bias, const Pass<T>& p, T* H) {
+    const Split classes(p.k, NS_MAX);
+    const int vectors = (rows + VL<T> - 1) / VL<T>;
+    for (int c = 0; c < classes.parts; ++c) {
+        const int begin = classes.begin(c), ns = classes.size(c);
+        for (int v = 0; v < vectors; v += NV_MAX) {
+            const auto [A, lda] = columns.panel(v / NV_MAX);
+            tile_of<T, false>(std::min(NV_MAX, vectors - v), ns)(A, lda, parameters + begin * p.n, ns, 1,
+                                                                 H + begin * p.block + v * VL<T>, p.block,
+                                                                 bias ? bias + begin : nullptr, p.n);
+        }
+    }
+}
+
+// G[s][feature] += sum over rows of B[row, s] X[row, feature], from `first_panel` of the features on.
+template <class T>
+void backward(const View<T>& X, int rows, const T* B, ptrdiff_t b_step, ptrdiff_t b_scalar, int begin, int ns,
+              int first_panel, ptrdiff_t n, T* G, ptrdiff_t ldg) {
+    const int vectors = (n + VL<T> - 1) / VL<T>;
+    for (int v = first_panel * NV_MAX; v < vectors; v += NV_MAX) {
+        const auto [A, lda] = X.panel(v / NV_MAX);
+        tile_of<T, true>(std::min(NV_MAX, vectors - v), ns)(A, lda, B + begin * b_scalar, b_step, b_scalar,
+                                                            G + begin * ldg + v * VL<T>, ldg, nullptr, rows);
+    }
+}
+
+// ------------------------------------------------------------------------- softmax on a tile
+
+// Labels, weights and scaled weights of a block; lanes past the last row weigh nothing.
+template <class T>
+void load_rows(const Pass<T>& p, ptrdiff_t first, int rows, Scratch<T>& s) {
+    const int lanes = round_up<T>(rows, VL<T>);
+    for (int r = 0; r < rows; ++r) s.label[r] = p.y ? p.y[first + r] : 0;
+    for (int r = 0; r < rows; ++r) s.w[r] = p.w ? p.w[first + r] : 1.0;
+    for (int r = rows; r < lanes; ++r) s.label[r] = 0, s.w[r] = 0;
+    for (int r = 0; r < lanes; ++r) s.wt[r] = T(s.w[r]);
+    for (int r = 0; r < lanes; ++r) s.w[r] *= p.scale;
+}
+
+// H becomes exp(H - max) in place for VL rows; returns max and the sum of the exps.
+template <class T>
+INLINE std::pair<Vec<T>, Vec<T>> exp_rows(T* H, ptrdiff_t R, ptrdiff_t k) {
+    Vec<T> top = load(H);
+    for (ptrdiff_t c = 1; c < k; ++c) top = vmax<T>(top, load(H + c * R));
+    Vec<T> sum{};
+    for (ptrdiff_t c = 0; c < k; ++c) {
+        const Vec<T> e = vexp<T>(load(H + c * R) - top);
+        sum += e;
+        store<T>(H + c * R, e);
+    }
+    return {top, sum};
+}
+
+// H^T becomes D^T = w (Z - I); top, hit and logs get what the loss of each row needs.
+template <class T>
+void residual(int rows, const Pass<T>& p, Scratch<T>& s) {
+    const ptrdiff_t R = p.block;
+    for (int r = 0; r < rows; ++r) s.hit[r] = s.H[s.label[r] * R + r];
+    for (int r = 0; r < rows; r += VL<T>) {
+        T* H = s.H + r;
+        const auto [top, sum] = exp_rows(H, R, p.k);
+        store<T>(s.top + r, top);
+        store<T>(s.logs + r, vlog<T>(sum));
+        if (!p.grad) continue;
+        const Vec<T> by = load(s.wt + r) / sum;
+        for (ptrdiff_t c = 0; c < p.k; ++c) store<T>(H + c * R, load(H + c * R) * by);
+    }
+    if (p.grad)
+        for (int r = 0; r < rows; ++r) s.H[s.label[r] * R + r] -= s.wt[r];
+}
+
+template <class T>
+double block_loss(int rows, const Scratch<T>& s) {
+    constexpr int LD = VL<double>;
+    Vec<double> sum{};
+    int r = 0;
+    for (; r + LD <= rows; r += LD)
+        sum += load(s.w + r) * ((load_double(s.top + r) - load_double(s.hit + r)) + load_double(s.logs + r));
+    double rest = 0;
+    for (; r < rows; ++r) rest += s.w[r] * ((double(s.top[r]) - double(s.hit[r])) + double(s.logs[r]));
+    return sum_lanes<double>(sum) + rest;
+}
+
+// D^T = w Z (U - sum_c Z U), in H.
+template <class T>
+void curvature(int rows, const Pass<T>& p, Scratch<T>& s) {
+    const ptrdiff_t R = p.block;
+    for (int r = 0; r < rows; r += VL<T>) {
+        T *H = s.H + r, *U = s.U + r;
+        const Vec<T> sum = exp_rows(H, R, p.k).second;
+        Vec<T> mean{};
+        for (ptrdiff_t c = 0; c < p.k; ++c) mean += load(H + c * R) * load(U + c * R);
+        mean /= sum;
+        const Vec<T> by = load(s.wt + r) / sum;
+        for (ptrdiff_t c = 0; c < p.k; ++c) store<T>(H + c * R, load(H + c * R) * by * (load(U + c * R) - mean));
+    }
+}
+
+template <class T>
+void add_column_sums(int rows, const Pass<T>& p, Scratch<T>& s) {
+    for (ptrdiff_t c = 0; c < p.k; ++c) {
+        Vec<T> sum = load(s.bias + c * VL<T>);
+        for (int r = 0; r < rows; r += VL<T>) sum += load(s.H + c * p.block + r);
+        store<T>(s.bias + c * VL<T>, sum);
+    }
+}
+
+// ----------------------------------------------------------------------------- slabs and passes
+
+// The running sums of a block run, in T, into the float64 slab; then zero again.
+template <class T>
+void flush(ptrdiff_t outputs, ptrdiff_t n, Scratch<T>& s, double* grad, double* grad_bias) {
+    const ptrdiff_t wide = round_up<T>(n);
+    for (ptrdiff_t c = 0; c < outputs; ++c) {
+        for (ptrdiff_t j = 0; j < n; ++j) grad[c * n + j] += double(s.G[c * wide + j]);
+        grad_bias[c] += sum_lanes<T>(load(s.bias + c * VL<T>));
+    }
+    std::fill_n(s.G, outputs * wide, T(0));
+    std::fill_n(s.bias, outputs * VL<T>, T(0));
+}
+
+template <class T>
+void gradient_of_block(ptrdiff_t first, int rows, const Pass<T>& p, Scratch<T>& s) {
+    const View<T> X = pack_rows(p.X, first, rows, p, s.rows);
+    const Split classes(p.k, NS_MAX);
+    const ptrdiff_t wide = round_up<T>(p.n);
+    for (int c = 0; c < classes.parts; ++c)
+        backward(X, rows, s.H, 1, p.block, classes.begin(c), classes.size(c), 0, p.n, s.G, wide);
+    add_column_sums(rows, p, s);
+}
+
+// G[i][j] += sum_r w_r x_ri x_rj for panels j that reach the diagonal; `flush` mirrors nothing.
+template <class T>
+void gram_of_block(ptrdiff_t first, int rows, const Pass<T>& p, Scratch<T>& s) {
+    const ptrdiff_t wide = round_up<T>(p.n);
+    const View<T> X = pack_rows(p.X, first, rows, p, s.rows);
+    T* scaled = s.columns;  // w x, row-major
+    for (int r = 0; r < rows; ++r)
+        for (ptrdiff_t j = 0; j < p.n; ++j)
+            scaled[r * p.n + j] = s.wt[r] * p.X.data[(first + r) * p.X.row + j * p.X.col];
+    const Split features(p.n, NS_MAX);
+    for (int i = 0; i < features.parts; ++i)
+        backward(X, rows, scaled, p.n, 1, features.begin(i), features.size(i), features.begin(i) / WIDTH<T>, p.n, s.G,
+                 wide);
+    for (ptrdiff_t j = 0; j < p.n; ++j)
+        for (int r = 0; r < rows; ++r) s.bias[j * VL<T> + r % VL<T>] += scaled[r * p.n + j];
+}
+
+// Calls block(first, rows, scratch) for each block of each slab, slabs in parallel; flushes each run.
+template <class T, class Block>
+void for_slabs(const Pass<T>& p, ptrdiff_t outputs, Block block) {
+    const uintptr_t at = (uintptr_t(p.work) + VEC_BYTES - 1) / VEC_BYTES * VEC_BYTES;
+    T* work = (T*)at + round_up<T>(p.n * p.k) * 2;
+    const ptrdiff_t size = Scratch<T>(nullptr, p, outputs).size;
+    const int slabs = int((p.m + p.slab_rows - 1) / p.slab_rows);
+    (void)size;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(p.threads)
+    for (int slab = 0; slab < slabs; ++slab) {
+#ifdef _OPENMP
+        Scratch<T> s(work + size * omp_get_thread_num(), p, outputs);
+#else
+        Scratch<T> s(work, p, outputs);
+#endif
+        double* grad = p.grad ? p.grad + slab * outputs * p.n : nullptr;
+        double* grad_bias = p.grad ? p.grad_bias + slab * outputs : nullptr;
+        if (grad) {
+            std::fill_n(s.G, outputs * round_up<T>(p.n), T(0));
+            std::fill_n(s.bias, outputs * VL<T>, T(0));
+        }
+        const ptrdiff_t end = std::min(p.m, (slab + 1) * p.slab_rows);
+        ptrdiff_t run = 0;
+        for (ptrdiff_t first = slab * p.slab_rows; first < end; first += p.block) {
+            block(first, int(std::min(p.block, end - first)), slab, s);
+            run += p.block;
+            if (grad && (run >= p.run || first + p.block >= end)) {
+                flush(outputs, p.n, s, grad, grad_bias);
+                run = 0;
+            }
+        }
+    }
+}
+
+template <class T>
+T* parameter_space(const Pass<T>& p) {
+    return (T*)((uintptr_t(p.work) + VEC_BYTES - 1) / VEC_BYTES * VEC_BYTES);
+}
+
+template <class T>
+void value_and_grad(const Pass<T>& p) {
+    T* theta = parameter_space(p);
+    pack_parameters(p.theta, p.n, p.k, theta);
+    for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s) {
+        forward(pack_columns(p.X, first, rows, p, s.columns), rows, theta, p.bias, p, s.H);
+        load_rows(p, first, rows, s);
+        residual(rows, p, s);
+        p.loss[slab] += block_loss(rows, s);
+        if (p.grad) gradient_of_block(first, rows, p, s);
+    });
+}
+
+template <class T>
+void hess_prod(const Pass<T>& p) {
+    T* theta = parameter_space(p);
+    T* along = theta + round_up<T>(p.n * p.k);
+    pack_parameters(p.theta, p.n, p.k, theta);
+    pack_parameters(p.along, p.n, p.k, along);
+    for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int, Scratch<T>& s) {
+        const View<T> X = pack_columns(p.X, first, rows, p, s.columns);
+        forward(X, rows, theta, p.bias, p, s.H);
+        forward(X, rows, along, p.along_bias, p, s.U);
+        load_rows(p, first, rows, s);
+        curvature(rows, p, s);
+        gradient_of_block(first, rows, p, s);
+    });
+}
+
+template <class T>
+void gram(const Pass<T>& p) {
+    for_slabs(p, p.n, [&](ptrdiff_t first, int rows, int, Scratch<T>& s) {
+        load_rows(p, first, rows, s);
+        gram_of_block(first, rows, p, s);
+    });
+    for (ptrdiff_t slab = 0; slab < p.slabs; ++slab) {
+        double* g = p.grad + slab * p.n * p.n;
+        for (ptrdiff_t i = 0; i < p.n; ++i)
+            for (ptrdiff_t j = i + 1; j < p.n; ++j) g[j * p.n + i] = g[i * p.n + j];
+    }
+}
+
+// ------------------------------------------------------------------------------------ predict
+
+enum Kind { LABEL, LOGITS, PROBA, LOG_PROBA };
+
+// NaN where a logit is not finite: 0 * inf and 0 * NaN are NaN.
+template <class T>
+double finite_or_nan(int rows, const Pass<T>& p, const Scratch<T>& s) {
+    Vec<T> sum{};
+    const int full = rows / VL<T> * VL<T>;
+    T rest = 0;
+    for (ptrdiff_t c = 0; c < p.k; ++c) {
+        for (int r = 0; r < full; r += VL<T>) sum += load(s.H + c * p.block + r) * splat<T>(T(0));
+        for (int r = full; r < rows; ++r) rest += s.H[c * p.block + r] * T(0);
+    }
+    return sum_lanes<T>(sum) + double(rest);
+}
+
+template <class T>
+void label_rows(ptrdiff_t first, int rows, const Pass<T>& p, const Scratch<T>& s, int64_t* out) {
+    for (int r = 0; r < rows; r += VL<T>) {
+        Vec<T> top = load(s.H + r);
+        IVec<T> at{};
+        for (ptrdiff_t c = 1; c < p.k; ++c) {
+            const Vec<T> h = load(s.H + c * p.block + r);
+            const IVec<T> here = (IVec<T>{}) + typename Lanes<T>::Int(c);
+            at = h > top ? here : at;
+            top = vmax<T>(top, h);
+        }
+        for (int i = 0; i < VL<T> && r + i < rows; ++i) out[first + r + i] = at[i];
+    }
+}
+
+// H^T becomes Z^T or log Z^T in place.
+template <class T>
+void softmax_rows(int rows, Kind kind, const Pass<T>& p, Scratch<T>& s) {
+    const ptrdiff_t R = p.block;
+    for (int r = 0; r < rows; r += VL<T>) {
+        T* H = s.H + r;
+        if (kind == PROBA) {
+            const Vec<T> sum = exp_rows(H, R, p.k).second;
+            for (ptrdiff_t c = 0; c < p.k; ++c) store<T>(H + c * R, load(H + c * R) / sum);
+            continue;
+        }
+        Vec<T> top = load(H), sum{};
+        for (ptrdiff_t c = 1; c < p.k; ++c) top = vmax<T>(top, load(H + c * R));
+        for (ptrdiff_t c = 0; c < p.k; ++c) sum += vexp<T>(load(H + c * R) - top);
+        const Vec<T> log_sum = vlog<T>(sum);
+        for (ptrdiff_t c = 0; c < p.k; ++c) store<T>(H + c * R, (load(H + c * R) - top) - log_sum);
+    }
+}
+
+// out is int64 (m,) for LABEL, else T (m, k) in C order.
+template <class T>
+void predict(const Pass<T>& p, Kind kind, void* out) {
+    T* theta = parameter_space(p);
+    pack_parameters(p.theta, p.n, p.k, theta);
+    for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s) {
+        forward(pack_columns(p.X, first, rows, p, s.columns), rows, theta, p.bias, p, s.H);
+        p.loss[slab] += finite_or_nan(rows, p, s);
+        if (kind == LABEL) return label_rows(first, rows, p, s, (int64_t*)out);
+        if (kind != LOGITS) softmax_rows(rows, kind, p, s);
+        T* Z = (T*)out + first * p.k;
+        for (int r = 0; r < rows; ++r)
+            for (ptrdiff_t c = 0; c < p.k; ++c) Z[r * p.k + c] = s.H[c * p.block + r];
+    });
+}
+
+}  // namespace

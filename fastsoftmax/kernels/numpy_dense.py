@@ -1,0 +1,73 @@
+"""The reference behind the kernel contract: plain NumPy, one slab after the other.
+
+For checking, and for machines where nothing else loads. It forms the logits of a whole slab.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import reference
+from . import Parameters, Rows, Sums
+from .plan import Plan
+
+
+def isa() -> str:
+    return "NumPy's own"
+
+
+def threading() -> str:
+    return "BLAS"
+
+
+def dense_value_and_grad(rows: Rows, params: Parameters, plan: Plan, sums: Sums, n_threads: int) -> None:
+    assert rows.y is not None
+    for p, a, b in plan.slab_ranges(len(rows.X)):
+        X, y = rows.X[a:b], rows.y[a:b]
+        w = np.ones(b - a) if rows.w is None else rows.w[a:b]
+        H = reference.logits(X, params.theta, params.bias).astype(np.float64, copy=False)
+        if np.any(w):
+            sums.loss[p] += reference.mean_loss_from_logits(H, y, w) * (np.sum(w) * sums.scale)
+        if sums.grad is not None and sums.bias is not None:
+            _add(sums, p, X, reference.loss_by_logits(H, y) * w[:, None])
+
+
+def dense_hess_prod(
+    rows: Rows, params: Parameters, direction: Parameters, plan: Plan, sums: Sums, n_threads: int
+) -> None:
+    for p, a, b in plan.slab_ranges(len(rows.X)):
+        X = rows.X[a:b]
+        Z = reference.softmax(reference.logits(X, params.theta, params.bias))
+        U = reference.logits(X, direction.theta, direction.bias)
+        R = Z * (U - np.sum(Z * U, axis=1, keepdims=True))
+        _add(sums, p, X, R if rows.w is None else R * rows.w[a:b, None])
+
+
+def dense_gram(rows: Rows, plan: Plan, sums: Sums, n_threads: int) -> None:
+    for p, a, b in plan.slab_ranges(len(rows.X)):
+        X = rows.X[a:b]
+        _add(sums, p, X, X if rows.w is None else X * rows.w[a:b, None])
+
+
+def predict(
+    rows: Rows, params: Parameters, plan: Plan, kind: str, out: np.ndarray, sums: Sums, n_threads: int
+) -> None:
+    for p, a, b in plan.slab_ranges(len(rows.X)):
+        H = reference.logits(rows.X[a:b], params.theta, params.bias)
+        sums.loss[p] += 0.0 if np.isfinite(H).all() else np.nan
+        if kind == "label":
+            out[a:b] = np.argmax(H, axis=1)
+        elif kind == "logits":
+            out[a:b] = H
+        elif kind == "proba":
+            out[a:b] = reference.softmax(H)
+        else:
+            with np.errstate(over="ignore", under="ignore"):
+                H = H - H.max(axis=1, keepdims=True)
+                out[a:b] = H - np.log(np.exp(H).sum(axis=1, keepdims=True))
+
+
+def _add(sums: Sums, p: int, X: np.ndarray, D: np.ndarray) -> None:
+    assert sums.grad is not None and sums.bias is not None
+    sums.grad[p] += (X.T @ D).T
+    sums.bias[p] += D.sum(axis=0)

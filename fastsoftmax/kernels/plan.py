@@ -1,0 +1,142 @@
+"""How a pass is cut up: rows per block, slabs, chunks, threads. Every tuning constant lives here.
+
+Nothing in a plan depends on the number of threads, so neither does a single bit of a result:
+a chunk of rows is always cut into the same slabs, each slab is always summed in the same
+order, and the slabs are always added up in the order of their numbers. Threads only decide who
+works on which slab.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+# Rows in a block. A block, its transposed copy and its logits should stay in the L2 cache; four
+# AVX-512 vectors of rows are 32 (float64) or 64 (float32), so the multiple keeps tiles whole.
+BLOCK_MULTIPLE = 64
+BLOCK_MAX = 128
+
+# Slabs a pass is cut into at most: enough to balance the load on dozens of cores, few enough
+# that summing them costs nothing beside a pass.
+SLABS_MAX = 64
+# Private gradients of all slabs together. Past this they cost memory traffic, then memory.
+SLAB_BYTES = 64 << 20
+# A slab shorter than this spends its time on zeroing and summing its gradient.
+SLAB_ROWS_MIN = 512
+
+# A chunk is what one kernel call works on: long enough to hide the call (tens of microseconds
+# beside some 10 ms), short enough that Ctrl-C and progress callbacks are served promptly.
+CHUNK_BYTES = 64 << 20
+CHUNK_FLOPS = 2e10
+
+# float32 products are summed in float32 over at most this many rows, then added to float64.
+RUN_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cut of one problem; see the module's docstring.
+
+    Attributes
+    ----------
+    block : int
+        Rows that go through the cache together.
+    slabs : int
+        Row ranges with a loss and a gradient of their own.
+    chunk : int
+        Rows given to one kernel call.
+    run : int
+        Rows summed in float32 before they are added to the float64 slab (a multiple of `block`).
+    strategy : str
+        "row-parallel": each slab owns a gradient.
+    """
+
+    block: int
+    slabs: int
+    chunk: int
+    run: int
+    strategy: str = "row-parallel"
+
+    def slab_rows(self, rows: int) -> int:
+        """Rows of a chunk that go to each slab (the last ones may get fewer, or none)."""
+        per_slab = -(-rows // self.slabs)
+        return -(-per_slab // self.block) * self.block
+
+    def slab_ranges(self, rows: int) -> list[tuple[int, int, int]]:
+        """(slab, first row, end row) for the slabs of a chunk that have rows."""
+        size = self.slab_rows(rows)
+        return [(p, p * size, min((p + 1) * size, rows)) for p in range(self.slabs) if p * size < rows]
+
+
+def make_plan(
+    m: int,
+    n: int,
+    k: int,
+    dtype: np.dtype,
+    *,
+    block: int | None = None,
+    slabs: int | None = None,
+    chunk: int | None = None,
+) -> Plan:
+    """The plan for m rows of n features and k classes; the keywords override single choices (tests do)."""
+    itemsize = np.dtype(dtype).itemsize
+    block = block or _rows_per_block(n, k, itemsize)
+    if slabs is None:
+        by_bytes = SLAB_BYTES // max(1, n * k * 8)
+        by_rows = -(-m // SLAB_ROWS_MIN)
+        slabs = int(max(1, min(SLABS_MAX, max(by_bytes, 4), by_rows)))
+    if chunk is None:
+        by_bytes = CHUNK_BYTES // max(1, n * itemsize)
+        by_flops = int(CHUNK_FLOPS / max(1, 4 * n * k))
+        chunk = max(min(by_bytes, by_flops), slabs * block)
+        chunk = -(-chunk // (slabs * block)) * slabs * block
+    run = max(block, RUN_ROWS // block * block)
+    return Plan(block=block, slabs=slabs, chunk=chunk, run=run)
+
+
+def _rows_per_block(n: int, k: int, itemsize: int) -> int:
+    """The largest multiple of 64, at most 128, whose block, transposed copy and logits fit in half of L2."""
+    per_row = (2 * n + k) * itemsize
+    fit = cache_bytes()["L2"] // 2 // max(1, per_row)
+    return int(np.clip(fit // BLOCK_MULTIPLE * BLOCK_MULTIPLE, BLOCK_MULTIPLE, BLOCK_MAX))
+
+
+@cache
+def cache_bytes() -> dict[str, int]:
+    """Data cache sizes of the first core, {"L1": ..., "L2": ..., "L3": ...}; usual ones where unknown."""
+    sizes = {"L1": 32 << 10, "L2": 1 << 20, "L3": 16 << 20}
+    for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        try:
+            if (index / "type").read_text().strip() == "Instruction":
+                continue
+            text = (index / "size").read_text().strip()
+            level = "L" + (index / "level").read_text().strip()
+            sizes[level] = int(text.rstrip("KM")) << {"K": 10, "M": 20}.get(text[-1], 0)
+        except (OSError, ValueError):
+            continue
+    return sizes
+
+
+def default_threads() -> int:
+    """Threads to use when the caller does not say.
+
+    The cores this process may run on (its affinity and its control group's quota), or
+    ``OMP_NUM_THREADS`` if that is smaller: joblib sets it in its workers, so that n_jobs
+    processes do not start n_jobs times as many threads as there are cores.
+    """
+    try:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        count = os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            count = min(count, max(1, -(-int(quota) // int(period))))
+    except (OSError, ValueError):
+        pass
+    wish = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return min(count, int(wish)) if wish.isdigit() and int(wish) > 0 else count
