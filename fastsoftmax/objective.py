@@ -27,7 +27,7 @@ class Objective:
     ----------
     X : array_like (m, n)
         Rows are samples. float32 and float64 are read where they are, in C order, F order or
-        strided, memory maps included; other dtypes are converted a chunk at a time.
+        strided, memory maps included; other dtypes are converted by the kernels or a chunk at a time.
     y : array_like (m,)
         Class numbers 0..k-1.
     n_classes : int, optional
@@ -74,10 +74,10 @@ class Objective:
         m, self.n_features = array.shape
         labels, self.n_classes = validation.check_y(y, m, n_classes)
         w, self.weight_sum = validation.check_weights(sample_weight, m)
-        self.source = ArraySource(array, labels, w)
+        self.backend, self._kernels = kernels.select(backend)
+        self.source = ArraySource(array, labels, w, reads=self._kernels.READS)
         self.fit_intercept = bool(fit_intercept)
         self.l2 = validation.check_real(l2, "l2")
-        self.backend, self._kernels = kernels.select(backend)
         self.n_threads = default_threads() if n_threads is None else validation.check_count(n_threads, "n_threads")
         self.plan = make_plan(m, self.n_features, self.n_classes, self.source.dtype)
         self.shape = (self.n_features + self.fit_intercept, self.n_classes)
@@ -154,7 +154,8 @@ class Objective:
         return np.vstack([grad, bias]) if self.fit_intercept else np.ascontiguousarray(grad)
 
     def _parameters(self, theta: np.ndarray) -> Parameters:
-        theta = np.ascontiguousarray(theta, dtype=self.source.dtype)
+        with np.errstate(over="ignore"):  # an overflow is found in the loss
+            theta = np.ascontiguousarray(theta, dtype=self.source.dtype)
         if self.fit_intercept:
             return Parameters(theta[:-1], theta[-1])
         return Parameters(theta)

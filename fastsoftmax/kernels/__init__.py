@@ -1,6 +1,7 @@
 """The kernel contract, the table of backends and `select`.
 
-A backend is a module with these functions. Each gets one chunk of rows, **adds** into the
+A backend is a module with ``READS`` (the type characters of the dtypes of X it reads as they are: float32,
+float64, perhaps narrower ones, which it converts in registers) and these functions. Each gets one chunk of rows, **adds** into the
 `Sums` its caller owns, allocates nothing proportional to the number of rows, runs without
 the GIL and checks nothing: `fastsoftmax.validation` has done that.
 
@@ -23,7 +24,8 @@ losses              summed in float64, always
 float64 X           products and sums in float64
 float32 X           products in float32, summed in float32 over ``plan.run`` rows at most, then
                     added to the float64 slabs: the error does not grow with the number of rows
-parameters          converted to the dtype of X before the pass
+narrow X            float16, 8- and 16-bit integers: exact in float32, computed as float32
+parameters          converted to the dtype of the computation before the pass
 weights             float64; scaled by a power of two so that the largest is in [1, 2)
 ==================  =======================================================================
 """
@@ -49,7 +51,7 @@ class Rows:
 
     Attributes
     ----------
-    X : ndarray (rows, n), float32 or float64, any strides
+    X : ndarray (rows, n) of a dtype in the backend's ``READS``, aligned, any strides
     y : int32 ndarray (rows,) or None (predictions need none)
     w : float64 ndarray (rows,) or None for all ones
     start : int
@@ -64,7 +66,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Parameters:
-    """theta (n, k) in C order and bias (k,) or None, both in the dtype of X."""
+    """theta (n, k) in C order and bias (k,) or None, both in the dtype of the computation."""
 
     theta: np.ndarray
     bias: np.ndarray | None = None

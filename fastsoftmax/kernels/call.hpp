@@ -8,9 +8,9 @@ namespace {
 enum Operation { VALUE_AND_GRAD, HESS_PROD, GRAM, PREDICT };
 
 struct Call {
-    int operation, kind, itemsize, threads;
-    const char* X;
-    ptrdiff_t row_bytes, col_bytes;
+    int operation, kind, threads;
+    bool single;  // float32
+    Source X;
     ptrdiff_t m, n, k;
     const int32_t* y;
     const double* w;
@@ -25,7 +25,7 @@ struct Call {
 template <class T>
 Pass<T> pass_of(const Call& c) {
     Pass<T> p;
-    p.X = {(const T*)c.X, c.row_bytes / ptrdiff_t(sizeof(T)), c.col_bytes / ptrdiff_t(sizeof(T))};
+    p.X = c.X;
     p.m = c.m, p.n = c.n, p.k = c.k;
     p.y = c.y, p.w = c.w;
     p.theta = (const T*)c.theta, p.bias = (const T*)c.bias;
@@ -52,10 +52,10 @@ void run_as(const Call& c) {
 // Bytes the caller must provide as Call::work.
 ptrdiff_t work_bytes(const Call& c) {
     const ptrdiff_t outputs = c.operation == GRAM ? c.n : c.k;
-    return c.itemsize == 4 ? 4 * work_size(pass_of<float>(c), outputs) : 8 * work_size(pass_of<double>(c), outputs);
+    return c.single ? 4 * work_size(pass_of<float>(c), outputs) : 8 * work_size(pass_of<double>(c), outputs);
 }
 
-void run(const Call& c) { c.itemsize == 4 ? run_as<float>(c) : run_as<double>(c); }
+void run(const Call& c) { c.single ? run_as<float>(c) : run_as<double>(c); }
 
 int openmp_threads() {
 #ifdef _OPENMP

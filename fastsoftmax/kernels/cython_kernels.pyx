@@ -18,10 +18,15 @@ cdef extern from "call.hpp" nogil:
         GRAM
         PREDICT
 
+    ctypedef struct Source:
+        const char* data
+        Py_ssize_t row, col
+        int type, itemsize
+
     ctypedef struct Call:
-        int operation, kind, itemsize, threads
-        const char* X
-        Py_ssize_t row_bytes, col_bytes
+        int operation, kind, threads
+        bint single
+        Source X
         Py_ssize_t m, n, k
         const int32_t* y
         const double* w
@@ -41,6 +46,7 @@ cdef extern from "call.hpp" nogil:
     void run_call "run"(const Call&)
     int openmp_threads()
 
+SOURCE_TYPES = {"d": 0, "f": 1, "e": 2, "B": 3, "b": 4, "h": 5}  # as enum SourceType in pack.hpp
 KINDS = {"label": 0, "logits": 1, "proba": 2, "log_proba": 3}  # as enum Kind in dense.hpp
 
 
@@ -81,10 +87,11 @@ cdef void* _address(array) noexcept:
 cdef _run(Operation operation, rows, params, direction, plan, sums, int n_threads, out=None, int kind=0):
     cdef Call call
     cdef cnp.ndarray X = rows.X
-    call.operation, call.kind, call.itemsize = operation, kind, X.itemsize
+    call.operation, call.kind, call.single = operation, kind, X.dtype.char != "d"
     call.threads = max(1, min(n_threads, plan.slabs)) if openmp_threads() else 1
-    call.X = <const char*>cnp.PyArray_DATA(X)
-    call.row_bytes, call.col_bytes = X.strides[0], X.strides[1]
+    call.X.data = <const char*>cnp.PyArray_DATA(X)
+    call.X.row, call.X.col = X.strides[0], X.strides[1]
+    call.X.type, call.X.itemsize = SOURCE_TYPES[X.dtype.char], X.itemsize
     call.m, call.n = X.shape[0], X.shape[1]
     call.k = X.shape[1] if params is None else params.theta.shape[1]
     call.y, call.w = <const int32_t*>_address(rows.y), <const double*>_address(rows.w)

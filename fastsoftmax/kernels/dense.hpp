@@ -19,16 +19,10 @@
 
 namespace {
 
-template <class T>
-struct Matrix {  // strides in elements
-    const T* data;
-    ptrdiff_t row, col;
-};
-
 // One call's input, cut and outputs; filled in by Cython. Pointers may be null where noted.
 template <class T>
 struct Pass {
-    Matrix<T> X;
+    Source X;
     ptrdiff_t m, n, k;
     const int32_t* y;          // null for predict and gram
     const double* w;           // null: all ones
@@ -41,16 +35,11 @@ struct Pass {
     T* work;  // work_size() values
 };
 
-template <class T>
-constexpr ptrdiff_t round_up(ptrdiff_t x, ptrdiff_t to = WIDTH<T>) {
-    return (x + to - 1) / to * to;
-}
-
 // A thread's buffers, cut from Pass::work; every piece starts on a cache line.
 template <class T>
 struct Scratch {
     typedef typename Lanes<T>::Int Int;
-    T *columns, *rows, *H, *U, *G, *bias, *wt, *top, *hit, *logs;
+    T *staged, *columns, *rows, *H, *U, *G, *bias, *wt, *top, *hit, *logs;
     Int* label;
     double* w;
     ptrdiff_t size;
@@ -62,8 +51,9 @@ struct Scratch {
             at += round_up<T>(count);
             return piece;
         };
-        columns = take(R * p.n);
-        rows = take(R * wide);
+        staged = take(stage_size<T>(R, p.n));
+        columns = take(round_up<T>(R) * std::max<ptrdiff_t>(p.n, VL<T>));
+        rows = take(round_up<T>(R) * (wide + WIDTH<T>));
         H = take(R * p.k);
         U = take(p.along ? R * p.k : 0);
         G = take(p.grad ? outputs * wide : 0);
@@ -81,56 +71,6 @@ ptrdiff_t work_size(const Pass<T>& p, ptrdiff_t outputs) {
     return parameters + Scratch<T>(nullptr, p, outputs).size * p.threads + VEC_BYTES / sizeof(T);
 }
 
-// A block in one orientation: full vectors in place or packed, and the last panel packed if it is ragged.
-template <class T>
-struct View {
-    const T* data;
-    ptrdiff_t panel_step, ld;
-    const T* last;  // packed last panel, or null
-    int last_panel;
-    std::pair<const T*, ptrdiff_t> panel(int i) const {
-        if (last && i == last_panel) return {last, WIDTH<T>};
-        return {data + i * panel_step, ld};
-    }
-};
-
-template <class T>
-View<T> packed(const T* data, ptrdiff_t length) {
-    return {data, WIDTH<T> * length, WIDTH<T>, nullptr, 0};
-}
-
-// Rows in the lanes.
-template <class T>
-View<T> pack_columns(const Matrix<T>& X, ptrdiff_t first, int rows, const Pass<T>& p, T* buffer) {
-    const T* x = X.data + first * X.row;
-    if (X.row == 1 && rows % VL<T> == 0) return {x, WIDTH<T>, X.col, nullptr, 0};
-    const Panels<T> out{buffer, p.n};
-    if (X.col == 1)
-        pack_transposed(x, X.row, rows, p.n, out);
-    else
-        pack_strided(x, X.col, X.row, rows, p.n, out);
-    return packed(buffer, p.n);
-}
-
-// Features in the lanes.
-template <class T>
-View<T> pack_rows(const Matrix<T>& X, ptrdiff_t first, int rows, const Pass<T>& p, T* buffer) {
-    const T* x = X.data + first * X.row;
-    const Panels<T> out{buffer, p.block};
-    if (X.col == 1) {
-        const int full = p.n / VL<T> * VL<T>, begin = full / WIDTH<T> * WIDTH<T>;
-        if (full == p.n) return {x, WIDTH<T>, X.row, nullptr, 0};
-        T* last = out.panel(begin);
-        pack_strided<T>(x + begin, X.row, 1, p.n - begin, rows, {last, p.block});
-        return {x, WIDTH<T>, X.row, last, int(begin / WIDTH<T>)};
-    }
-    if (X.row == 1)
-        pack_transposed(x, X.col, p.n, rows, out);
-    else
-        pack_strided(x, X.row, X.col, p.n, rows, out);
-    return packed(buffer, p.block);
-}
-
 // theta (n, k) to [class tile][feature][class in tile], so that a tile's scalars are contiguous.
 template <class T>
 void pack_parameters(const T* theta, ptrdiff_t n, ptrdiff_t k, T* out) {
@@ -140,31 +80,41 @@ void pack_parameters(const T* theta, ptrdiff_t n, ptrdiff_t k, T* out) {
             for (int s = 0; s < classes.size(c); ++s) *out++ = theta[j * k + classes.begin(c) + s];
 }
 
+// The block after the one at `first`, to be fetched while this one is computed.
+template <class T>
+Ahead next_block(const Pass<T>& p, ptrdiff_t first, ptrdiff_t end) {
+    const ptrdiff_t rows = std::min(p.block, end - first - p.block), width = p.n * p.X.itemsize;
+    if (rows <= 0 || p.X.row != width) return {p.X.data, 0, 0, 0};
+    const ptrdiff_t steps = rows * width / 128;
+    return {p.X.data + (first + p.block) * width, 64, steps * 64, steps};
+}
+
 // H^T [k][R] = theta^T X^T + bias for the rows of a block.
 template <class T>
-void forward(const View<T>& columns, int rows, const T* parameters, const T* bias, const Pass<T>& p, T* H) {
+void forward(const View<T>& columns, int rows, const T* parameters, const T* bias, const Pass<T>& p, T* H,
+             Ahead& ahead) {
     const Split classes(p.k, NS_MAX);
     const int vectors = (rows + VL<T> - 1) / VL<T>;
     for (int c = 0; c < classes.parts; ++c) {
         const int begin = classes.begin(c), ns = classes.size(c);
-        for (int v = 0; v < vectors; v += NV_MAX) {
-            const auto [A, lda] = columns.panel(v / NV_MAX);
-            tile_of<T, false>(std::min(NV_MAX, vectors - v), ns)(A, lda, parameters + begin * p.n, ns, 1,
-                                                                 H + begin * p.block + v * VL<T>, p.block,
-                                                                 bias ? bias + begin : nullptr, p.n);
-        }
+        for (int v = 0; v < vectors; v += NV_MAX)
+            run_tile<T, false>(std::min(NV_MAX, vectors - v), ns, columns.data + v / NV_MAX * columns.panel, columns.ld,
+                               parameters + begin * p.n, ns, 1, H + begin * p.block + v * VL<T>, p.block,
+                               bias ? bias + begin : nullptr, p.n, ahead);
     }
 }
 
-// G[s][feature] += sum over rows of B[row, s] X[row, feature], from `first_panel` of the features on.
+// G[s][slot] += sum over rows of B[row, s] X[row, feature], for the scalars `begin`.. and features from `from` on.
 template <class T>
 void backward(const View<T>& X, int rows, const T* B, ptrdiff_t b_step, ptrdiff_t b_scalar, int begin, int ns,
-              int first_panel, ptrdiff_t n, T* G, ptrdiff_t ldg) {
-    const int vectors = (n + VL<T> - 1) / VL<T>;
-    for (int v = first_panel * NV_MAX; v < vectors; v += NV_MAX) {
-        const auto [A, lda] = X.panel(v / NV_MAX);
-        tile_of<T, true>(std::min(NV_MAX, vectors - v), ns)(A, lda, B + begin * b_scalar, b_step, b_scalar,
-                                                            G + begin * ldg + v * VL<T>, ldg, nullptr, rows);
+              ptrdiff_t from, ptrdiff_t n, T* G, ptrdiff_t ldg, Ahead& ahead) {
+    const PanelsOf<T> panels(n);
+    for (int i = 0; i < panels.count; ++i) {
+        const Panel panel = panels[i];
+        if (panel.slot + panel.vectors * VL<T> <= from) continue;
+        const T* A = X.data + (X.panel ? i * X.panel : panel.begin);
+        run_tile<T, true>(panel.vectors, ns, A, X.ld, B + begin * b_scalar, b_step, b_scalar,
+                          G + begin * ldg + panel.slot, ldg, nullptr, rows, ahead);
     }
 }
 
@@ -255,8 +205,14 @@ void add_column_sums(int rows, const Pass<T>& p, Scratch<T>& s) {
 template <class T>
 void flush(ptrdiff_t outputs, ptrdiff_t n, Scratch<T>& s, double* grad, double* grad_bias) {
     const ptrdiff_t wide = round_up<T>(n);
+    const PanelsOf<T> panels(n);
     for (ptrdiff_t c = 0; c < outputs; ++c) {
-        for (ptrdiff_t j = 0; j < n; ++j) grad[c * n + j] += double(s.G[c * wide + j]);
+        for (int i = 0; i < panels.count; ++i) {
+            const Panel panel = panels[i];
+            const ptrdiff_t end = std::min(n, panel.begin + panel.vectors * VL<T>);
+            const T* G = s.G + c * wide + panel.slot - panel.begin;
+            for (ptrdiff_t j = panel.slot; j < end; ++j) grad[c * n + j] += double(G[j]);
+        }
         grad_bias[c] += sum_lanes<T>(load(s.bias + c * VL<T>));
     }
     std::fill_n(s.G, outputs * wide, T(0));
@@ -264,28 +220,27 @@ void flush(ptrdiff_t outputs, ptrdiff_t n, Scratch<T>& s, double* grad, double* 
 }
 
 template <class T>
-void gradient_of_block(ptrdiff_t first, int rows, const Pass<T>& p, Scratch<T>& s) {
-    const View<T> X = pack_rows(p.X, first, rows, p, s.rows);
+void gradient_of_block(const Matrix<T>& block, int rows, const Pass<T>& p, Scratch<T>& s, Ahead& ahead) {
+    const View<T> X = pack_rows(block, rows, p.n, p.block, s.rows);
     const Split classes(p.k, NS_MAX);
     const ptrdiff_t wide = round_up<T>(p.n);
     for (int c = 0; c < classes.parts; ++c)
-        backward(X, rows, s.H, 1, p.block, classes.begin(c), classes.size(c), 0, p.n, s.G, wide);
+        backward(X, rows, s.H, 1, p.block, classes.begin(c), classes.size(c), 0, p.n, s.G, wide, ahead);
     add_column_sums(rows, p, s);
 }
 
 // G[i][j] += sum_r w_r x_ri x_rj for panels j that reach the diagonal; `flush` mirrors nothing.
 template <class T>
-void gram_of_block(ptrdiff_t first, int rows, const Pass<T>& p, Scratch<T>& s) {
+void gram_of_block(const Matrix<T>& block, int rows, const Pass<T>& p, Scratch<T>& s, Ahead& ahead) {
     const ptrdiff_t wide = round_up<T>(p.n);
-    const View<T> X = pack_rows(p.X, first, rows, p, s.rows);
+    const View<T> X = pack_rows(block, rows, p.n, p.block, s.rows);
     T* scaled = s.columns;  // w x, row-major
     for (int r = 0; r < rows; ++r)
         for (ptrdiff_t j = 0; j < p.n; ++j)
-            scaled[r * p.n + j] = s.wt[r] * p.X.data[(first + r) * p.X.row + j * p.X.col];
+            scaled[r * p.n + j] = s.wt[r] * block.data[r * block.row + j * block.col];
     const Split features(p.n, NS_MAX);
     for (int i = 0; i < features.parts; ++i)
-        backward(X, rows, scaled, p.n, 1, features.begin(i), features.size(i), features.begin(i) / WIDTH<T>, p.n, s.G,
-                 wide);
+        backward(X, rows, scaled, p.n, 1, features.begin(i), features.size(i), features.begin(i), p.n, s.G, wide, ahead);
     for (ptrdiff_t j = 0; j < p.n; ++j)
         for (int r = 0; r < rows; ++r) s.bias[j * VL<T> + r % VL<T>] += scaled[r * p.n + j];
 }
@@ -314,7 +269,8 @@ void for_slabs(const Pass<T>& p, ptrdiff_t outputs, Block block) {
         const ptrdiff_t end = std::min(p.m, (slab + 1) * p.slab_rows);
         ptrdiff_t run = 0;
         for (ptrdiff_t first = slab * p.slab_rows; first < end; first += p.block) {
-            block(first, int(std::min(p.block, end - first)), slab, s);
+            Ahead ahead = next_block(p, first, end);
+            block(first, int(std::min(p.block, end - first)), slab, s, ahead);
             run += p.block;
             if (grad && (run >= p.run || first + p.block >= end)) {
                 flush(outputs, p.n, s, grad, grad_bias);
@@ -333,12 +289,13 @@ template <class T>
 void value_and_grad(const Pass<T>& p) {
     T* theta = parameter_space(p);
     pack_parameters(p.theta, p.n, p.k, theta);
-    for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s) {
-        forward(pack_columns(p.X, first, rows, p, s.columns), rows, theta, p.bias, p, s.H);
+    for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s, Ahead& ahead) {
+        const Matrix<T> X = stage(p.X, first, rows, p.n, s.staged);
+        forward(pack_columns(X, rows, p.n, s.columns), rows, theta, p.bias, p, s.H, ahead);
         load_rows(p, first, rows, s);
         residual(rows, p, s);
         p.loss[slab] += block_loss(rows, s);
-        if (p.grad) gradient_of_block(first, rows, p, s);
+        if (p.grad) gradient_of_block(X, rows, p, s, ahead);
     });
 }
 
@@ -348,21 +305,22 @@ void hess_prod(const Pass<T>& p) {
     T* along = theta + round_up<T>(p.n * p.k);
     pack_parameters(p.theta, p.n, p.k, theta);
     pack_parameters(p.along, p.n, p.k, along);
-    for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int, Scratch<T>& s) {
-        const View<T> X = pack_columns(p.X, first, rows, p, s.columns);
-        forward(X, rows, theta, p.bias, p, s.H);
-        forward(X, rows, along, p.along_bias, p, s.U);
+    for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int, Scratch<T>& s, Ahead& ahead) {
+        const Matrix<T> X = stage(p.X, first, rows, p.n, s.staged);
+        const View<T> columns = pack_columns(X, rows, p.n, s.columns);
+        forward(columns, rows, theta, p.bias, p, s.H, ahead);
+        forward(columns, rows, along, p.along_bias, p, s.U, ahead);
         load_rows(p, first, rows, s);
         curvature(rows, p, s);
-        gradient_of_block(first, rows, p, s);
+        gradient_of_block(X, rows, p, s, ahead);
     });
 }
 
 template <class T>
 void gram(const Pass<T>& p) {
-    for_slabs(p, p.n, [&](ptrdiff_t first, int rows, int, Scratch<T>& s) {
+    for_slabs(p, p.n, [&](ptrdiff_t first, int rows, int, Scratch<T>& s, Ahead& ahead) {
         load_rows(p, first, rows, s);
-        gram_of_block(first, rows, p, s);
+        gram_of_block(stage(p.X, first, rows, p.n, s.staged), rows, p, s, ahead);
     });
     for (ptrdiff_t slab = 0; slab < p.slabs; ++slab) {
         double* g = p.grad + slab * p.n * p.n;
@@ -427,8 +385,9 @@ template <class T>
 void predict(const Pass<T>& p, Kind kind, void* out) {
     T* theta = parameter_space(p);
     pack_parameters(p.theta, p.n, p.k, theta);
-    for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s) {
-        forward(pack_columns(p.X, first, rows, p, s.columns), rows, theta, p.bias, p, s.H);
+    for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s, Ahead& ahead) {
+        const Matrix<T> X = stage(p.X, first, rows, p.n, s.staged);
+        forward(pack_columns(X, rows, p.n, s.columns), rows, theta, p.bias, p, s.H, ahead);
         p.loss[slab] += finite_or_nan(rows, p, s);
         if (kind == LABEL) return label_rows(first, rows, p, s, (int64_t*)out);
         if (kind != LOGITS) softmax_rows(rows, kind, p, s);

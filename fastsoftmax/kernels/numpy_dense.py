@@ -12,6 +12,12 @@ from . import Parameters, Rows, Sums
 from .plan import Plan
 
 
+# A kernel raises nothing, warnings included: what is not finite shows in the sums.
+_quiet = np.errstate(over="ignore", invalid="ignore")
+
+READS = "fd"
+
+
 def isa() -> str:
     return "NumPy's own"
 
@@ -20,6 +26,7 @@ def threading() -> str:
     return "BLAS"
 
 
+@_quiet
 def dense_value_and_grad(rows: Rows, params: Parameters, plan: Plan, sums: Sums, n_threads: int) -> None:
     assert rows.y is not None
     for p, a, b in plan.slab_ranges(len(rows.X)):
@@ -32,6 +39,7 @@ def dense_value_and_grad(rows: Rows, params: Parameters, plan: Plan, sums: Sums,
             _add(sums, p, X, reference.loss_by_logits(H, y) * w[:, None])
 
 
+@_quiet
 def dense_hess_prod(
     rows: Rows, params: Parameters, direction: Parameters, plan: Plan, sums: Sums, n_threads: int
 ) -> None:
@@ -43,12 +51,14 @@ def dense_hess_prod(
         _add(sums, p, X, R if rows.w is None else R * rows.w[a:b, None])
 
 
+@_quiet
 def dense_gram(rows: Rows, plan: Plan, sums: Sums, n_threads: int) -> None:
     for p, a, b in plan.slab_ranges(len(rows.X)):
         X = rows.X[a:b]
         _add(sums, p, X, X if rows.w is None else X * rows.w[a:b, None])
 
 
+@_quiet
 def predict(
     rows: Rows, params: Parameters, plan: Plan, kind: str, out: np.ndarray, sums: Sums, n_threads: int
 ) -> None:

@@ -1,17 +1,34 @@
 // The only code that touches X: it brings a block of rows into the two orientations the tiles read.
 //
-//     lanes = rows     "columns": [panel of WIDTH rows][feature][row in panel]        for the forward product
-//     lanes = features "rows":    [panel of WIDTH features][row][feature in panel]    for the backward product
+//     lanes = rows      for the forward product     [panel of WIDTH rows][feature][row in panel]
+//     lanes = features  for the backward product    [panel of WIDTH features][row][feature in panel]
 //
-// One of the two can often be read in place (C order: rows, F order: columns); the other is a
-// transposed copy, made VL x VL values at a time by shuffles: at 581k x 54 a scalar transpose was half
-// the time. Vectors past the end of a panel are never computed with; lanes past the end within the
-// last vector hold copies of the last valid value (rows) or zeros (features), never memory beyond X.
+// One of the two is read in place wherever a vector can be loaded from X as it lies (C order: features in
+// the lanes, F order: rows); the other is a transposed copy, made VL x VL values at a time by shuffles: at
+// 581k x 54 a scalar transpose was half the time. What cannot be read in place (narrow types, other strides,
+// fewer features than lanes, the last rows of an F-order slab) is first staged: converted into a block of
+// T in cache, in the orientation it came in, so that memory traffic is that of X's own type.
 #pragma once
 
 #include "tile.hpp"
 
 namespace {
+
+enum SourceType { FLOAT64, FLOAT32, FLOAT16, UINT8, INT8, INT16 };
+
+struct Source {  // X as NumPy describes it, strides in bytes
+    const char* data;
+    ptrdiff_t row, col;
+    int type, itemsize;
+};
+
+template <class T>
+struct Matrix {  // strides in elements; one of them is 1
+    const T* data;
+    ptrdiff_t row, col;
+};
+
+// ------------------------------------------------------------------------------- transposed copies
 
 // A VL x VL transpose: at distance s, swap the off-diagonal s x s blocks; log2(VL) rounds.
 template <class T, int S, int... L>
@@ -37,51 +54,128 @@ INLINE void transpose_square(const T* src, ptrdiff_t src_stride, int last, T* ds
     for (int i = 0; i < VL<T>; ++i) store<T>(dst + i * dst_stride, r[i]);
 }
 
-// Where element (t, lane) of a packed panel sits; panels follow each other.
+// dst[panel][t][lane] = src[lane * src_stride + t] for panels of `length` steps: lines of the source become
+// lanes. Lanes past the last one, up to a whole vector, repeat it. A line must hold VL values at least; if
+// `steps` is fewer, dst has room for VL.
 template <class T>
-struct Panels {
-    T* data;
-    ptrdiff_t length;  // steps t in a panel
-    T* panel(ptrdiff_t lane) const { return data + lane / WIDTH<T> * (WIDTH<T> * length) + lane % WIDTH<T>; }
-};
-
-// dst(t, lane) = src[lane * src_stride + t]: source lines (contiguous in t) become lanes.
-template <class T>
-void pack_transposed(const T* src, ptrdiff_t src_stride, int lanes, int steps, Panels<T> dst) {
+void pack_transposed(const T* src, ptrdiff_t src_stride, int lanes, int steps, T* dst, ptrdiff_t length) {
     for (int l = 0; l < lanes; l += VL<T>) {
         const T* line = src + l * src_stride;
-        T* out = dst.panel(l);
+        T* out = dst + l / WIDTH<T> * (WIDTH<T> * length) + l % WIDTH<T>;
         const int last = (lanes - l < VL<T> ? lanes - l : VL<T>)-1;
-        if (steps < VL<T>) {  // too short for a vector
-            for (int i = 0; i < VL<T>; ++i)
-                for (int t = 0; t < steps; ++t) out[t * WIDTH<T> + i] = line[(i < last ? i : last) * src_stride + t];
-            continue;
-        }
-        int t = 0;
-        for (; t + VL<T> <= steps; t += VL<T>)
-            transpose_square(line + t, src_stride, last, out + t * WIDTH<T>, WIDTH<T>);
-        if (t < steps) {  // the last square overlaps its neighbour and writes the same values again
-            t = steps - VL<T>;
-            transpose_square(line + t, src_stride, last, out + t * WIDTH<T>, WIDTH<T>);
+        for (int t = 0; t < steps; t += VL<T>) {
+            // The last square overlaps its neighbour and writes the same values again.
+            const int at = t + VL<T> > steps && steps > VL<T> ? steps - VL<T> : t;
+            transpose_square(line + at, src_stride, last, out + at * WIDTH<T>, WIDTH<T>);
         }
     }
 }
 
-// dst(t, lane) = src[t * step_stride + lane * lane_stride] for any strides; lanes past the end are 0.
-template <class T>
-void pack_strided(const T* src, ptrdiff_t step_stride, ptrdiff_t lane_stride, int lanes, int steps, Panels<T> dst) {
-    for (int l = 0; l < lanes; l += VL<T>) {
-        T* out = dst.panel(l);
-        const int valid = lanes - l < VL<T> ? lanes - l : VL<T>;
-        const T* line = src + l * lane_stride;
-        for (int t = 0; t < steps; ++t, line += step_stride, out += WIDTH<T>) {
-            if (lane_stride == 1 && valid == VL<T>) {
-                store<T>(out, load(line));
-                continue;
-            }
-            for (int i = 0; i < VL<T>; ++i) out[i] = i < valid ? line[i * lane_stride] : T(0);
-        }
+// --------------------------------------------------------------------------------------- staging
+
+INLINE float half_to_float(uint16_t h) {
+    // Exponent and mantissa move into place, the exponent's bias is mended by a multiplication (which also
+    // makes subnormals right); infinity and NaN get all exponent bits.
+    uint32_t bits = uint32_t(h & 0x7fff) << 13;
+    float f;
+    std::memcpy(&f, &bits, 4);
+    f *= 0x1p112f;
+    std::memcpy(&bits, &f, 4);
+    if ((h & 0x7c00) == 0x7c00) bits |= 0x7f800000;
+    bits |= uint32_t(h & 0x8000) << 16;
+    std::memcpy(&f, &bits, 4);
+    return f;
+}
+struct Half {
+    uint16_t bits;
+    operator float() const { return half_to_float(bits); }
+    operator double() const { return half_to_float(bits); }
+};
+
+// `count` values of S, `stride` bytes apart, to T, then zeros up to `padded`.
+template <class T, class S>
+void convert_line(const char* src, ptrdiff_t stride, ptrdiff_t count, T* dst, ptrdiff_t padded) {
+    if (stride == sizeof(S)) {
+        const S* line = (const S*)src;
+        for (ptrdiff_t i = 0; i < count; ++i) dst[i] = T(line[i]);
+    } else {
+        for (ptrdiff_t i = 0; i < count; ++i) dst[i] = T(*(const S*)(src + i * stride));
     }
+    for (ptrdiff_t i = count; i < padded; ++i) dst[i] = T(0);
+}
+
+template <class T>
+using ConvertLine = void (*)(const char*, ptrdiff_t, ptrdiff_t, T*, ptrdiff_t);
+
+template <class T>
+ConvertLine<T> convert_line_of(int type) {
+    static constexpr ConvertLine<T> table[] = {convert_line<T, double>,  convert_line<T, float>,
+                                               convert_line<T, Half>,    convert_line<T, uint8_t>,
+                                               convert_line<T, int8_t>,  convert_line<T, int16_t>};
+    return table[type];
+}
+
+template <class T>
+constexpr ptrdiff_t round_up(ptrdiff_t x, ptrdiff_t to = WIDTH<T>) {
+    return (x + to - 1) / to * to;
+}
+
+// Values a staged block needs: rows of whole vectors, or columns of whole vectors.
+template <class T>
+ptrdiff_t stage_size(ptrdiff_t block, ptrdiff_t n) {
+    const ptrdiff_t by_rows = block * round_up<T>(n, VL<T>), by_columns = n * round_up<T>(block, VL<T>);
+    return by_rows > by_columns ? by_rows : by_columns;
+}
+
+// The block of `rows` rows at `first`: X itself where vectors can be loaded from it, else a copy in `buffer`.
+template <class T>
+Matrix<T> stage(const Source& X, ptrdiff_t first, int rows, ptrdiff_t n, T* buffer) {
+    const char* x = X.data + first * X.row;
+    const bool same = X.type == (sizeof(T) == 8 ? FLOAT64 : FLOAT32);
+    const ptrdiff_t size = sizeof(T);
+    if (same && X.col == size && n >= VL<T>) return {(const T*)x, X.row / size, 1};
+    if (same && X.row == size && rows % VL<T> == 0) return {(const T*)x, 1, X.col / size};
+    const ConvertLine<T> convert = convert_line_of<T>(X.type);
+    if (X.row == X.itemsize && X.col != X.itemsize) {
+        const ptrdiff_t ld = round_up<T>(rows, VL<T>);
+        for (ptrdiff_t j = 0; j < n; ++j) convert(x + j * X.col, X.row, rows, buffer + j * ld, ld);
+        return {buffer, 1, ld};
+    }
+    const ptrdiff_t ld = round_up<T>(n, VL<T>);
+    for (int r = 0; r < rows; ++r) convert(x + r * X.row, X.col, n, buffer + r * ld, ld);
+    return {buffer, ld, 1};
+}
+
+// -------------------------------------------------------------------------------- the two orientations
+
+// Lane `at` of step t is data[at / WIDTH * panel + at % WIDTH + t * ld].
+template <class T>
+struct View {
+    const T* data;
+    ptrdiff_t panel, ld;
+};
+
+// Rows in the lanes.
+template <class T>
+View<T> pack_columns(const Matrix<T>& X, int rows, ptrdiff_t n, T* buffer) {
+    if (X.row == 1) return {X.data, WIDTH<T>, X.col};
+    const ptrdiff_t length = n < VL<T> ? VL<T> : n;
+    pack_transposed(X.data, X.row, rows, n, buffer, length);
+    return {buffer, WIDTH<T> * length, WIDTH<T>};
+}
+
+// Features in the lanes; packed panels are those of PanelsOf, so lanes that count twice are packed twice.
+template <class T>
+View<T> pack_rows(const Matrix<T>& X, int rows, ptrdiff_t n, ptrdiff_t block, T* buffer) {
+    if (X.col == 1) return {X.data, 0, X.row};
+    const PanelsOf<T> panels(n);
+    const ptrdiff_t length = round_up<T>(block, VL<T>);
+    for (int i = 0; i < panels.count; ++i) {
+        const Panel panel = panels[i];
+        const int lanes = int(panel.vectors * VL<T> < n ? panel.vectors * VL<T> : n);
+        pack_transposed(X.data + panel.begin * X.col, X.col, lanes, rows, buffer + i * WIDTH<T> * length, length);
+    }
+    return {buffer, WIDTH<T> * length, WIDTH<T>};
 }
 
 }  // namespace
