@@ -5,10 +5,12 @@ float64, perhaps narrower ones, which it converts in registers) and these functi
 `Sums` its caller owns, allocates nothing proportional to the number of rows, runs without
 the GIL and checks nothing: `fastsoftmax.validation` has done that.
 
-``dense_value_and_grad(rows, params, plan, sums, n_threads)``
+``dense_value_and_grad(rows, params, plan, sums, n_threads, outputs=None)``
     sums.loss[p] += sums.scale * sum of w_i (logsumexp(H_i) - H[i, y_i]) over the rows of slab p,
     sums.grad[p] += (D^T X) and sums.bias[p] += column sums of D, with D = w (Z - I) not yet
-    divided by sum(w). ``sums.grad is None`` asks for the loss alone.
+    divided by sum(w). ``sums.grad is None`` asks for the loss alone. With soft targets t of total S, or
+    with smoothed labels, D = w (S Z - t) and the loss is sum_c t_c (logsumexp(H_i) - H_ic). ``outputs`` asks for
+    values of each row besides.
 ``dense_hess_prod(rows, params, direction, plan, sums, n_threads)``
     The same with D = w Z (U - sum_c Z U), U = X direction; sums.loss stays as it is.
 ``dense_gram(rows, plan, sums, n_threads)``
@@ -56,12 +58,18 @@ class Rows:
     w : float64 ndarray (rows,) or None for all ones
     start : int
         Number of the first row in the whole data set.
+    soft : ndarray (rows, k) of the dtype of the computation, in C order, or None
+        Targets in place of y.
+    smoothing : float
+        eps: targets t become (1 - eps) t + eps / k.
     """
 
     X: np.ndarray
     y: np.ndarray | None = None
     w: np.ndarray | None = None
     start: int = 0
+    soft: np.ndarray | None = None
+    smoothing: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,25 @@ class Parameters:
 
     theta: np.ndarray
     bias: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class RowOutputs:
+    """Values of each row of a chunk, written in the same pass; None for what is not wanted.
+
+    Attributes
+    ----------
+    dX : ndarray (rows, n) of the dtype of the computation, in C order
+        The loss's gradient with respect to X, scale * D theta^T. Needs ``sums.grad``.
+    loss : ndarray (rows,) of the dtype of the computation
+        Each row's loss, not weighted.
+    label : int64 ndarray (rows,)
+        The class of the largest logit.
+    """
+
+    dX: np.ndarray | None = None
+    loss: np.ndarray | None = None
+    label: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

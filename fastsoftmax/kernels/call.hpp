@@ -1,7 +1,7 @@
 // What Cython fills in: one call of one pass, without types; `run` picks the template.
 #pragma once
 
-#include "dense.hpp"
+#include "classes.hpp"
 
 namespace {
 
@@ -9,14 +9,19 @@ enum Operation { VALUE_AND_GRAD, HESS_PROD, GRAM, PREDICT };
 
 struct Call {
     int operation, kind, threads;
-    bool single;  // float32
+    bool single;  // computed in float32
+    bool by_classes, single_grad;
     Source X;
     ptrdiff_t m, n, k;
     const int32_t* y;
+    const void* soft;
+    double smoothing;
     const double* w;
     const void *theta, *bias, *along, *along_bias;
-    double *loss, *grad, *grad_bias;
-    void* out;
+    double *loss, *grad_bias;
+    void *grad, *out;
+    void *dX, *row_loss;
+    int64_t* row_label;
     double scale;
     ptrdiff_t slabs, slab_rows, block, run;
     void* work;
@@ -28,9 +33,11 @@ Pass<T> pass_of(const Call& c) {
     p.X = c.X;
     p.m = c.m, p.n = c.n, p.k = c.k;
     p.y = c.y, p.w = c.w;
+    p.soft = (const T*)c.soft, p.smoothing = T(c.smoothing);
+    p.dX = (T*)c.dX, p.row_loss = (T*)c.row_loss, p.row_label = c.row_label;
     p.theta = (const T*)c.theta, p.bias = (const T*)c.bias;
     p.along = (const T*)c.along, p.along_bias = (const T*)c.along_bias;
-    p.loss = c.loss, p.grad = c.grad, p.grad_bias = c.grad_bias;
+    p.loss = c.loss, p.grad = c.grad, p.grad_bias = c.grad_bias, p.single_grad = c.single_grad;
     p.scale = c.scale;
     p.slabs = c.slabs, p.slab_rows = c.slab_rows, p.block = c.block, p.run = c.run;
     p.threads = c.threads;
@@ -41,6 +48,7 @@ Pass<T> pass_of(const Call& c) {
 template <class T>
 void run_as(const Call& c) {
     const Pass<T> p = pass_of<T>(c);
+    if (c.by_classes && c.operation <= HESS_PROD) return c.single_grad ? by_classes<T, float>(p) : by_classes<T, double>(p);
     switch (c.operation) {
         case VALUE_AND_GRAD: return value_and_grad(p);
         case HESS_PROD: return hess_prod(p);
@@ -49,10 +57,17 @@ void run_as(const Call& c) {
     }
 }
 
+template <class T>
+ptrdiff_t work_bytes_as(const Call& c) {
+    const Pass<T> p = pass_of<T>(c);
+    const ptrdiff_t outputs = c.operation == GRAM ? c.n : c.k;
+    const bool classes = c.by_classes && c.operation <= HESS_PROD;
+    return ptrdiff_t(sizeof(T)) * (classes ? class_work_size(p) : work_size(p, outputs));
+}
+
 // Bytes the caller must provide as Call::work.
 ptrdiff_t work_bytes(const Call& c) {
-    const ptrdiff_t outputs = c.operation == GRAM ? c.n : c.k;
-    return c.single ? 4 * work_size(pass_of<float>(c), outputs) : 8 * work_size(pass_of<double>(c), outputs);
+    return c.single ? work_bytes_as<float>(c) : work_bytes_as<double>(c);
 }
 
 void run(const Call& c) { c.single ? run_as<float>(c) : run_as<double>(c); }

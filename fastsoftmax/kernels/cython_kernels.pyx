@@ -4,7 +4,7 @@
 import numpy as np
 
 cimport numpy as cnp
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, int64_t
 
 cnp.import_array()
 
@@ -25,19 +25,24 @@ cdef extern from "call.hpp" nogil:
 
     ctypedef struct Call:
         int operation, kind, threads
-        bint single
+        bint single, by_classes, single_grad
         Source X
         Py_ssize_t m, n, k
         const int32_t* y
+        const void* soft
+        double smoothing
         const double* w
         const void* theta
         const void* bias
         const void* along
         const void* along_bias
         double* loss
-        double* grad
         double* grad_bias
+        void* grad
         void* out
+        void* dX
+        void* row_loss
+        int64_t* row_label
         double scale
         Py_ssize_t slabs, slab_rows, block, run
         void* work
@@ -60,9 +65,9 @@ def max_threads():
     return openmp_threads()
 
 
-def dense_value_and_grad(rows, params, plan, sums, int n_threads):
+def dense_value_and_grad(rows, params, plan, sums, int n_threads, outputs=None):
     """See `fastsoftmax.kernels`."""
-    _run(VALUE_AND_GRAD, rows, params, None, plan, sums, n_threads)
+    _run(VALUE_AND_GRAD, rows, params, None, plan, sums, n_threads, None, 0, outputs)
 
 
 def dense_hess_prod(rows, params, direction, plan, sums, int n_threads):
@@ -84,11 +89,11 @@ cdef void* _address(array) noexcept:
     return NULL if array is None else cnp.PyArray_DATA(array)
 
 
-cdef _run(Operation operation, rows, params, direction, plan, sums, int n_threads, out=None, int kind=0):
+cdef _run(Operation operation, rows, params, direction, plan, sums, int n_threads, out=None, int kind=0, outputs=None):
     cdef Call call
     cdef cnp.ndarray X = rows.X
     call.operation, call.kind, call.single = operation, kind, X.dtype.char != "d"
-    call.threads = max(1, min(n_threads, plan.slabs)) if openmp_threads() else 1
+    call.threads = n_threads if openmp_threads() else 1
     call.X.data = <const char*>cnp.PyArray_DATA(X)
     call.X.row, call.X.col = X.strides[0], X.strides[1]
     call.X.type, call.X.itemsize = SOURCE_TYPES[X.dtype.char], X.itemsize
@@ -100,8 +105,14 @@ cdef _run(Operation operation, rows, params, direction, plan, sums, int n_thread
     call.along = _address(None if direction is None else direction.theta)
     call.along_bias = _address(None if direction is None else direction.bias)
     call.loss, call.scale = <double*>_address(sums.loss), sums.scale
-    call.grad, call.grad_bias = <double*>_address(sums.grad), <double*>_address(sums.bias)
+    call.grad, call.grad_bias = _address(sums.grad), <double*>_address(sums.bias)
+    call.by_classes = plan.strategy == "class-parallel"
+    call.single_grad = sums.grad is not None and sums.grad.dtype == np.float32
     call.out = _address(out)
+    call.soft, call.smoothing = _address(rows.soft), rows.smoothing
+    call.dX = _address(None if outputs is None else outputs.dX)
+    call.row_loss = _address(None if outputs is None else outputs.loss)
+    call.row_label = <int64_t*>_address(None if outputs is None else outputs.label)
     call.slabs, call.slab_rows = plan.slabs, plan.slab_rows(X.shape[0])
     call.block, call.run = plan.block, plan.run
     work = np.empty(work_bytes(call), np.uint8)  # scratch of this call alone: calls may overlap

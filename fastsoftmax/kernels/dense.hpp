@@ -24,12 +24,18 @@ template <class T>
 struct Pass {
     Source X;
     ptrdiff_t m, n, k;
-    const int32_t* y;          // null for predict and gram
-    const double* w;           // null: all ones
-    const T *theta, *bias;     // (n, k) in C order; bias (k,) or null
+    const int32_t* y;             // null for predict, gram and soft targets
+    const T* soft;                // (m, k) in C order, or null
+    T smoothing;                  // this share of each target is spread evenly over the classes
+    const double* w;              // null: all ones
+    const T *theta, *bias;        // (n, k) in C order; bias (k,) or null
     const T *along, *along_bias;  // direction of hess_prod, like theta
-    double *loss, *grad, *grad_bias;  // per slab: 1, k*n (null: loss only), k
+    double *loss, *grad_bias;     // per slab: 1, k
+    void* grad;                   // per slab: (k, n), float64; null: loss only
+    bool single_grad;             // class-parallel: the gradient is float32
     double scale;
+    T *dX, *row_loss;  // (m, n) in C order; (m,); null if not wanted
+    int64_t* row_label;  // (m,) or null
     ptrdiff_t slabs, slab_rows, block, run;
     int threads;
     T* work;  // work_size() values
@@ -55,7 +61,7 @@ struct Scratch {
         columns = take(round_up<T>(R) * std::max<ptrdiff_t>(p.n, VL<T>));
         rows = take(round_up<T>(R) * (wide + WIDTH<T>));
         H = take(R * p.k);
-        U = take(p.along ? R * p.k : 0);
+        U = take(p.along || p.soft ? R * p.k : 0);
         G = take(p.grad ? outputs * wide : 0);
         bias = take(outputs * VL<T>);
         wt = take(R), top = take(R), hit = take(R), logs = take(R);
@@ -121,8 +127,8 @@ void backward(const View<T>& X, int rows, const T* B, ptrdiff_t b_step, ptrdiff_
 // ------------------------------------------------------------------------- softmax on a tile
 
 // Labels, weights and scaled weights of a block; lanes past the last row weigh nothing.
-template <class T>
-void load_rows(const Pass<T>& p, ptrdiff_t first, int rows, Scratch<T>& s) {
+template <class T, class Buffers>
+void load_rows(const Pass<T>& p, ptrdiff_t first, int rows, const Buffers& s) {
     const int lanes = round_up<T>(rows, VL<T>);
     for (int r = 0; r < rows; ++r) s.label[r] = p.y ? p.y[first + r] : 0;
     for (int r = 0; r < rows; ++r) s.w[r] = p.w ? p.w[first + r] : 1.0;
@@ -131,40 +137,111 @@ void load_rows(const Pass<T>& p, ptrdiff_t first, int rows, Scratch<T>& s) {
     for (int r = 0; r < lanes; ++r) s.w[r] *= p.scale;
 }
 
-// H becomes exp(H - max) in place for VL rows; returns max and the sum of the exps.
+// H becomes exp(H - max) in place for VL rows.
 template <class T>
-INLINE std::pair<Vec<T>, Vec<T>> exp_rows(T* H, ptrdiff_t R, ptrdiff_t k) {
-    Vec<T> top = load(H);
-    for (ptrdiff_t c = 1; c < k; ++c) top = vmax<T>(top, load(H + c * R));
-    Vec<T> sum{};
+struct Exps {
+    Vec<T> top, sum, below;  // max of H, sum of the exps, sum of max - H (if asked for)
+};
+template <class T, bool BELOW = false>
+INLINE Exps<T> exp_rows(T* H, ptrdiff_t R, ptrdiff_t k) {
+    Exps<T> out{load(H), Vec<T>{}, Vec<T>{}};
+    for (ptrdiff_t c = 1; c < k; ++c) out.top = vmax<T>(out.top, load(H + c * R));
     for (ptrdiff_t c = 0; c < k; ++c) {
-        const Vec<T> e = vexp<T>(load(H + c * R) - top);
-        sum += e;
+        const Vec<T> x = load(H + c * R) - out.top, e = vexp<T>(x);
+        if constexpr (BELOW) out.below -= x;
+        out.sum += e;
         store<T>(H + c * R, e);
     }
-    return {top, sum};
+    return out;
 }
 
-// H^T becomes D^T = w (Z - I); top, hit and logs get what the loss of each row needs.
+// H^T becomes D^T = w (Z - I). A row's loss is (top - hit) + logs.
 template <class T>
-void residual(int rows, const Pass<T>& p, Scratch<T>& s) {
+void residual_of_labels(int rows, const Pass<T>& p, Scratch<T>& s) {
     const ptrdiff_t R = p.block;
     for (int r = 0; r < rows; ++r) s.hit[r] = s.H[s.label[r] * R + r];
     for (int r = 0; r < rows; r += VL<T>) {
         T* H = s.H + r;
-        const auto [top, sum] = exp_rows(H, R, p.k);
-        store<T>(s.top + r, top);
-        store<T>(s.logs + r, vlog<T>(sum));
+        const Exps<T> e = exp_rows(H, R, p.k);
+        store<T>(s.top + r, e.top);
+        store<T>(s.logs + r, vlog<T>(e.sum));
         if (!p.grad) continue;
-        const Vec<T> by = load(s.wt + r) / sum;
+        const Vec<T> by = load(s.wt + r) / e.sum;
         for (ptrdiff_t c = 0; c < p.k; ++c) store<T>(H + c * R, load(H + c * R) * by);
     }
     if (p.grad)
         for (int r = 0; r < rows; ++r) s.H[s.label[r] * R + r] -= s.wt[r];
 }
 
+// The same for smoothed labels, t = (1 - eps) I + eps / k: D = w (Z - t), and the loss takes
+// (1 - eps) (top - h_y) + eps / k sum_c (top - h_c) for top - hit.
 template <class T>
-double block_loss(int rows, const Scratch<T>& s) {
+void residual_of_smoothed(int rows, const Pass<T>& p, Scratch<T>& s) {
+    const ptrdiff_t R = p.block;
+    const T keep = T(1) - p.smoothing, share = p.smoothing / T(p.k);
+    for (int r = 0; r < rows; ++r) s.hit[r] = s.H[s.label[r] * R + r];
+    for (int r = 0; r < rows; r += VL<T>) {
+        T* H = s.H + r;
+        const Exps<T> e = exp_rows<T, true>(H, R, p.k);
+        store<T>(s.top + r, (e.top - load(s.hit + r)) * keep + e.below * share);
+        store<T>(s.hit + r, Vec<T>{});
+        store<T>(s.logs + r, vlog<T>(e.sum));
+        if (!p.grad) continue;
+        const Vec<T> wt = load(s.wt + r), by = wt / e.sum;
+        for (ptrdiff_t c = 0; c < p.k; ++c) store<T>(H + c * R, load(H + c * R) * by - wt * share);
+    }
+    if (p.grad)
+        for (int r = 0; r < rows; ++r) s.H[s.label[r] * R + r] -= s.wt[r] * keep;
+}
+
+// The same for any targets t (m, k) of total S = sum_c t_c: D = w (S Z - t) and the loss is
+// sum_c t_c (top - h_c) + S log sum. U gets t^T; smoothing has been applied to it.
+template <class T>
+void residual_of_soft(int rows, const Pass<T>& p, Scratch<T>& s) {
+    const ptrdiff_t R = p.block;
+    for (int r = 0; r < rows; r += VL<T>) {
+        T *H = s.H + r, *t = s.U + r;
+        Vec<T> top = load(H), total{}, below{};
+        for (ptrdiff_t c = 1; c < p.k; ++c) top = vmax<T>(top, load(H + c * R));
+        for (ptrdiff_t c = 0; c < p.k; ++c) {
+            total += load(t + c * R);
+            below += load(t + c * R) * (top - load(H + c * R));
+        }
+        const Vec<T> sum = exp_rows(H, R, p.k).sum;
+        store<T>(s.top + r, below);
+        store<T>(s.hit + r, Vec<T>{});
+        store<T>(s.logs + r, total * vlog<T>(sum));
+        if (!p.grad) continue;
+        const Vec<T> wt = load(s.wt + r), by = wt * total / sum;
+        for (ptrdiff_t c = 0; c < p.k; ++c) store<T>(H + c * R, load(H + c * R) * by - wt * load(t + c * R));
+    }
+}
+
+// (1 - eps) t^T + eps / k of a block into U; lanes past the last row get no target.
+template <class T>
+void load_soft(const Pass<T>& p, ptrdiff_t first, int rows, Scratch<T>& s) {
+    const T keep = T(1) - p.smoothing, share = p.smoothing / T(p.k);
+    for (int r = 0; r < round_up<T>(rows, VL<T>); ++r) {
+        const T* t = p.soft + (first + r) * p.k;
+        for (ptrdiff_t c = 0; c < p.k; ++c) s.U[c * p.block + r] = r < rows ? keep * t[c] + share : T(0);
+    }
+}
+
+template <class T>
+void residual(ptrdiff_t first, int rows, const Pass<T>& p, Scratch<T>& s) {
+    load_rows(p, first, rows, s);
+    if (p.soft) {
+        load_soft(p, first, rows, s);
+        residual_of_soft(rows, p, s);
+    } else if (p.smoothing != T(0)) {
+        residual_of_smoothed(rows, p, s);
+    } else {
+        residual_of_labels(rows, p, s);
+    }
+}
+
+template <class Buffers>
+double block_loss(int rows, const Buffers& s) {
     constexpr int LD = VL<double>;
     Vec<double> sum{};
     int r = 0;
@@ -181,7 +258,7 @@ void curvature(int rows, const Pass<T>& p, Scratch<T>& s) {
     const ptrdiff_t R = p.block;
     for (int r = 0; r < rows; r += VL<T>) {
         T *H = s.H + r, *U = s.U + r;
-        const Vec<T> sum = exp_rows(H, R, p.k).second;
+        const Vec<T> sum = exp_rows(H, R, p.k).sum;
         Vec<T> mean{};
         for (ptrdiff_t c = 0; c < p.k; ++c) mean += load(H + c * R) * load(U + c * R);
         mean /= sum;
@@ -197,6 +274,46 @@ void add_column_sums(int rows, const Pass<T>& p, Scratch<T>& s) {
         for (int r = 0; r < rows; r += VL<T>) sum += load(s.H + c * p.block + r);
         store<T>(s.bias + c * VL<T>, sum);
     }
+}
+
+// ----------------------------------------------------------------------------- what a row may ask for
+
+// The first of the largest logits.
+template <class T, class Buffers>
+void label_rows(ptrdiff_t first, int rows, const Pass<T>& p, const Buffers& s, int64_t* out) {
+    for (int r = 0; r < rows; r += VL<T>) {
+        Vec<T> top = load(s.H + r);
+        IVec<T> at{};
+        for (ptrdiff_t c = 1; c < p.k; ++c) {
+            const Vec<T> h = load(s.H + c * p.block + r);
+            const IVec<T> here = (IVec<T>{}) + typename Lanes<T>::Int(c);
+            at = h > top ? here : at;
+            top = vmax<T>(top, h);
+        }
+        for (int i = 0; i < VL<T> && r + i < rows; ++i) out[first + r + i] = at[i];
+    }
+}
+
+template <class T, class Buffers>
+void write_losses(ptrdiff_t first, int rows, const Pass<T>& p, const Buffers& s) {
+    for (int r = 0; r < rows; ++r)
+        p.row_loss[first + r] = T((double(s.top[r]) - double(s.hit[r])) + double(s.logs[r]));
+}
+
+// dX = scale D theta^T: the forward tile once more, with classes as steps and features as scalars.
+template <class T, class Buffers>
+void dX_of_features(int part, int rows, const Pass<T>& p, const Buffers& s, Ahead& ahead) {
+    const Split features(p.n, NS_MAX);
+    const ptrdiff_t R = p.block, begin = features.begin(part);
+    const int vectors = (rows + VL<T> - 1) / VL<T>;
+    for (int v = 0; v < vectors; v += NV_MAX)
+        run_tile<T, false>(std::min(NV_MAX, vectors - v), features.size(part), s.H + v * VL<T>, R,
+                           p.theta + begin * p.k, 1, p.k, s.columns + begin * R + v * VL<T>, R, nullptr, p.k, ahead);
+}
+template <class T, class Buffers>
+void store_dX(ptrdiff_t first, int rows, const Pass<T>& p, const Buffers& s) {
+    for (int r = 0; r < rows; ++r)
+        for (ptrdiff_t j = 0; j < p.n; ++j) p.dX[(first + r) * p.n + j] = s.columns[j * p.block + r] * T(p.scale);
 }
 
 // ----------------------------------------------------------------------------- slabs and passes
@@ -260,7 +377,7 @@ void for_slabs(const Pass<T>& p, ptrdiff_t outputs, Block block) {
 #else
         Scratch<T> s(work, p, outputs);
 #endif
-        double* grad = p.grad ? p.grad + slab * outputs * p.n : nullptr;
+        double* grad = p.grad ? (double*)p.grad + slab * outputs * p.n : nullptr;
         double* grad_bias = p.grad ? p.grad_bias + slab * outputs : nullptr;
         if (grad) {
             std::fill_n(s.G, outputs * round_up<T>(p.n), T(0));
@@ -292,10 +409,14 @@ void value_and_grad(const Pass<T>& p) {
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s, Ahead& ahead) {
         const Matrix<T> X = stage(p.X, first, rows, p.n, s.staged);
         forward(pack_columns(X, rows, p.n, s.columns), rows, theta, p.bias, p, s.H, ahead);
-        load_rows(p, first, rows, s);
-        residual(rows, p, s);
+        if (p.row_label) label_rows(first, rows, p, s, p.row_label);
+        residual(first, rows, p, s);
         p.loss[slab] += block_loss(rows, s);
+        if (p.row_loss) write_losses(first, rows, p, s);
         if (p.grad) gradient_of_block(X, rows, p, s, ahead);
+        if (!p.dX) return;
+        for (int part = 0; part < Split(p.n, NS_MAX).parts; ++part) dX_of_features(part, rows, p, s, ahead);
+        store_dX(first, rows, p, s);
     });
 }
 
@@ -323,7 +444,7 @@ void gram(const Pass<T>& p) {
         gram_of_block(stage(p.X, first, rows, p.n, s.staged), rows, p, s, ahead);
     });
     for (ptrdiff_t slab = 0; slab < p.slabs; ++slab) {
-        double* g = p.grad + slab * p.n * p.n;
+        double* g = (double*)p.grad + slab * p.n * p.n;
         for (ptrdiff_t i = 0; i < p.n; ++i)
             for (ptrdiff_t j = i + 1; j < p.n; ++j) g[j * p.n + i] = g[i * p.n + j];
     }
@@ -346,21 +467,6 @@ double finite_or_nan(int rows, const Pass<T>& p, const Scratch<T>& s) {
     return sum_lanes<T>(sum) + double(rest);
 }
 
-template <class T>
-void label_rows(ptrdiff_t first, int rows, const Pass<T>& p, const Scratch<T>& s, int64_t* out) {
-    for (int r = 0; r < rows; r += VL<T>) {
-        Vec<T> top = load(s.H + r);
-        IVec<T> at{};
-        for (ptrdiff_t c = 1; c < p.k; ++c) {
-            const Vec<T> h = load(s.H + c * p.block + r);
-            const IVec<T> here = (IVec<T>{}) + typename Lanes<T>::Int(c);
-            at = h > top ? here : at;
-            top = vmax<T>(top, h);
-        }
-        for (int i = 0; i < VL<T> && r + i < rows; ++i) out[first + r + i] = at[i];
-    }
-}
-
 // H^T becomes Z^T or log Z^T in place.
 template <class T>
 void softmax_rows(int rows, Kind kind, const Pass<T>& p, Scratch<T>& s) {
@@ -368,7 +474,7 @@ void softmax_rows(int rows, Kind kind, const Pass<T>& p, Scratch<T>& s) {
     for (int r = 0; r < rows; r += VL<T>) {
         T* H = s.H + r;
         if (kind == PROBA) {
-            const Vec<T> sum = exp_rows(H, R, p.k).second;
+            const Vec<T> sum = exp_rows(H, R, p.k).sum;
             for (ptrdiff_t c = 0; c < p.k; ++c) store<T>(H + c * R, load(H + c * R) / sum);
             continue;
         }

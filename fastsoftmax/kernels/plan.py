@@ -30,6 +30,13 @@ SLAB_BYTES = 64 << 20
 # A slab shorter than this spends its time on zeroing and summing its gradient.
 SLAB_ROWS_MIN = 512
 
+# Rows in a block that all threads share (class-parallel): each block streams the whole gradient and
+# theta through the cache, so that more rows are less traffic, but k logits a row should stay in L3.
+SHARED_BLOCK = 128
+# Slabs a gradient must be small enough for, and classes enough to keep cores busy, if not.
+SLABS_MIN = 4
+SHARED_CLASSES = 512
+
 # A chunk is what one kernel call works on: long enough to hide the call (tens of microseconds
 # beside some 10 ms), short enough that Ctrl-C and progress callbacks are served promptly.
 CHUNK_BYTES = 64 << 20
@@ -54,7 +61,8 @@ class Plan:
     run : int
         Rows summed in float32 before they are added to the float64 slab (a multiple of `block`).
     strategy : str
-        "row-parallel": each slab owns a gradient.
+        "row-parallel": each slab owns a gradient. "class-parallel": the gradient is large, and
+        threads share one by splitting the classes of each block.
     """
 
     block: int
@@ -83,21 +91,27 @@ def make_plan(
     block: int | None = None,
     slabs: int | None = None,
     chunk: int | None = None,
+    strategy: str | None = None,
 ) -> Plan:
     """The plan for m rows of n features and k classes; the keywords override single choices (tests do)."""
     itemsize = np.dtype(dtype).itemsize
+    fitting_slabs = SLAB_BYTES // (n * k * 8)
+    if strategy is None:
+        shared = fitting_slabs < SLABS_MIN and k >= SHARED_CLASSES
+        strategy = "class-parallel" if shared else "row-parallel"
+    if strategy == "class-parallel":
+        block, slabs = block or SHARED_BLOCK, 1
     block = block or _rows_per_block(n, k, itemsize)
     if slabs is None:
-        by_bytes = SLAB_BYTES // max(1, n * k * 8)
         by_rows = -(-m // SLAB_ROWS_MIN)
-        slabs = int(max(1, min(SLABS_MAX, max(by_bytes, 4), by_rows)))
+        slabs = int(max(1, min(SLABS_MAX, max(fitting_slabs, SLABS_MIN), by_rows)))
     if chunk is None:
         by_bytes = CHUNK_BYTES // max(1, n * itemsize)
         by_flops = int(CHUNK_FLOPS / max(1, 4 * n * k))
         chunk = max(min(by_bytes, by_flops), slabs * block)
         chunk = -(-chunk // (slabs * block)) * slabs * block
     run = max(block, RUN_ROWS // block * block)
-    return Plan(block=block, slabs=slabs, chunk=chunk, run=run)
+    return Plan(block=block, slabs=slabs, chunk=chunk, run=run, strategy=strategy)
 
 
 def _rows_per_block(n: int, k: int, itemsize: int) -> int:
