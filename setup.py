@@ -21,7 +21,9 @@ DEBUG = os.environ.get("FASTSOFTMAX_DEBUG") == "1"
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 # A module per instruction set: the best one the processor has is picked at import.
-LEVELS = {"v2": ["-march=x86-64-v2"], "v3": ["-march=x86-64-v3"], "v4": ["-march=x86-64-v4"]} if X86 else {"generic": []}
+LEVELS = (
+    {"v2": ["-march=x86-64-v2"], "v3": ["-march=x86-64-v3"], "v4": ["-march=x86-64-v4"]} if X86 else {"generic": []}
+)
 # -ffast-math would delete the rounding trick in exp; contraction (fused multiply-add) and no errno is all we want.
 FLAGS = ["-std=c++17", "-ffp-contract=fast", "-fno-math-errno", "-fvisibility=hidden"]
 FLAGS += ["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O3", "-DNDEBUG", "-g0"]

@@ -7,14 +7,38 @@ not know: the mean, the l2 penalty and the bias row of theta.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from . import kernels, validation
-from .kernels import Parameters, Rows, Sums
-from .kernels.plan import default_threads, make_plan
+from .kernels import Parameters, RowOutputs, Rows, Sums
+from .kernels.plan import RUN_ROWS_MAX, default_threads, make_plan
 from .sources import ArraySource
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `Objective.evaluate` found; None for what was not asked for.
+
+    Attributes
+    ----------
+    value : float
+    grad : ndarray like theta
+    dX : ndarray (m, n)
+        Gradient of the value with respect to X, D theta^T.
+    row_loss : ndarray (m,)
+        Loss of each row: no weight, no mean, no penalty.
+    label : int64 ndarray (m,)
+        Class of the largest logit of each row.
+    """
+
+    value: float
+    grad: np.ndarray | None = None
+    dX: np.ndarray | None = None
+    row_loss: np.ndarray | None = None
+    label: np.ndarray | None = None
 
 
 class Objective:
@@ -28,8 +52,9 @@ class Objective:
     X : array_like (m, n)
         Rows are samples. float32 and float64 are read where they are, in C order, F order or
         strided, memory maps included; other dtypes are converted by the kernels or a chunk at a time.
-    y : array_like (m,)
-        Class numbers 0..k-1.
+    y : array_like (m,) or (m, k)
+        Class numbers 0..k-1, or soft targets: the share t_ic of each class, not negative. The loss of a
+        row is then sum_c t_ic (logsumexp(H_i) - H_ic).
     n_classes : int, optional
         k; 1 + max(y) unless given.
     fit_intercept : bool
@@ -38,6 +63,8 @@ class Objective:
         Weights, not negative. A row with weight 0 is ignored.
     l2 : float
         Strength of the penalty on theta without the bias.
+    label_smoothing : float
+        eps in [0, 1]: targets t become (1 - eps) t + eps / k.
     backend : {"auto", "cython", "numba", "numpy"}
         A backend asked for by name is used, or an error says why not.
     n_threads : int, optional
@@ -67,15 +94,17 @@ class Objective:
         fit_intercept: bool = False,
         sample_weight: ArrayLike | None = None,
         l2: float = 0.0,
+        label_smoothing: float = 0.0,
         backend: str = "auto",
         n_threads: int | None = None,
     ) -> None:
         array = validation.check_X(X)
         m, self.n_features = array.shape
-        labels, self.n_classes = validation.check_y(y, m, n_classes)
+        smoothing = validation.check_share(label_smoothing, "label_smoothing")
+        targets, self.n_classes = validation.check_targets(y, m, n_classes, validation.compute_dtype(array.dtype))
         w, self.weight_sum = validation.check_weights(sample_weight, m)
         self.backend, self._kernels = kernels.select(backend)
-        self.source = ArraySource(array, labels, w, reads=self._kernels.READS)
+        self.source = ArraySource(array, targets, w, smoothing=smoothing, reads=self._kernels.READS)
         self.fit_intercept = bool(fit_intercept)
         self.l2 = validation.check_real(l2, "l2")
         self.n_threads = default_threads() if n_threads is None else validation.check_count(n_threads, "n_threads")
@@ -91,16 +120,35 @@ class Objective:
         ValueError
             If X or theta holds NaN or infinity; the row is named.
         FloatingPointError
-            If the logits of finite X and theta overflow.
+            If the logits of finite X and theta, or the results, overflow.
         """
-        checked = self._check(theta)
-        value, grad = self._pass(checked, want_grad=True)
-        grad[: self.n_features] += self.l2 * checked[: self.n_features]
-        return value, grad.astype(checked.dtype, copy=False).reshape(np.shape(theta))
+        result = self.evaluate(theta)
+        assert result.grad is not None
+        return result.value, result.grad
 
     def value(self, theta: ArrayLike) -> float:
         """The value alone: half the work of `value_and_grad`."""
-        return self._pass(self._check(theta), want_grad=False)[0]
+        return self.evaluate(theta, grad=False).value
+
+    def evaluate(
+        self, theta: ArrayLike, *, grad: bool = True, dX: bool = False, row_loss: bool = False, label: bool = False
+    ) -> Evaluation:
+        """Whatever one pass over X can tell at theta: see `Evaluation`. ``dX`` needs ``grad``."""
+        checked = self._check(theta)
+        if dX and not grad:
+            raise ValueError("dX=True needs grad=True: both come from the residual")
+        wanted = self._row_outputs(dX, row_loss, label)
+        sums = self._sums(grad=grad)
+        self._run_value_and_grad(checked, sums, wanted)
+        value = float(np.add.reduce(sums.loss))
+        self._require_finite(value, "loss")
+        out = None
+        if grad:
+            out = self._join(sums, "gradient")
+            if self.l2:
+                out[: self.n_features] += self.l2 * checked[: self.n_features]
+            out = self._as(out, checked.dtype, "gradient").reshape(np.shape(theta))
+        return Evaluation(value + self._penalty(checked), out, wanted.dX, wanted.loss, wanted.label)
 
     def hess_prod(self, theta: ArrayLike, v: ArrayLike) -> np.ndarray:
         """The Hessian at theta times v, shaped and typed like v. One pass over X."""
@@ -110,48 +158,79 @@ class Objective:
         sums = self._sums()
         for rows in self._chunks():
             self._kernels.dense_hess_prod(rows, params, along, self.plan, sums, self.n_threads)
-        out = self._join(sums)
-        self._require_finite(float(out.sum()), "Hessian product")
-        out[: self.n_features] += self.l2 * direction[: self.n_features]
-        return out.astype(direction.dtype, copy=False).reshape(np.shape(v))
+        out = self._join(sums, "Hessian product")
+        if self.l2:
+            out[: self.n_features] += self.l2 * direction[: self.n_features]
+        return self._as(out, direction.dtype, "Hessian product").reshape(np.shape(v))
 
     def gram(self) -> np.ndarray:
         """X^T diag(w) X / sum(w), float64; with the intercept's column of ones last if there is one."""
         n = self.n_features
-        sums = Sums.zeros(self.plan.slabs, n, n, 1.0 / self.weight_sum)
-        for rows in self._chunks():
-            self._kernels.dense_gram(rows, self.plan, sums, self.n_threads)
-        _, out, column_sums = sums.total()
-        self._require_finite(float(out.sum()), "Gram matrix")
+        plan = make_plan(self.source.shape[0], n, n, self.source.dtype, strategy="row-parallel")
+        sums = Sums.zeros(plan.slabs, n, n, 1.0 / self.weight_sum)
+        for rows in self._chunks(plan.chunk):
+            self._kernels.dense_gram(rows, plan, sums, self.n_threads)
+        out, column_sums = sums.total()
+        self._require_finite(out, "Gram matrix")
         if not self.fit_intercept:
             return out
         out = np.pad(out, (0, 1), constant_values=1.0)
         out[:n, n] = out[n, :n] = column_sums
         return out
 
-    def _pass(self, theta: np.ndarray, *, want_grad: bool) -> tuple[float, np.ndarray]:
+    def _run_value_and_grad(self, theta: np.ndarray, sums: Sums, wanted: RowOutputs) -> None:
         params = self._parameters(theta)
-        sums = self._sums(grad=want_grad)
         for rows in self._chunks():
-            self._kernels.dense_value_and_grad(rows, params, self.plan, sums, self.n_threads)
-        value = float(np.add.reduce(sums.loss))
-        grad = self._join(sums) if want_grad else np.zeros(0)
-        self._require_finite(value + float(grad.sum()), "loss")
-        weights = theta[: self.n_features].astype(np.float64, copy=False).ravel()
-        return value + 0.5 * self.l2 * float(weights @ weights), grad
+            part = wanted.rows(rows.start, rows.start + len(rows.X))
+            self._kernels.dense_value_and_grad(rows, params, self.plan, sums, self.n_threads, part)
 
-    def _chunks(self) -> Iterator[Rows]:
-        """The rows of one pass; kernels run between the chunks, and so does Ctrl-C."""
+    def _row_outputs(self, dX: bool, row_loss: bool, label: bool) -> RowOutputs:
+        m, dtype = self.source.shape[0], self.source.dtype
+        return RowOutputs(
+            dX=np.empty(self.source.shape, dtype) if dX else None,
+            loss=np.empty(m, dtype) if row_loss else None,
+            label=np.empty(m, np.int64) if label else None,
+        )
+
+    def _penalty(self, theta: np.ndarray) -> float:
+        if self.l2 == 0.0:
+            return 0.0
+        with np.errstate(over="ignore"):
+            weights = theta[: self.n_features].astype(np.float64).ravel()
+            penalty = 0.5 * self.l2 * float(weights @ weights)
+        if not np.isfinite(penalty):
+            raise FloatingPointError(f"the penalty l2/2 ||theta||^2 overflows float64 (l2 = {self.l2})")
+        return penalty
+
+    def _chunks(self, rows: int | None = None) -> Iterator[Rows]:
+        """The rows of one pass, a call of the kernels each; Ctrl-C is served between them."""
         self.n_passes += 1
-        return self.source.chunks(self.plan.chunk)
+        return self.source.chunks(rows or self.plan.chunk)
 
     def _sums(self, *, grad: bool = True) -> Sums:
-        return Sums.zeros(self.plan.slabs, self.n_classes, self.n_features, 1.0 / self.weight_sum, grad=grad)
+        # The one large gradient of a class-parallel pass may stay float32 as long as a run of rows may.
+        few = self.plan.strategy == "class-parallel" and self.source.shape[0] <= RUN_ROWS_MAX
+        dtype = self.source.dtype if few else np.float64
+        scale = 1.0 / self.weight_sum
+        return Sums.zeros(self.plan.slabs, self.n_classes, self.n_features, scale, grad=grad, dtype=dtype)
 
-    def _join(self, sums: Sums) -> np.ndarray:
-        """The gradient of all slabs, float64, shaped like theta."""
-        _, grad, bias = sums.total()
-        return np.vstack([grad, bias]) if self.fit_intercept else np.ascontiguousarray(grad)
+    def _join(self, sums: Sums, what: str) -> np.ndarray:
+        """The gradient of all slabs, shaped like theta; a view of the transposed sums if there is no bias."""
+        grad, bias = sums.total()
+        self._require_finite(grad, what)
+        if not self.fit_intercept:
+            return grad
+        self._require_finite(bias, what)
+        return np.vstack([grad, bias])
+
+    @staticmethod
+    def _as(out: np.ndarray, dtype: np.dtype, what: str) -> np.ndarray:
+        """A result in the dtype its caller gave; one that does not fit is an error, not an infinity."""
+        with np.errstate(over="ignore"):
+            cast = out.astype(dtype, copy=False)
+        if cast is not out and not _all_finite(cast):
+            raise FloatingPointError(f"the {what} overflows {dtype}, the dtype it was asked for in")
+        return cast
 
     def _parameters(self, theta: np.ndarray) -> Parameters:
         with np.errstate(over="ignore"):  # an overflow is found in the loss
@@ -163,10 +242,16 @@ class Objective:
     def _check(self, theta: ArrayLike, name: str = "theta") -> np.ndarray:
         return validation.check_theta(theta, self.n_features, self.n_classes, self.fit_intercept, name)
 
-    def _require_finite(self, value: float, what: str) -> None:
+    def _require_finite(self, result: float | np.ndarray, what: str) -> None:
         """Raise for a non-finite result, naming the row of X that caused it if one did."""
-        if not np.isfinite(value):
+        if not _all_finite(result):
             explain_nonfinite(self.source, self.plan.chunk, what)
+
+
+def _all_finite(result: float | np.ndarray) -> bool:
+    with np.errstate(over="ignore", invalid="ignore"):
+        quick = np.isfinite(np.sum(result))  # no temporary; a sum may overflow where no term does
+    return bool(quick or np.isfinite(result).all())
 
 
 def explain_nonfinite(source: ArraySource, chunk: int, what: str) -> None:
@@ -193,6 +278,7 @@ def loss_and_grad(
     fit_intercept: bool = False,
     sample_weight: ArrayLike | None = None,
     l2: float = 0.0,
+    label_smoothing: float = 0.0,
     backend: str = "auto",
     n_threads: int | None = None,
 ) -> tuple[float, np.ndarray]:
@@ -218,6 +304,7 @@ def loss_and_grad(
         fit_intercept=fit_intercept,
         sample_weight=sample_weight,
         l2=l2,
+        label_smoothing=label_smoothing,
         backend=backend,
         n_threads=n_threads,
     )

@@ -76,16 +76,30 @@ def mean_loss(Z, y):
 
 
 def mean_loss_from_logits(H, y, w=None):
-    """Step 7. mean(-h_y + log sum_c exp(h_c)): step 6 without the log of a vanished probability.
+    """Step 7. mean(-h_y + log sum_c exp(h_c)): step 6 without the log of a vanished probability."""
+    w = np.ones(len(H)) if w is None else np.asarray(w)
+    return mean_loss_to_targets(H, one_hot(y, H.shape[1]), w / np.sum(w))
 
-    Each row is scaled by w_i / sum(w) before the sum, so that the mean of huge losses is still right.
-    """
-    m = len(H)
-    w = np.full(m, 1.0 / m) if w is None else w / np.sum(w)
+
+def losses_to_targets(H, t):
+    """Step 7 for any targets t (m, k): sum_c t_c (log sum exp h - h_c), for each row (m,)."""
     with np.errstate(over="ignore", under="ignore"):
-        top = H.max(axis=1)
-        log_sum = np.log(np.exp(H - top[:, None]).sum(axis=1))
-        return np.sum(w * ((top - H[np.arange(m), y]) + log_sum))
+        top = H.max(axis=1, keepdims=True)
+        log_sum = np.log(np.exp(H - top).sum(axis=1))
+        return np.where(t > 0, t * (top - H), 0).sum(axis=1) + t.sum(axis=1) * log_sum
+
+
+def mean_loss_to_targets(H, t, shares):
+    """The sum of `losses_to_targets` times ``shares`` (m,), such as w / sum(w).
+
+    Halves of H are subtracted, so that a row whose loss is beyond the largest number still has its share in a
+    mean that is not.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        top = H.max(axis=1, keepdims=True)
+        log_sum = np.log(np.exp(H - top).sum(axis=1))
+        half = np.where(t > 0, t * (0.5 * top - 0.5 * H), 0).sum(axis=1) + 0.5 * t.sum(axis=1) * log_sum
+        return np.sum(2 * shares * half)
 
 
 def logits_by_parameter(X, k, r, q):

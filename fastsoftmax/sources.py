@@ -30,16 +30,27 @@ class ArraySource:
     Parameters
     ----------
     X : ndarray (m, n), as `validation.check_X` returns it
-    y : int32 ndarray (m,) or None
+    targets : int32 ndarray (m,) of labels, ndarray (m, k) of soft targets, or None
     w : float64 ndarray (m,) or None
+    smoothing : float
     reads : str
         Type characters of the dtypes the kernels read as they are (a backend's ``READS``).
     """
 
     def __init__(
-        self, X: np.ndarray, y: np.ndarray | None = None, w: np.ndarray | None = None, *, reads: str = "fd"
+        self,
+        X: np.ndarray,
+        targets: np.ndarray | None = None,
+        w: np.ndarray | None = None,
+        *,
+        smoothing: float = 0.0,
+        reads: str = "fd",
     ) -> None:
-        self.X, self.y, self.w = X.view(np.uint8) if X.dtype == np.bool_ else X, y, w
+        self.X = X.view(np.uint8) if X.dtype == np.bool_ else X
+        soft = targets is not None and targets.ndim == 2
+        self.y: np.ndarray | None = None if soft else targets
+        self.soft: np.ndarray | None = targets if soft else None
+        self.w, self.smoothing = w, smoothing
         self.shape: tuple[int, int] = X.shape
         self.dtype = compute_dtype(X.dtype)
         self._as_is = self.X.dtype.char in reads and self.X.dtype.isnative and self.X.flags.aligned
@@ -52,4 +63,6 @@ class ArraySource:
                 y=None if self.y is None else self.y[part],
                 w=None if self.w is None else self.w[part],
                 start=start,
+                soft=None if self.soft is None else self.soft[part],
+                smoothing=self.smoothing,
             )

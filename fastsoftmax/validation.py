@@ -21,7 +21,11 @@ def check_X(X: ArrayLike, name: str = "X") -> np.ndarray:
     """X as a 2-D real array, not copied: its dtype and strides stay as they are."""
     if getattr(X, "format", None) is not None and hasattr(X, "tocsr"):
         raise TypeError(f"{name} is a sparse {type(X).__name__}; a dense array is wanted (X.toarray() makes one)")
-    array = np.asarray(X)
+    if np.ma.isMaskedArray(X):
+        raise TypeError(
+            f"{name} is a masked array; one without a mask is wanted (X.filled() or X.compressed() make one)"
+        )
+    array = _as_array(X, name)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} has dtype {array.dtype}; a real numeric array (float, int or bool) is wanted")
     if array.ndim != 2:
@@ -33,7 +37,7 @@ def check_X(X: ArrayLike, name: str = "X") -> np.ndarray:
 
 def compute_dtype(dtype: np.dtype) -> np.dtype:
     """float32 for float32 and whatever is exact in it (bool, 8- and 16-bit types), float64 for the rest."""
-    dtype = np.dtype(dtype)
+    dtype = np.dtype(dtype).newbyteorder("=")
     single = dtype == np.float32 or dtype.char in _EXACT_IN_FLOAT32
     return np.dtype(np.float32 if single else np.float64)
 
@@ -48,7 +52,7 @@ def check_y(y: ArrayLike, m: int, n_classes: int | None = None, name: str = "y")
     ValueError
         For a wrong shape, a fraction, a label outside 0..k-1, or fewer than two classes.
     """
-    array = np.asarray(y)
+    array = _as_array(y, name)
     if array.dtype.kind not in "iubf":
         raise TypeError(f"{name} has dtype {array.dtype}; integer class numbers 0..k-1 are wanted")
     if array.shape != (m,):
@@ -75,6 +79,26 @@ def check_y(y: ArrayLike, m: int, n_classes: int | None = None, name: str = "y")
     return np.ascontiguousarray(array, dtype=np.int32), k
 
 
+def check_targets(
+    y: ArrayLike, m: int, n_classes: int | None, dtype: np.dtype, name: str = "y"
+) -> tuple[np.ndarray, int]:
+    """Labels as `check_y` returns them or, if y is 2-D, soft targets (m, k) of ``dtype`` in C order; and k."""
+    array = _as_array(y, name)
+    if array.ndim != 2:
+        return check_y(array, m, n_classes, name)
+    k = array.shape[1] if n_classes is None else check_count(n_classes, "n_classes", at_least=2)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} has dtype {array.dtype}; real numbers are wanted for soft targets")
+    if array.shape != (m, k) or k < 2:
+        raise ValueError(f"{name} has shape {array.shape}; ({m},) labels or ({m}, {max(k, 2)}) soft targets are wanted")
+    bad = np.flatnonzero(~(np.isfinite(array) & (array >= 0)))
+    if len(bad):
+        row, column = divmod(int(bad[0]), k)
+        value = array[row, column].item()
+        raise ValueError(f"{name} must hold finite targets of at least 0; row {row} holds {value!r}")
+    return np.ascontiguousarray(array, dtype=dtype), k
+
+
 def check_weights(w: ArrayLike | None, m: int, name: str = "sample_weight") -> tuple[np.ndarray | None, float]:
     """Weights as float64 (m,), scaled by a power of two to a largest in [1, 2), and their sum.
 
@@ -82,7 +106,7 @@ def check_weights(w: ArrayLike | None, m: int, name: str = "sample_weight") -> t
     """
     if w is None:
         return None, float(m)
-    array = np.asarray(w)
+    array = _as_array(w, name)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} has dtype {array.dtype}; real numbers are wanted")
     if array.ndim == 0:
@@ -105,7 +129,7 @@ def check_weights(w: ArrayLike | None, m: int, name: str = "sample_weight") -> t
 
 def check_theta(theta: ArrayLike, n: int, k: int, fit_intercept: bool, name: str = "theta") -> np.ndarray:
     """Parameters as a float array of shape (n [+1], k); flat input of that size is reshaped."""
-    array = np.asarray(theta)
+    array = _as_array(theta, name)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} has dtype {array.dtype}; real numbers are wanted")
     rows = n + bool(fit_intercept)
@@ -139,6 +163,14 @@ def check_real(value: Any, name: str, *, positive: bool = False) -> float:
     return float(value)
 
 
+def check_share(value: Any, name: str) -> float:
+    """A number in [0, 1]."""
+    share = check_real(value, name)
+    if share > 1:
+        raise ValueError(f"{name} must be in [0, 1]; got {value}")
+    return share
+
+
 def nonfinite_row(X: np.ndarray) -> tuple[int, int] | None:
     """Row and column of the first NaN or infinity of X, or None; a block of rows at a time."""
     if X.dtype.kind != "f":
@@ -150,6 +182,13 @@ def nonfinite_row(X: np.ndarray) -> tuple[int, int] | None:
             row, column = divmod(int(bad[0]), X.shape[1])
             return start + row, column
     return None
+
+
+def _as_array(value: ArrayLike, name: str) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"{name} is no array of equally long rows: {error}") from error
 
 
 def _nonfinite(array: np.ndarray) -> np.ndarray:

@@ -1,9 +1,10 @@
 """The kernel contract, the table of backends and `select`.
 
-A backend is a module with ``READS`` (the type characters of the dtypes of X it reads as they are: float32,
-float64, perhaps narrower ones, which it converts in registers) and these functions. Each gets one chunk of rows, **adds** into the
-`Sums` its caller owns, allocates nothing proportional to the number of rows, runs without
-the GIL and checks nothing: `fastsoftmax.validation` has done that.
+A backend is a module with ``READS``, the type characters of the dtypes of X that it reads as they are
+(float32, float64 and perhaps narrower ones, converted in registers), ``isa()`` and ``threading()``, two
+short texts, and the functions below. Each gets one chunk of rows, **adds** into the `Sums` its caller owns,
+allocates nothing proportional to the number of rows, runs without the GIL and checks nothing:
+`fastsoftmax.validation` has done that.
 
 ``dense_value_and_grad(rows, params, plan, sums, n_threads, outputs=None)``
     sums.loss[p] += sums.scale * sum of w_i (logsumexp(H_i) - H[i, y_i]) over the rows of slab p,
@@ -16,7 +17,8 @@ the GIL and checks nothing: `fastsoftmax.validation` has done that.
 ``dense_gram(rows, plan, sums, n_threads)``
     sums.grad[p] += X^T diag(w) X (n, n) and sums.bias[p] += X^T w (n,).
 ``predict(rows, params, plan, kind, out, sums, n_threads)``
-    Writes one of the `PREDICTIONS` for each row into ``out``. sums.loss[p] becomes NaN where a
+    Writes one of the `PREDICTIONS` for each row into ``out``: int64 (rows,) for labels, else (rows, k) of the
+    dtype of the computation, in C order. sums.loss[p] becomes NaN where a
     logit is not finite.
 
 Precision policy
@@ -41,8 +43,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-
-from .plan import Plan
+from numpy.typing import DTypeLike
 
 PREDICTIONS = ("label", "logits", "proba", "log_proba")
 
@@ -98,10 +99,18 @@ class RowOutputs:
     loss: np.ndarray | None = None
     label: np.ndarray | None = None
 
+    def rows(self, start: int, end: int) -> RowOutputs:
+        """The part of each that belongs to these rows."""
+        part = [None if a is None else a[start:end] for a in (self.dX, self.loss, self.label)]
+        return RowOutputs(*part)
+
 
 @dataclass(frozen=True)
 class Sums:
-    """What a pass adds into, one entry for each slab; all float64.
+    """What a pass adds into, one entry for each slab.
+
+    All float64, but for the one gradient of a class-parallel pass over few rows, which is float32 if
+    X is: `zeros` knows.
 
     Attributes
     ----------
@@ -120,21 +129,25 @@ class Sums:
     scale: float
 
     @classmethod
-    def zeros(cls, slabs: int, k: int, n: int, scale: float, *, grad: bool = True) -> Sums:
+    def zeros(
+        cls, slabs: int, k: int, n: int, scale: float, *, grad: bool = True, dtype: DTypeLike = np.float64
+    ) -> Sums:
         return cls(
             loss=np.zeros(slabs),
-            grad=np.zeros((slabs, k, n)) if grad else None,
+            grad=np.zeros((slabs, k, n), dtype) if grad else None,
             bias=np.zeros((slabs, k)) if grad else None,
             scale=scale,
         )
 
-    def total(self) -> tuple[float, np.ndarray, np.ndarray]:
-        """Loss, gradient (n, k) and bias gradient (k,): the slabs added in the order of their numbers."""
+    def total(self) -> tuple[np.ndarray, np.ndarray]:
+        """Gradient (n, k) and bias gradient (k,): the slabs added in the order of their numbers.
+
+        The gradient is scaled in place where there is one slab: call once.
+        """
         assert self.grad is not None and self.bias is not None
-        grad = np.add.reduce(self.grad, axis=0)
+        grad = self.grad[0] if len(self.grad) == 1 else np.add.reduce(self.grad, axis=0)
         grad *= self.scale
-        bias = np.add.reduce(self.bias, axis=0) * self.scale
-        return float(np.add.reduce(self.loss)), grad.T, bias
+        return grad.T, np.add.reduce(self.bias, axis=0) * self.scale
 
 
 @dataclass(frozen=True)

@@ -219,7 +219,7 @@ void by_classes(const Pass<T>& p) {
     auto group = [&](int i) { return Group{i, i * GROUP, int(std::min<ptrdiff_t>(GROUP, p.k - i * GROUP))}; };
     Matrix<T> X{};
     View<T> columns{}, lanes{};
-#pragma omp parallel num_threads(p.threads)
+#pragma omp parallel num_threads(std::min(p.threads, groups))
     {
 #ifdef _OPENMP
         const Own<T> own(owned + Own<T>::size(p) * omp_get_thread_num(), p);

@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import os
 
-from . import cython_cpu
+cython_cpu = importlib.import_module(".cython_cpu", __package__)
 
 _LEVELS = ("v4", "v3", "v2", "generic")
 
@@ -48,5 +48,5 @@ def isa() -> str:
 
 
 def threading() -> str:
-    """"OpenMP", or "none" in a build without it."""
+    """ "OpenMP", or "none" in a build without it."""
     return "OpenMP" if _build.max_threads() else "none (built without OpenMP)"

@@ -240,16 +240,22 @@ void residual(ptrdiff_t first, int rows, const Pass<T>& p, Scratch<T>& s) {
     }
 }
 
+// Sum of the weighted, scaled losses. Halves are subtracted, so that a row whose loss is beyond the
+// largest float64 still has its share in a mean that is not.
 template <class Buffers>
 double block_loss(int rows, const Buffers& s) {
     constexpr int LD = VL<double>;
+    auto half = [&](int r) {
+        return (load_double(s.top + r) * 0.5 - load_double(s.hit + r) * 0.5) + load_double(s.logs + r) * 0.5;
+    };
     Vec<double> sum{};
     int r = 0;
-    for (; r + LD <= rows; r += LD)
-        sum += load(s.w + r) * ((load_double(s.top + r) - load_double(s.hit + r)) + load_double(s.logs + r));
-    double rest = 0;
-    for (; r < rows; ++r) rest += s.w[r] * ((double(s.top[r]) - double(s.hit[r])) + double(s.logs[r]));
-    return sum_lanes<double>(sum) + rest;
+    for (; r + LD <= rows; r += LD) sum += load(s.w + r) * 2.0 * half(r);
+    if (r < rows) {  // lanes past the last row: any logits, no weight
+        const Vec<double> rest = load(s.w + r) * 2.0 * half(r);
+        for (int i = 0; r + i < rows; ++i) sum[i] += rest[i];
+    }
+    return sum_lanes<double>(sum);
 }
 
 // D^T = w Z (U - sum_c Z U), in H.
@@ -370,7 +376,7 @@ void for_slabs(const Pass<T>& p, ptrdiff_t outputs, Block block) {
     const ptrdiff_t size = Scratch<T>(nullptr, p, outputs).size;
     const int slabs = int((p.m + p.slab_rows - 1) / p.slab_rows);
     (void)size;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(p.threads)
+#pragma omp parallel for schedule(dynamic, 1) num_threads(std::min(p.threads, slabs))
     for (int slab = 0; slab < slabs; ++slab) {
 #ifdef _OPENMP
         Scratch<T> s(work + size * omp_get_thread_num(), p, outputs);

@@ -8,9 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from .. import reference
-from . import Parameters, Rows, Sums
+from . import Parameters, RowOutputs, Rows, Sums
 from .plan import Plan
-
 
 # A kernel raises nothing, warnings included: what is not finite shows in the sums.
 _quiet = np.errstate(over="ignore", invalid="ignore")
@@ -27,19 +26,37 @@ def threading() -> str:
 
 
 @_quiet
-def dense_value_and_grad(rows: Rows, params: Parameters, plan: Plan, sums: Sums, n_threads: int) -> None:
-    assert rows.y is not None
+def dense_value_and_grad(
+    rows: Rows, params: Parameters, plan: Plan, sums: Sums, n_threads: int, outputs: RowOutputs | None = None
+) -> None:
     for p, a, b in plan.slab_ranges(len(rows.X)):
-        X, y = rows.X[a:b], rows.y[a:b]
+        X = rows.X[a:b]
         w = np.ones(b - a) if rows.w is None else rows.w[a:b]
-        H = reference.logits(X, params.theta, params.bias).astype(np.float64, copy=False)
-        if np.any(w):
-            sums.loss[p] += reference.mean_loss_from_logits(H, y, w) * (np.sum(w) * sums.scale)
-        if sums.grad is not None and sums.bias is not None:
-            _add(sums, p, X, reference.loss_by_logits(H, y) * w[:, None])
+        H = reference.logits(X, params.theta, params.bias)
+        t = _targets(rows, a, b, H.shape[1])
+        sums.loss[p] += reference.mean_loss_to_targets(H.astype(np.float64, copy=False), t, w * sums.scale)
+        D = (t.sum(axis=1, keepdims=True) * reference.softmax(H) - t) * w[:, None]
+        if sums.grad is not None:
+            _add(sums, p, X, D)
+        if outputs is None:
+            continue
+        if outputs.dX is not None:
+            outputs.dX[a:b] = (D * sums.scale) @ params.theta.T
+        if outputs.loss is not None:
+            outputs.loss[a:b] = reference.losses_to_targets(H, t)
+        if outputs.label is not None:
+            outputs.label[a:b] = np.argmax(H, axis=1)
 
 
-@_quiet
+def _targets(rows: Rows, a: int, b: int, k: int) -> np.ndarray:
+    if rows.soft is not None:
+        t = rows.soft[a:b]
+    else:
+        assert rows.y is not None
+        t = reference.one_hot(rows.y[a:b], k)
+    return t if rows.smoothing == 0 else (1 - rows.smoothing) * t + rows.smoothing / k
+
+
 def dense_hess_prod(
     rows: Rows, params: Parameters, direction: Parameters, plan: Plan, sums: Sums, n_threads: int
 ) -> None:
@@ -59,9 +76,7 @@ def dense_gram(rows: Rows, plan: Plan, sums: Sums, n_threads: int) -> None:
 
 
 @_quiet
-def predict(
-    rows: Rows, params: Parameters, plan: Plan, kind: str, out: np.ndarray, sums: Sums, n_threads: int
-) -> None:
+def predict(rows: Rows, params: Parameters, plan: Plan, kind: str, out: np.ndarray, sums: Sums, n_threads: int) -> None:
     for p, a, b in plan.slab_ranges(len(rows.X)):
         H = reference.logits(rows.X[a:b], params.theta, params.bias)
         sums.loss[p] += 0.0 if np.isfinite(H).all() else np.nan

@@ -23,9 +23,10 @@ struct Source {  // X as NumPy describes it, strides in bytes
 };
 
 template <class T>
-struct Matrix {  // strides in elements; one of them is 1
+struct Matrix {  // strides in elements
     const T* data;
     ptrdiff_t row, col;
+    bool by_row;  // rows hold whole vectors of features; else columns hold whole vectors of rows
 };
 
 // ------------------------------------------------------------------------------- transposed copies
@@ -133,17 +134,17 @@ Matrix<T> stage(const Source& X, ptrdiff_t first, int rows, ptrdiff_t n, T* buff
     const char* x = X.data + first * X.row;
     const bool same = X.type == (sizeof(T) == 8 ? FLOAT64 : FLOAT32);
     const ptrdiff_t size = sizeof(T);
-    if (same && X.col == size && n >= VL<T>) return {(const T*)x, X.row / size, 1};
-    if (same && X.row == size && rows % VL<T> == 0) return {(const T*)x, 1, X.col / size};
+    if (same && X.col == size && n >= VL<T>) return {(const T*)x, X.row / size, 1, true};
+    if (same && X.row == size && rows % VL<T> == 0) return {(const T*)x, 1, X.col / size, false};
     const ConvertLine<T> convert = convert_line_of<T>(X.type);
     if (X.row == X.itemsize && X.col != X.itemsize) {
         const ptrdiff_t ld = round_up<T>(rows, VL<T>);
         for (ptrdiff_t j = 0; j < n; ++j) convert(x + j * X.col, X.row, rows, buffer + j * ld, ld);
-        return {buffer, 1, ld};
+        return {buffer, 1, ld, false};
     }
     const ptrdiff_t ld = round_up<T>(n, VL<T>);
     for (int r = 0; r < rows; ++r) convert(x + r * X.row, X.col, n, buffer + r * ld, ld);
-    return {buffer, ld, 1};
+    return {buffer, ld, 1, true};
 }
 
 // -------------------------------------------------------------------------------- the two orientations
@@ -158,7 +159,7 @@ struct View {
 // Rows in the lanes.
 template <class T>
 View<T> pack_columns(const Matrix<T>& X, int rows, ptrdiff_t n, T* buffer) {
-    if (X.row == 1) return {X.data, WIDTH<T>, X.col};
+    if (!X.by_row) return {X.data, WIDTH<T>, X.col};
     const ptrdiff_t length = n < VL<T> ? VL<T> : n;
     pack_transposed(X.data, X.row, rows, n, buffer, length);
     return {buffer, WIDTH<T> * length, WIDTH<T>};
@@ -167,7 +168,7 @@ View<T> pack_columns(const Matrix<T>& X, int rows, ptrdiff_t n, T* buffer) {
 // Features in the lanes; packed panels are those of PanelsOf, so lanes that count twice are packed twice.
 template <class T>
 View<T> pack_rows(const Matrix<T>& X, int rows, ptrdiff_t n, ptrdiff_t block, T* buffer) {
-    if (X.col == 1) return {X.data, 0, X.row};
+    if (X.by_row) return {X.data, 0, X.row};
     const PanelsOf<T> panels(n);
     const ptrdiff_t length = round_up<T>(block, VL<T>);
     for (int i = 0; i < panels.count; ++i) {

@@ -44,6 +44,8 @@ CHUNK_FLOPS = 2e10
 
 # float32 products are summed in float32 over at most this many rows, then added to float64.
 RUN_ROWS = 1024
+# ... or this many where only one gradient exists and a float64 copy of it would be the larger part of memory.
+RUN_ROWS_MAX = 4096
 
 
 @dataclass(frozen=True)
@@ -92,16 +94,22 @@ def make_plan(
     slabs: int | None = None,
     chunk: int | None = None,
     strategy: str | None = None,
+    gradient: bool = True,
 ) -> Plan:
-    """The plan for m rows of n features and k classes; the keywords override single choices (tests do)."""
+    """The plan for m rows of n features and k classes.
+
+    ``gradient=False`` is for passes that sum none (predictions); the other keywords override single
+    choices (tests do).
+    """
     itemsize = np.dtype(dtype).itemsize
-    fitting_slabs = SLAB_BYTES // (n * k * 8)
+    fitting_slabs = SLAB_BYTES // (n * k * 8) if gradient else SLABS_MAX
     if strategy is None:
         shared = fitting_slabs < SLABS_MIN and k >= SHARED_CLASSES
         strategy = "class-parallel" if shared else "row-parallel"
     if strategy == "class-parallel":
         block, slabs = block or SHARED_BLOCK, 1
-    block = block or _rows_per_block(n, k, itemsize)
+    whole = BLOCK_BYTES // itemsize
+    block = -(-(block or _rows_per_block(n, k, itemsize)) // whole) * whole
     if slabs is None:
         by_rows = -(-m // SLAB_ROWS_MIN)
         slabs = int(max(1, min(SLABS_MAX, max(fitting_slabs, SLABS_MIN), by_rows)))

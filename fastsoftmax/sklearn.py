@@ -1,0 +1,315 @@
+"""scikit-learn's API: `SoftmaxRegression`, an estimator like any of its own."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import validation
+from ._extras import install_command
+from .model import Model
+from .objective import Objective
+from .solvers import Result, Step, minimize
+
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import check_is_fitted, validate_data
+except ImportError as error:
+    raise ImportError(f"SoftmaxRegression needs scikit-learn: {install_command('sklearn')} ({error})") from error
+
+
+class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unused-ignore]  # untyped bases
+    r"""Softmax (multinomial logistic) regression.
+
+    .. math:: \min_{\theta, b} \frac{1}{\sum_i w_i} \sum_i w_i \Big(\log \sum_c e^{H_{ic}} - H_{i y_i}\Big)
+              + \frac{l_2}{2} \|\theta\|^2, \qquad H = X \theta + b
+
+    Two classes are treated as any other number: each has its column of theta.
+
+    Parameters
+    ----------
+    l2 : float, default=1e-4
+        Strength of the penalty, 0 for none; the bias is never penalised. The loss is a mean, so the same
+        l2 means the same at any number of rows. scikit-learn's ``C`` is a factor on the sum of losses:
+        ``l2 = 1 / (C * sum(w))`` is the same model for three or more classes, and
+        ``l2 = 2 / (C * sum(w))`` for two, where scikit-learn has one column in place of two.
+        ``sum(w)`` is the number of rows if there are no weights.
+    fit_intercept : bool, default=True
+        Whether the logits have a bias.
+    solver : {"auto", "lbfgs", "gradient_descent"}, default="auto"
+        See `fastsoftmax.minimize`.
+    tol : float, default=1e-5
+        The fit has converged where no entry of the gradient is larger. float32 data of unit scale
+        reach it too.
+    max_iter : int, default=1000
+        Steps at most.
+    class_weight : dict, "balanced" or None, default=None
+        Weights by label, multiplied with ``sample_weight``; labels left out of a dict have weight 1. "balanced"
+        is sum(w) / (k * sum of w in the class): every class then weighs the same.
+    warm_start : bool, default=False
+        Start from the previous fit, which must have had the same classes and features.
+    backend : {"auto", "cython", "numba", "numpy"}, default="auto"
+        Kernels to run on.
+    n_threads : int or None, default=None
+        Threads; the process's cores unless given. The result does not depend on it.
+    callback : callable or None, default=None
+        Called with a `fastsoftmax.solvers.Step` for the start and after every step; StopIteration ends the fit.
+    verbose : int, default=0
+        Above 0 each step prints a line.
+
+    Attributes
+    ----------
+    classes_ : ndarray (k,)
+        The labels, sorted, in their own dtype.
+    coef_ : ndarray (k, n), or (1, n) for two classes
+        Columns of theta as rows. For two classes their difference, second minus first, as in scikit-learn.
+    intercept_ : ndarray (k,) or (1,)
+        The bias likewise; zeros without one.
+    model_ : Model
+        All parameters, theta (n, k) and bias (k,): to save, or to predict without scikit-learn.
+    result_ : Result
+        What the solver reported: value, gradient norm, passes, message, history.
+    n_iter_ : int
+        Steps the solver took.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str (n,)
+        Only where X had names, all of them strings.
+
+    Notes
+    -----
+    X is read where it lies: float32 and float64 in C order, F order or strided, memory maps
+    included, are not copied, and other numeric dtypes are converted a chunk at a time. float32 is
+    computed in float32 with sums in float64; predictions have the dtype X is computed in. X is not scanned
+    for NaN and infinity beforehand: they are found in the result, and named by row and column.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from fastsoftmax import SoftmaxRegression
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = SoftmaxRegression().fit(X, y)
+    >>> clf.predict(X[:2])
+    array([0, 0])
+    >>> clf.coef_.shape
+    (3, 4)
+    """
+
+    def __init__(
+        self,
+        *,
+        l2: float = 1e-4,
+        fit_intercept: bool = True,
+        solver: str = "auto",
+        tol: float = 1e-5,
+        max_iter: int = 1000,
+        class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
+        warm_start: bool = False,
+        backend: str = "auto",
+        n_threads: int | None = None,
+        callback: Callable[[Step], Any] | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.l2 = l2
+        self.fit_intercept = fit_intercept
+        self.solver = solver
+        self.tol = tol
+        self.max_iter = max_iter
+        self.class_weight = class_weight
+        self.warm_start = warm_start
+        self.backend = backend
+        self.n_threads = n_threads
+        self.callback = callback
+        self.verbose = verbose
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit theta and the bias.
+
+        Parameters
+        ----------
+        X : array_like (m, n)
+        y : array_like (m,)
+            Labels: integers, whole floats, booleans or strings.
+        sample_weight : array_like (m,), optional
+            Weights, not negative. A row with weight 0 is ignored, but its label is still one of the classes.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            For sparse, empty or non-numeric X, NaN or infinity, one class only, or a bad parameter.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the solver ended before it reached ``tol``.
+        """
+        X, labels = validate_data(self, X, y, dtype="numeric", order=None, ensure_all_finite=False)
+        classes, codes = _encode(labels)
+        if len(classes) < 2:
+            raise ValueError(f"y holds one class only ({classes[0]!r}); at least two classes are wanted")
+        obj = Objective(
+            X,
+            codes,
+            len(classes),
+            fit_intercept=self.fit_intercept,
+            sample_weight=_weights(sample_weight, self.class_weight, classes, codes),
+            l2=self.l2,
+            backend=self.backend,
+            n_threads=self.n_threads,
+        )
+        result = minimize(
+            obj,
+            solver=self.solver,
+            theta0=self._previous(classes, obj.n_features) if self.warm_start and hasattr(self, "model_") else None,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            callback=_printing(self.callback) if self.verbose else self.callback,
+        )
+        self._keep(result, classes)
+        if not result.converged:
+            warnings.warn(_advice(result), ConvergenceWarning, stacklevel=2)
+        return self
+
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
+        """The logits H (m, k); for two classes their difference (m,), above 0 where the second is predicted."""
+        H = self._model().decision_function(self._check(X), **self._options())
+        if H.shape[1] > 2:
+            return H
+        with np.errstate(over="ignore"):
+            difference: np.ndarray = H[:, 1] - H[:, 0]
+        return difference
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """The most probable label of each row (m,); the first of equals."""
+        return self._model().predict(self._check(X), **self._options())
+
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
+        """Probabilities (m, k), columns in the order of ``classes_``."""
+        return self._model().predict_proba(self._check(X), **self._options())
+
+    def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
+        """Logarithms of the probabilities (m, k), from the logits: finite where a probability rounds to 0."""
+        return self._model().predict_log_proba(self._check(X), **self._options())
+
+    def _check(self, X: ArrayLike) -> np.ndarray:
+        checked: np.ndarray = validate_data(self, X, dtype="numeric", order=None, ensure_all_finite=False, reset=False)
+        return checked
+
+    def _model(self) -> Model:
+        check_is_fitted(self)
+        model: Model = self.model_
+        return model
+
+    def _options(self) -> dict[str, Any]:
+        return {"backend": self.backend, "n_threads": self.n_threads}
+
+    def _previous(self, classes: np.ndarray, n: int) -> np.ndarray:
+        """theta of the previous fit as a start."""
+        old = self.model_
+        if not np.array_equal(old.classes, classes) or old.n_features != n:
+            raise ValueError(
+                f"warm_start needs the classes and features of the previous fit, {old.n_classes} classes"
+                f" and {old.n_features} features; got {len(classes)} classes and {n} features, or other labels"
+            )
+        if not self.fit_intercept:
+            return old.theta
+        return np.vstack([old.theta, np.zeros(len(classes)) if old.bias is None else old.bias])
+
+    def _keep(self, result: Result, classes: np.ndarray) -> None:
+        """Set the fitted attributes."""
+        names = getattr(self, "feature_names_in_", None)
+        theta, bias = (result.theta[:-1], result.theta[-1]) if self.fit_intercept else (result.theta, None)
+        self.model_ = Model(theta, bias, classes, None if names is None else tuple(map(str, names)))
+        self.result_ = result
+        self.n_iter_ = result.n_iter
+        self.classes_ = classes
+        intercept = np.zeros(len(classes)) if bias is None else bias
+        if len(classes) == 2:
+            self.coef_, self.intercept_ = theta[:, [1]].T - theta[:, [0]].T, intercept[[1]] - intercept[[0]]
+        else:
+            self.coef_, self.intercept_ = theta.T.copy(), intercept.copy()
+
+
+def _encode(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The labels that occur, sorted, and for each row the number of its label.
+
+    Integers in a range no wider than the rows are many are counted, not sorted: 10^7 labels took 0.45 s, and
+    np.unique alone 1.6 s.
+    """
+    if y.dtype.kind in "iu":
+        low, high = int(y.min()), int(y.max())
+        if high - low <= len(y):
+            # Unsigned ones may exceed int64, and signed ones may be further apart than their dtype reaches.
+            wide = y.dtype if y.dtype.kind == "u" else np.dtype(np.int64)
+            shifted = np.subtract(y, wide.type(low), dtype=wide).astype(np.int64, copy=False)
+            present = np.bincount(shifted, minlength=high - low + 1) > 0
+            classes = np.flatnonzero(present).astype(wide) + wide.type(low)
+            return classes.astype(y.dtype), (np.cumsum(present) - 1).astype(np.int32)[shifted]
+    check_classification_targets(y)
+    classes, codes = np.unique(y, return_inverse=True)
+    return classes, codes.astype(np.int32, copy=False)
+
+
+def _weights(
+    sample_weight: ArrayLike | None,
+    class_weight: Mapping[Any, float] | str | None,
+    classes: np.ndarray,
+    codes: np.ndarray,
+) -> np.ndarray | None:
+    """Sample weights times the weights of the rows' classes."""
+    m, k = len(codes), len(classes)
+    w, _ = validation.check_weights(sample_weight, m)
+    if class_weight is None:
+        return w
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        sums = np.bincount(codes, weights=w, minlength=k)
+        # A class without weight has no rows that count: any factor will do.
+        by_class = sums.sum() / (k * np.where(sums > 0, sums, 1.0))
+    elif isinstance(class_weight, Mapping):
+        by_class = _weights_by_class(class_weight, classes)
+    else:
+        raise ValueError(f"class_weight must be a dict, 'balanced' or None; got {class_weight!r}")
+    by_row: np.ndarray = by_class[codes]
+    return by_row if w is None else np.multiply(by_row, w)
+
+
+def _weights_by_class(class_weight: Mapping[Any, float], classes: np.ndarray) -> np.ndarray:
+    """A dict's weights in the order of ``classes``."""
+    labels = classes.tolist()
+    unknown = [label for label in class_weight if label not in labels]
+    if unknown:
+        raise ValueError(f"class_weight holds {unknown[0]!r}, which is no label of y; y has the labels {labels}")
+    return np.array(
+        [validation.check_real(class_weight.get(label, 1.0), f"class_weight[{label!r}]") for label in labels]
+    )
+
+
+def _printing(callback: Callable[[Step], Any] | None) -> Callable[[Step], None]:
+    """A callback that prints the step, then calls the caller's."""
+
+    def show(step: Step) -> None:
+        print(
+            f"iteration {step.iteration:5d}  value {step.value:.8g}  gradient {step.grad_norm:.3g}"
+            f"  passes {step.n_passes}  {step.seconds:.2f} s"
+        )
+        if callback is not None:
+            callback(step)
+
+    return show
+
+
+def _advice(result: Result) -> str:
+    """The solver's message and what may help."""
+    return (
+        f"{result.message}. The parameters are the last ones reached. Columns of X on a like scale (StandardScaler)"
+        " help most; more steps (max_iter), a larger tol, a larger l2 or float64 data may help too."
+    )

@@ -1,0 +1,95 @@
+"""The Cython kernels of every instruction set this processor has, not only of the one it picks."""
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from problems import LAYOUTS, random_problem
+from test_kernels import check_every_pass
+from tolerance import check_prediction
+
+import fastsoftmax
+from fastsoftmax import kernels
+from fastsoftmax.kernels import PREDICTIONS
+
+
+def builds():
+    """Instruction sets with a build that runs here, the best first."""
+    try:
+        cpu = importlib.import_module("fastsoftmax.kernels.cython_cpu")
+    except ImportError:
+        return []
+    files = Path(cpu.__file__).parent.glob("cython_kernels_*.so")
+    here = {file.name.split(".")[0].removeprefix("cython_kernels_") for file in files}
+    return sorted((isa for isa in here if isa == "generic" or int(isa[1]) <= cpu.level()), reverse=True)
+
+
+@pytest.fixture(params=["v4", "v3", "v2", "generic"])
+def isa(request, monkeypatch):
+    """The name of the Cython backend, which for the length of a test is the build for one instruction set."""
+    if request.param not in builds():
+        pytest.skip(f"no build for {request.param}, or the processor lacks it")
+    module = kernels.select("cython")[1]
+    with monkeypatch.context() as patch:
+        patch.setenv("FASTSOFTMAX_ISA", request.param)
+        importlib.reload(module)
+    assert module.ISA == request.param
+    yield "cython"
+    importlib.reload(module)
+
+
+@pytest.mark.parametrize("layout", ["C", "F", "strided both", "negative columns"])
+def test_every_pass_in_every_layout(isa, dtype, layout):
+    for shape in [(1, 1, 2), (67, 3, 5), (300, 37, 7), (129, 64, 33), (200, 17, 12)]:
+        p = random_problem(*shape, dtype=dtype, layout=layout, weights=True, intercept=True)
+        check_every_pass(p, isa)
+        check_every_pass(p, isa, tiles=1, slabs=3, chunk=101)
+
+
+@pytest.mark.parametrize("narrow", ["?", "u1", "i1", "u2", "i2", "f2"])
+@pytest.mark.parametrize("layout", ["C", "F", "strided both"])
+def test_narrow_dtypes(isa, narrow, layout):
+    for shape in [(211, 37, 5), (70, 64, 3), (33, 7, 18)]:
+        check_every_pass(random_problem(*shape, dtype=narrow, layout=layout, weights=True), isa)
+
+
+@pytest.mark.parametrize("kind", PREDICTIONS)
+def test_predictions(isa, dtype, kind):
+    p = random_problem(203, 19, 6, dtype=dtype, intercept=True, layout="F")
+    out = np.empty(203, np.int64) if kind == "label" else np.empty((203, 6), dtype)
+    plan = p.plan()
+    module = kernels.select(isa)[1]
+    module.predict(p.rows(module), p.parameters(), plan, kind, out, p.sums(plan, grad=False), 2)
+    check_prediction(p, kind, out)
+
+
+@pytest.mark.parametrize("k", [2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 16, 23, 32])
+def test_numbers_of_classes_and_features(isa, dtype, k):
+    for n in (1, 2, 3, 4, 5, 8, 9, 15, 16, 17, 31, 33):
+        check_every_pass(random_problem(45, n, k, dtype=dtype, layout=list(LAYOUTS)[(n + k) % 2]), isa)
+
+
+def pick(isa, tmp_path):
+    """What a fresh interpreter says of the Cython backend with FASTSOFTMAX_ISA set."""
+    path = os.pathsep.join([str(Path(fastsoftmax.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": path, "FASTSOFTMAX_ISA": isa}
+    code = "import fastsoftmax; row = fastsoftmax.backends()['cython']; print(row['isa'] or row['why'])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+@pytest.mark.parametrize("isa", builds())
+def test_an_instruction_set_asked_for_by_name_is_used(isa, tmp_path):
+    assert isa in pick(isa, tmp_path)
+
+
+@pytest.mark.skipif(not builds(), reason="no build of the Cython kernels")
+def test_an_instruction_set_that_is_not_known_or_not_there_is_an_error(tmp_path):
+    assert "FASTSOFTMAX_ISA must be one of v4, v3, v2, generic; got 'v9'" in pick("v9", tmp_path)
+    if "generic" not in builds():
+        assert "generic" in pick("generic", tmp_path)

@@ -1,0 +1,96 @@
+"""Every row belongs to one slab of one chunk, and nothing depends on the number of threads."""
+
+import inspect
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastsoftmax.kernels import plan as plan_module
+from fastsoftmax.kernels.plan import (
+    BLOCK_BYTES,
+    BLOCK_MAX,
+    RUN_ROWS,
+    SLAB_BYTES,
+    SLABS_MAX,
+    cache_bytes,
+    default_threads,
+    make_plan,
+)
+
+SIZES = st.tuples(st.integers(1, 10**7), st.integers(1, 10**4), st.integers(2, 10**4), st.sampled_from(["f4", "f8"]))
+
+
+@given(rows=st.integers(1, 20000), tiles=st.integers(1, 6), slabs=st.integers(1, 300))
+def test_slabs_cover_every_row_once_and_in_order(rows, tiles, slabs):
+    block = 32 * tiles
+    plan = make_plan(rows, 3, 2, np.dtype("f8"), block=block, slabs=slabs)
+    ranges = plan.slab_ranges(rows)
+    numbers, starts, ends = zip(*ranges, strict=True)
+    assert numbers == tuple(range(len(ranges))) and len(ranges) <= slabs
+    assert starts[0] == 0 and ends[-1] == rows and starts[1:] == ends[:-1]
+    assert all(a < b for _, a, b in ranges)
+    assert all(a % block == 0 for a in starts), "a slab must start with a whole block"
+
+
+@given(SIZES)
+def test_default_plan_keeps_its_bounds(size):
+    m, n, k, dtype = size
+    plan = make_plan(m, n, k, np.dtype(dtype))
+    assert 1 <= plan.block <= BLOCK_MAX and plan.block * np.dtype(dtype).itemsize % BLOCK_BYTES == 0
+    assert 1 <= plan.slabs <= SLABS_MAX
+    assert plan.slabs <= 4 or plan.slabs * n * k * 8 <= SLAB_BYTES
+    assert plan.chunk % (plan.slabs * plan.block) == 0
+    assert plan.run % plan.block == 0 and plan.block <= plan.run <= max(plan.block, RUN_ROWS)
+
+
+def test_overrides_are_taken_as_given():
+    plan = make_plan(1000, 7, 3, np.dtype("f8"), block=96, slabs=3, chunk=77)
+    assert (plan.block, plan.slabs, plan.chunk) == (96, 3, 77)
+    assert plan.run % 96 == 0
+
+
+@pytest.mark.parametrize("block", [1, 5, 33, 100])
+def test_a_block_is_always_whole_tiles(dtype, block):
+    """Kernels write whole tiles: a block of 5 rows would let them write past their scratch memory."""
+    plan = make_plan(1000, 7, 3, dtype, block=block)
+    assert plan.block >= block and plan.block * dtype.itemsize % BLOCK_BYTES == 0
+
+
+def test_one_row_makes_one_slab():
+    assert make_plan(1, 1, 2, np.dtype("f4")).slab_ranges(1) == [(0, 0, 1)]
+
+
+def test_the_plan_does_not_know_the_number_of_threads(monkeypatch):
+    assert not [name for name in inspect.signature(make_plan).parameters if "thread" in name]
+    before = make_plan(10**6, 50, 3, np.dtype("f4"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert make_plan(10**6, 50, 3, np.dtype("f4")) == before
+
+
+def test_float32_run_is_at_most_a_few_thousand_rows():
+    assert RUN_ROWS <= 4096
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"), [("1", 1), ("1,4", 1), ("", None), ("0", None), ("many", None), ("100000", None)]
+)
+def test_default_threads_is_the_smaller_of_omp_num_threads_and_the_cores(monkeypatch, value, wanted):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    cores = default_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    assert default_threads() == (wanted or cores)
+
+
+def test_default_threads_is_at_least_one_and_at_most_the_affinity():
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert 1 <= default_threads() <= cores
+
+
+def test_cache_sizes_are_plausible_and_a_broken_sysfs_leaves_the_usual_ones(monkeypatch):
+    sizes = cache_bytes()
+    assert 0 < sizes["L1"] < sizes["L2"] <= sizes["L3"]
+    monkeypatch.setattr(plan_module.Path, "read_text", lambda self: "?")
+    assert cache_bytes.__wrapped__() == {"L1": 32 << 10, "L2": 1 << 20, "L3": 16 << 20}
