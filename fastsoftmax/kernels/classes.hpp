@@ -226,7 +226,7 @@ void by_classes(const Pass<T>& p) {
 #else
         const Own<T> own(owned, p);
 #endif
-        Ahead ahead{p.X.data, 0, 0, 0};
+        Ahead ahead = Ahead::nothing(p.X.data);
         for (ptrdiff_t first = 0; first < p.m; first += p.block) {
             const int rows = int(std::min(p.block, p.m - first));
 #pragma omp single

@@ -89,10 +89,11 @@ void pack_parameters(const T* theta, ptrdiff_t n, ptrdiff_t k, T* out) {
 // The block after the one at `first`, to be fetched while this one is computed.
 template <class T>
 Ahead next_block(const Pass<T>& p, ptrdiff_t first, ptrdiff_t end) {
-    const ptrdiff_t rows = std::min(p.block, end - first - p.block), width = p.n * p.X.itemsize;
-    if (rows <= 0 || p.X.row != width) return {p.X.data, 0, 0, 0};
-    const ptrdiff_t steps = rows * width / 128;
-    return {p.X.data + (first + p.block) * width, 64, steps * 64, steps};
+    const ptrdiff_t rows = std::min(p.block, end - first - p.block), size = p.X.itemsize;
+    const char* next = p.X.data + (first + p.block) * p.X.row;
+    if (rows > 0 && p.X.col == size) return Ahead::pieces(next, rows, p.n * size, p.X.row);
+    if (rows > 0 && p.X.row == size) return Ahead::pieces(next, p.n, rows * size, p.X.col);
+    return Ahead::nothing(p.X.data);
 }
 
 // H^T [k][R] = theta^T X^T + bias for the rows of a block.

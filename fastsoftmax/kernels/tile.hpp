@@ -26,13 +26,28 @@ constexpr int NS_MAX = 6;
 template <class T>
 constexpr int WIDTH = NV_MAX * VL<T>;  // lanes of a full panel
 
-// Lines of memory to fetch while a tile computes: two a step, at `at` and `at + second`.
+// Lines of memory to fetch while a tile computes: two a step, at `at` and at `at + second`.
 //
 // Left alone, a thread waits for memory while it packs and leaves memory idle while it computes; at
 // 500k x 50, k = 3 the wait was half of the time (183 cycles a row, 99 with X in cache).
 struct Ahead {
     const char* at;
-    ptrdiff_t stride, second, left;  // bytes, bytes, steps
+    ptrdiff_t stride, second, left;  // bytes, bytes, steps to the end of this sweep
+    ptrdiff_t sweep, sweeps;         // steps of a sweep; sweeps to come, each 128 bytes further on
+
+    // `count` pieces of memory of `bytes` each, `stride` apart: one sweep if they touch, else one for
+    // every two lines of a piece.
+    static Ahead pieces(const char* data, ptrdiff_t count, ptrdiff_t bytes, ptrdiff_t stride) {
+        if (stride != bytes) return {data, stride, 64, count, count, (bytes + 127) / 128 - 1};
+        const ptrdiff_t steps = count * bytes / 128;
+        return {data, 64, steps * 64, steps, 0, 0};
+    }
+    static Ahead nothing(const char* data) { return {data, 0, 0, 0, 0, 0}; }
+
+    void advance(ptrdiff_t steps) {
+        at += steps * stride, left -= steps;
+        if (left <= 0 && sweeps > 0) at += 128 - (sweep - left) * stride, left = sweep, --sweeps;
+    }
 };
 
 // out = init + sum (init may be null: 0), or out += sum. Strides in elements.
@@ -97,7 +112,7 @@ INLINE void run_tile(int nv, int ns, const T* A, ptrdiff_t lda, const T* B, ptrd
     const bool fetch = ahead.left > 0;
     const Tile<T> tile = fetch ? tile_of<T, ADD, true>(nv, ns) : tile_of<T, ADD, false>(nv, ns);
     tile(A, lda, B, b_step, b_scalar, out, ldo, init, steps, ahead);
-    if (fetch) ahead.at += steps * ahead.stride, ahead.left -= steps;
+    if (fetch) ahead.advance(steps);
 }
 
 // Cuts a length into parts of at most `most`, as even as can be: 7 by 6 is 4 + 3, not 6 + 1,
