@@ -1,0 +1,200 @@
+"""The problems everybody is timed on: named, seeded, and made fast enough to be made anew in every run.
+
+A case is called ``<rows>-<dtype>``, with ``-F`` behind it where X is in Fortran order: "500k-f32",
+"60k-u8", "581k-f64-F". Standard normal features are enough: no kernel's time depends on the
+values. (`fastsoftmax.datasets` makes problems to learn from, in one thread; these come in every
+dtype and layout, on all cores.)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+_SHORT = {"f64": "float64", "f32": "float32", "f16": "float16", "u8": "uint8", "i8": "int8", "i16": "int16"}
+_FLOATS = ("float64", "float32")
+_RANGE = {"uint8": (0, 256), "int8": (-128, 128), "int16": (-1000, 1000)}  # int16 as audio or scaled counts have it
+# Products of m x n x k in each kind of pass.
+_PRODUCTS = {"value_and_grad": 2, "value": 1, "hess_prod": 3, "predict": 1}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One problem.
+
+    Attributes
+    ----------
+    base : str
+        Shape's name, such as "500k".
+    m, n, k : int
+        Rows, features, classes.
+    dtype : str
+        dtype of X.
+    order : {"C", "F"}
+        Memory layout of X.
+    group : str
+        Which table of the report it belongs to.
+    dx : bool
+        Whether the gradient with respect to X is wanted as well.
+    """
+
+    base: str
+    m: int
+    n: int
+    k: int
+    dtype: str
+    order: str = "C"
+    group: str = "main"
+    dx: bool = False
+
+    @property
+    def name(self) -> str:
+        short = next(s for s, d in _SHORT.items() if d == self.dtype)
+        return f"{self.base}-{short}" + ("-F" if self.order == "F" else "") + ("-dX" if self.dx else "")
+
+    @property
+    def shape(self) -> str:
+        return f"{self.m:,} × {self.n}, {self.k:,}"
+
+    @property
+    def compute_dtype(self) -> str:
+        """float32 for the narrow dtypes, which are exact in it; else X's own."""
+        return "float64" if self.dtype == "float64" else "float32"
+
+    def flops(self, operation: str = "value_and_grad") -> float:
+        """Multiplications and additions of a pass; dX = D theta^T is one more product."""
+        if operation == "gram":
+            return float(self.m * self.n * (self.n + 1))  # symmetric: half of X^T X is enough
+        return 2.0 * (_PRODUCTS[operation] + self.dx) * self.m * self.n * self.k
+
+    @property
+    def bytes(self) -> float:
+        """Bytes that must be moved: X read once, dX written once."""
+        written = self.m * self.n * np.dtype(self.compute_dtype).itemsize if self.dx else 0
+        return float(self.m * self.n * np.dtype(self.dtype).itemsize + written)
+
+    def rows(self, m: int) -> Case:
+        """The same case with m rows."""
+        return replace(self, m=m, base=f"{self.base}[{m}]")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The arrays of a case: X (m, n), y int64 (m,), theta (n, k) in the compute dtype."""
+
+    case: Case
+    X: np.ndarray
+    y: np.ndarray
+    theta: np.ndarray
+
+
+MAIN_SHAPES = {
+    "500k": (500_000, 50, 3),
+    "581k": (581_000, 54, 7),
+    "60k": (60_000, 784, 10),
+    "200k": (200_000, 384, 20),
+    "50k": (50_000, 512, 100),
+    "20k": (20_000, 1024, 1000),
+}
+
+
+def _table() -> dict[str, Case]:
+    cases = [Case(b, *shape, dtype) for b, shape in MAIN_SHAPES.items() for dtype in ("float64", "float32")]
+    cases += [replace(c, order="F", group="F-order") for c in cases]
+    for dtype in ("uint8", "int8", "int16", "float16"):
+        cases += [Case(b, *MAIN_SHAPES[b], dtype, group="narrow") for b in ("500k", "60k")]
+    cases += [Case("wide", 5_000, 20_000, 5, d, group="wide") for d in ("float64", "float32")]
+    cases += [Case("16k-classes", 2_048, 512, 16_000, "float32", group="many classes")]
+    cases += [Case("16k-classes", 2_048, 512, 16_000, "float32", group="many classes", dx=True)]
+    cases += [Case("65k-classes", 2_048, 512, 65_536, "float32", group="many classes")]
+    # Odd m, n and k on purpose: the quick cases also go through every tail of the kernels.
+    for dtype in ("float64", "float32"):
+        cases += [
+            Case("quick-tall", 20_011, 50, 3, dtype, group="quick"),
+            Case("quick-digits", 3_001, 784, 10, dtype, group="quick"),
+            Case("quick-many", 1_009, 129, 301, dtype, group="quick"),
+        ]
+    cases += [
+        Case("quick-tall", 20_011, 50, 3, "float32", order="F", group="quick"),
+        Case("quick-tall", 20_011, 50, 3, "uint8", group="quick"),
+    ]
+    return {c.name: c for c in cases}
+
+
+CASES: dict[str, Case] = _table()
+# 10^7 rows of this one are 2 GB: the straight line and the memory of a pass are measured on it.
+LINE = Case("line", 10_000_000, 50, 3, "float32", group="line")
+LINE_ROWS = (10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000)
+
+
+def select(patterns: Iterable[str]) -> list[Case]:
+    """Cases by full name, by shape ("500k": both floats in C order) or by group ("main", "quick").
+
+    Raises
+    ------
+    ValueError
+        For a name that is none of these; the known ones are listed.
+    """
+    chosen: dict[str, Case] = {}
+    for pattern in patterns:
+        found = [c for c in CASES.values() if pattern in (c.name, c.group)]
+        found = found or [c for c in CASES.values() if c.base == pattern and c.order == "C" and c.dtype in _FLOATS]
+        if not found:
+            groups = sorted({c.group for c in CASES.values()})
+            raise ValueError(f"no case {pattern!r}; known are {', '.join(CASES)}, and the groups {', '.join(groups)}")
+        chosen.update((c.name, c) for c in found)
+    return list(chosen.values())
+
+
+def make_problem(case: Case, seed: int = 20) -> Problem:
+    """The arrays of a case, the same ones for the same seed on any number of threads."""
+    rng = np.random.default_rng(seed)
+    X = _features(case, seed)
+    scale = np.sqrt(case.n * np.mean(np.square(X[:1000], dtype=np.float64)))  # logits of about unit variance
+    theta = (rng.standard_normal((case.n, case.k)) / scale).astype(case.compute_dtype)
+    drawn_from = (2 * rng.standard_normal((case.n, case.k)) / scale).astype(case.compute_dtype)
+    return Problem(case, X, _labels(X, drawn_from, seed + 1), theta)
+
+
+def _labels(X: np.ndarray, theta: np.ndarray, seed: int) -> np.ndarray:
+    """Labels drawn from the softmax model of theta: the largest logit once Gumbel noise is added."""
+    y = np.empty(len(X), np.int64)
+    step = max(1, (1 << 22) // max(X.shape[1], theta.shape[1]))
+    starts = range(0, len(X), step)
+    seeds = np.random.SeedSequence(seed).spawn(len(starts))
+
+    def draw(start: int, own: np.random.SeedSequence) -> None:
+        H = X[start : start + step].astype(theta.dtype, copy=False) @ theta
+        noise = np.random.Generator(np.random.SFC64(own)).standard_exponential(H.shape, dtype=H.dtype)
+        noise += np.finfo(H.dtype).tiny  # the generator may return 0
+        H -= np.log(noise, out=noise)
+        np.argmax(H, axis=1, out=y[start : start + step])
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(draw, starts, seeds))
+    return y
+
+
+def _features(case: Case, seed: int) -> np.ndarray:
+    """X, filled by blocks of rows (C) or columns (F), each from a generator of its own."""
+    X = np.empty((case.m, case.n), case.dtype, order=case.order)
+    flat = X.ravel(order="K")
+    parts = np.array_split(flat, max(1, flat.size // (1 << 22)))
+    seeds = np.random.SeedSequence(seed).spawn(len(parts))
+
+    def fill(part: np.ndarray, own: np.random.SeedSequence) -> None:
+        rng = np.random.Generator(np.random.SFC64(own))
+        if case.dtype in _RANGE:
+            part[:] = rng.integers(*_RANGE[case.dtype], part.size, dtype=case.dtype)
+        elif case.dtype == "float16":
+            part[:] = rng.standard_normal(part.size, dtype=np.float32)
+        else:
+            rng.standard_normal(out=part, dtype=case.dtype)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy's generators release the GIL
+        list(pool.map(fill, parts, seeds))
+    return X

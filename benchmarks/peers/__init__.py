@@ -1,0 +1,109 @@
+"""Everybody who computes the loss and gradient of softmax regression: one file each, one signature.
+
+``prepare(X, y, theta, n_threads, dx=False)`` converts the data to whatever the library wants and
+returns a function without arguments; each call of that is one pass, what is timed, and returns
+``(value, gradient (n, k))``, or ``(value, gradient, dX)`` if ``dx``. Conversions happen before the
+clock starts: a peer is timed at its best.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+_FILE = re.compile(r" \([^()]*/[^()]*\)")  # the file some import errors end on: nobody else's business
+
+
+class MissingError(Exception):
+    """A peer that cannot take part, and why: not installed, or it cannot do this case."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A rival: where it lives and what it can do.
+
+    Attributes
+    ----------
+    name : str
+        Key in `PEERS`.
+    label : str
+        Name in tables.
+    module : str
+        File in this directory.
+    package : str
+        The installed package it times, whose version is reported.
+    ours : bool
+        Whether it is a backend of fastsoftmax.
+    dx : bool
+        Whether it can return dX.
+    per_iteration : bool
+        Times whole fits; a call returns the time of one iteration, not an answer to check.
+    narrow : bool
+        Whether it reads 8- and 16-bit X as it is; the others get it converted beforehand.
+    options : dict
+        Passed on to ``prepare``.
+    """
+
+    name: str
+    label: str
+    module: str
+    package: str
+    ours: bool = False
+    dx: bool = False
+    per_iteration: bool = False
+    narrow: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def prepare(
+        self, X: np.ndarray, y: np.ndarray, theta: np.ndarray, n_threads: int, *, dx: bool = False
+    ) -> Callable[[], tuple[Any, ...]]:
+        """The timed function for this data.
+
+        Raises
+        ------
+        MissingError
+            If the peer is not installed or cannot do this.
+        """
+        if dx and not self.dx:
+            raise MissingError("does not return dX")
+        if not self.narrow and X.dtype != theta.dtype:
+            X = X.astype(theta.dtype)
+        try:
+            module = importlib.import_module(f"{__name__}.{self.module}")
+            extra = {"dx": True} if dx else {}
+            return module.prepare(X, y, theta, n_threads, **extra, **self.options)
+        except ImportError as error:
+            raise MissingError(_FILE.sub("", str(error))) from error
+
+
+def _ours(backend: str) -> Peer:
+    return Peer(
+        backend,
+        backend.capitalize(),
+        "fastsoftmax_backend",
+        "fastsoftmax",
+        ours=True,
+        dx=True,
+        narrow=True,
+        options={"backend": backend},
+    )
+
+
+PEERS: dict[str, Peer] = {
+    p.name: p
+    for p in (
+        _ours("cython"),
+        _ours("numba"),
+        Peer("numpy_formula", "NumPy", "numpy_formula", "numpy"),
+        Peer("sklearn_loss", "scikit-learn", "sklearn_loss", "scikit-learn"),
+        Peer("torch_eager", "PyTorch", "torch_eager", "torch", dx=True),
+        Peer("torch_fused", "PyTorch fused", "torch_fused", "torch", dx=True),
+        Peer("jax_jit", "JAX", "jax_jit", "jax", dx=True),
+        Peer("sklearnex_fit", "sklearnex", "sklearnex_fit", "scikit-learn-intelex", per_iteration=True),
+    )
+}

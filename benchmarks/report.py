@@ -1,0 +1,225 @@
+"""Renders README.md and the plots from the saved results: no number in them is typed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from . import rivals, targets
+from .peers import PEERS
+from .targets import best_peer, ms
+
+Json = dict[str, Any]
+HERE = Path(__file__).parent
+
+
+def table(head: list[str], rows: Iterable[list[str]]) -> str:
+    """A Markdown table; the first column to the left, the others to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def number(value: float | None) -> str:
+    """Three significant digits, or a dash."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def times(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}×"
+
+
+def about(results: Json) -> str:
+    """What it ran on."""
+    machine = results["machine"]
+    memory = f"{machine['memory'] / 2**30:.0f} GB" if machine["memory"] else "unknown"
+    caches = ", ".join(f"{name} {size / 2**10:,.0f} kB" for name, size in machine["caches"].items())
+    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items() if version)
+    backends = "; ".join(f"{name}: {what}" for name, what in machine["backends"].items())
+    cores = f"{machine['cores']} cores"
+    return "\n".join(
+        [
+            f"- **Machine**: {machine['processor']}, {cores}, {memory} ({machine['system']}); {caches}",
+            f"- **Threads**: {machine['threads']} for everybody",
+            f"- **fastsoftmax** {machine['fastsoftmax']} on Python {machine['python']}; {backends}",
+            f"- **With** {packages}",
+        ]
+    )
+
+
+def stamp(section: Json) -> str:
+    """Date and roofline of a section, and whether other programs disturbed it."""
+    roof = section["roof"]
+    rates = ", ".join(f"{dtype} {rate:.0f} GF/s" for dtype, rate in roof["gflops"].items())
+    text = f"{section['date']}; measured in the same run: {rates}, read {roof['gbytes']:.1f} GB/s"
+    if roof["method"] != "vector loops":
+        text += f" (by {roof['method']}: underestimated)"
+    return f"*{text}.*" + (f" **{section['busy']}.**" if section["busy"] else "")
+
+
+def rivals_table(section: Json) -> str:
+    """Milliseconds of everybody, and our times over the roofline and over the fastest peer."""
+    records = section["cases"]
+    names = [name for name in PEERS if any("ms" in r["rivals"].get(name, {}) for r in records)]
+    ours = [name for name in names if PEERS[name].ours]
+    head = ["case (m × n, k)", "roof"]
+    head += [PEERS[name].label for name in names]
+    head += [f"{name}, × roof" for name in ours] + [f"{name}, × best peer" for name in ours]
+    rows = []
+    for r in records:
+        peer = best_peer(r)
+        row = [f"{r['case']} ({r['shape']})", number(r["roof_ms"])]
+        row += [f"**{number(ms(r, n))}**" if peer and n == peer[0] else number(ms(r, n)) for n in names]
+        row += [times(targets.ratio(ms(r, name), r["roof_ms"])) for name in ours]
+        row += [times(targets.ratio(peer[1] if peer else None, ms(r, name))) for name in ours]
+        rows.append(row)
+    return table(head, rows) + absent(records)
+
+
+def ours_table(section: Json) -> str:
+    """Our backends alone, over the roofline and over the first case timed in the same rounds."""
+    records = section["cases"]
+    names = [name for name in rivals.OURS if any("ms" in r["rivals"].get(name, {}) for r in records)]
+    by_case = {r["case"]: r for r in records}
+    head = ["case (m × n, k)", "roof"]
+    for name in names:
+        head += [f"{name}, ms", "× roof", "× first"]
+    rows = []
+    for r in records:
+        row = [f"{r['case']} ({r['shape']})", number(r["roof_ms"])]
+        for name in names:
+            mine, first = ms(r, name), ms(by_case[r["beside"]], name)
+            row += [number(mine), times(targets.ratio(mine, r["roof_ms"])), times(targets.ratio(mine, first))]
+        rows.append(row)
+    return table(head, rows) + absent(records)
+
+
+def absent(records: list[Json]) -> str:
+    """A line on who took no part, and why."""
+    reasons: dict[str, list[str]] = {}
+    for r in records:
+        for name, row in r["rivals"].items():
+            if "missing" in row:
+                reasons.setdefault(f"{PEERS[name].label}: {row['missing']}", []).append(r["case"])
+    if not reasons:
+        return ""
+    notes = [
+        why if len(where) == len(records) else f"{why} ({', '.join(where)})" for why, where in sorted(reasons.items())
+    ]
+    return "\n\nNot in the table: " + "; ".join(notes) + "."
+
+
+def accuracy_table(section: Json) -> str:
+    """Relative error of the gradient against the float64 truth."""
+    records = section["cases"]
+    names = [n for n in PEERS if any("relative_error" in r["rivals"].get(n, {}) for r in records)]
+    rows = []
+    for r in records:
+        errors = [r["rivals"].get(name, {}).get("relative_error") for name in names]
+        rows.append([r["case"], *("–" if e is None else f"{e:.1e}" for e in errors)])
+    return table(["case", *(PEERS[name].label for name in names)], rows)
+
+
+def memory_table(section: Json) -> str:
+    """MB above what was in use before the pass."""
+    records = section["memory"]
+    names = [n for n in PEERS if any("extra_mb" in r["rivals"].get(n, {}) for r in records)]
+    rows = []
+    for r in records:
+        extras = [r["rivals"].get(name, {}).get("extra_mb") for name in names]
+        rows.append([f"{r['case']} ({r['shape']})", number(r["x_mb"]), *(number(extra) for extra in extras)])
+    return table(["case", "X", *(PEERS[name].label for name in names)], rows) + absent(records)
+
+
+def line_table(section: Json) -> str:
+    """Nanoseconds for each row, for growing m."""
+    points = section["line"]["points"]
+    names = [name for name in PEERS if any(name in p["ms"] for p in points)]
+    rows = []
+    for p in points:
+        each = [p["ms"].get(name) for name in names]
+        rows.append([f"{p['m']:,}", *("–" if t is None else f"{1e6 * t / p['m']:.3g}" for t in [p["roof_ms"], *each])])
+    slopes = [targets.straightness(points, name) for name in names]
+    rows.append(["p in cost ~ mᵖ", "", *("–" if p is None else f"{p:.3f}" for p in slopes)])
+    return table(["rows m", "roof", *(PEERS[name].label for name in names)], rows)
+
+
+def calls_table(section: Json) -> str:
+    rows = []
+    for call in section["calls"]:
+        seconds = [call.get("seconds"), call.get("import_seconds")]
+        rows.append([call["case"], call["cache"], *("–" if s is None else f"{s:.2f} s" for s in seconds)])
+    return table(["case", "cache", "first call", "import of Numba, before it"], rows)
+
+
+def targets_table(results: Json) -> str:
+    judged = targets.judge(results)
+    rows = [[t.text, t.wanted, t.measured or "–", t.verdict] for t in judged]
+    counts = [sum(t.met is met for t in judged) for met in (True, False, None)]
+    return f"{counts[0]} met, {counts[1]} not met, {counts[2]} not measured.\n\n" + table(
+        ["target", "wanted", "measured", ""], rows
+    )
+
+
+# Section of the results, heading, what to know before reading it, how it is rendered.
+_PARTS = (
+    (
+        "main",
+        "Loss and gradient",
+        "Median milliseconds of a pass; the fastest peer is in bold. × best peer: its time over ours.",
+        rivals_table,
+    ),
+    ("main", "Accuracy", "Norm of the gradient's error over the gradient's norm.", accuracy_table),
+    (
+        "F-order",
+        "Fortran order",
+        "What pandas hands over. × first: over the C-order twin, timed in the same rounds.",
+        ours_table,
+    ),
+    (
+        "narrow",
+        "Narrow dtypes",
+        "X read as it is. × first: over float32 in the same rounds. The roof counts the narrow bytes.",
+        ours_table,
+    ),
+    ("wide", "Many features", "", rivals_table),
+    ("many classes", "Many classes", "-dX: the gradient with respect to X as well.", rivals_table),
+    ("line", "Cost against the number of rows", "Nanoseconds for each row.", line_table),
+    (
+        "memory",
+        "Memory",
+        "MB in use at the peak of a pass, above what was in use before: X itself is not counted, the gradient is.",
+        memory_table,
+    ),
+    ("first call", "Numba's first call", "", calls_table),
+)
+
+
+def render(results: Json, plots: list[str]) -> str:
+    """The whole report as Markdown."""
+    parts = [(HERE / "intro.md").read_text().strip()]
+    if results["quick"]:
+        parts.append("**A quick run on small cases, to show that everything works. It says nothing about speed.**")
+    parts += ["## Measured on", about(results), "## Targets", targets_table(results)]
+    for name, title, text, show in _PARTS:
+        section = results["sections"].get(name)
+        if not section or not (section.get("cases") or {"line", "memory", "calls"} & set(section)):
+            continue
+        parts += [f"## {title}", stamp(section), text, show(section)]
+        picture = {"Loss and gradient": "roofline.png", "Cost against the number of rows": "rows.png"}.get(title)
+        if picture in plots:
+            parts.append(f"![{title}](plots/{picture})")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def write(results: Json) -> Path:
+    """Write README.md and the plots; a quick run's go beside its JSON instead, and are not kept."""
+    from . import plots
+
+    folder = rivals.RESULTS / "quick" if results["quick"] else HERE
+    drawn = plots.draw(results, folder / "plots")
+    path = folder / "README.md"
+    path.write_text(render(results, drawn))
+    return path

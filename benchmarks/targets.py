@@ -1,0 +1,175 @@
+"""The targets of the dense kernels, each judged from the saved results; nothing here is measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from .peers import PEERS
+
+Json = dict[str, Any]
+
+# Cython, median over roofline: (float64, float32).
+X_ROOF = {
+    "500k": (2.5, 3.0),
+    "581k": (2.5, 3.0),
+    "60k": (1.6, 1.8),
+    "200k": (1.4, 1.6),
+    "50k": (1.2, 1.25),
+    "20k": (1.25, 1.25),
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """What was wanted, what was measured (None: not in these results) and whether it is good enough."""
+
+    text: str
+    wanted: str
+    measured: str | None
+    met: bool | None
+
+    @property
+    def verdict(self) -> str:
+        return "not measured" if self.met is None else "met" if self.met else "**not met**"
+
+
+def at_most(text: str, limit: float, value: float | None, unit: str = "×", note: str = "") -> Target:
+    return _judge(text, "≤", limit, value, unit, note)
+
+
+def at_least(text: str, limit: float, value: float | None, unit: str = "×", note: str = "") -> Target:
+    return _judge(text, "≥", limit, value, unit, note)
+
+
+def _judge(text: str, sign: str, limit: float, value: float | None, unit: str, note: str) -> Target:
+    wanted = f"{sign} {limit:g} {unit}".strip() if unit != "×" else f"{sign} {limit:g}×"
+    if value is None or not math.isfinite(value):
+        return Target(text, wanted, None, None)
+    shown = f"{value:.3g} {unit}" if unit != "×" else f"{value:.2f}×"
+    met = value <= limit if sign == "≤" else value >= limit
+    return Target(text, wanted, shown + (f" ({note})" if note else ""), met)
+
+
+def cases(results: Json, section: str) -> dict[str, Json]:
+    """Records of a section by case name; empty where it was not run."""
+    return {record["case"]: record for record in results["sections"].get(section, {}).get("cases", [])}
+
+
+def ms(record: Json | None, rival: str) -> float | None:
+    """Median of a rival on a case, or None."""
+    return None if record is None else record["rivals"].get(rival, {}).get("ms")
+
+
+def best_peer(record: Json) -> tuple[str, float] | None:
+    """The fastest rival that is not ours, and its time."""
+    times = {name: row["ms"] for name, row in record["rivals"].items() if "ms" in row and not PEERS[name].ours}
+    return min(times.items(), key=lambda item: item[1]) if times else None
+
+
+def ratio(top: float | None, bottom: float | None) -> float | None:
+    return None if top is None or not bottom else top / bottom
+
+
+def _extreme(ratios: dict[str, float | None], pick: Any = max) -> tuple[float | None, str]:
+    """The worst of some ratios and the case it belongs to."""
+    known = {name: value for name, value in ratios.items() if value is not None}
+    if not known:
+        return None, ""
+    name = pick(known, key=lambda key: known[key])
+    return known[name], name
+
+
+def against_roof(results: Json) -> Iterator[Target]:
+    main = cases(results, "main")
+    for base, limits in X_ROOF.items():
+        for dtype, limit in zip(("f64", "f32"), limits, strict=True):
+            record = main.get(f"{base}-{dtype}")
+            value = ratio(ms(record, "cython"), record["roof_ms"]) if record else None
+            yield at_most(f"Cython over roofline, {base}-{dtype}", limit, value)
+
+
+def against_rivals(results: Json) -> Iterator[Target]:
+    main = cases(results, "main")
+    value, case = _extreme({name: ratio(ms(r, "numba"), ms(r, "cython")) for name, r in main.items()})
+    yield at_most("Numba over Cython, worst case", 1.35, value, note=case)
+    gains: dict[str, float | None] = {}
+    for name, record in main.items():
+        peer = best_peer(record)
+        gains[name] = ratio(peer[1] if peer else None, ms(record, "cython"))
+    known = [gain for gain in gains.values() if gain]
+    mean = math.exp(sum(map(math.log, known)) / len(known)) if known else None
+    yield at_least("Fastest peer over Cython, geometric mean", 2.6, mean, note=f"{len(known)} cases")
+    value, case = _extreme(gains, min)
+    yield at_least("Fastest peer over Cython, worst case", 1.1, value, note=case)
+
+
+def layouts(results: Json) -> Iterator[Target]:
+    order = cases(results, "F-order")
+    for backend in ("cython", "numba"):
+        ratios = {
+            name: ratio(ms(record, backend), ms(order.get(name.removesuffix("-F")), backend))
+            for name, record in order.items()
+            if name.endswith("-F")
+        }
+        value, case = _extreme(ratios)
+        yield at_most(f"F-order over C-order, {backend}, worst case", 1.1, value, note=case)
+    narrow = cases(results, "narrow")
+    for backend in ("cython", "numba"):
+        ratios = {
+            name: ratio(ms(record, backend), ms(narrow.get(name.replace("-u8", "-f32")), backend))
+            for name, record in narrow.items()
+            if name.endswith("-u8")
+        }
+        value, case = _extreme(ratios)
+        yield at_most(f"uint8 over float32, {backend}, worst case", 1.0, value, note=case)
+
+
+def straightness(points: list[Json], rival: str) -> float | None:
+    """p of the best fit cost ~ m^p (least squares in logarithms); 1 is a straight line through the origin."""
+    pairs = [(math.log(p["m"]), math.log(p["ms"][rival])) for p in points if rival in p["ms"]]
+    if len(pairs) < 3:
+        return None
+    x_mean = sum(x for x, _ in pairs) / len(pairs)
+    y_mean = sum(y for _, y in pairs) / len(pairs)
+    return sum((x - x_mean) * (y - y_mean) for x, y in pairs) / sum((x - x_mean) ** 2 for x, _ in pairs)
+
+
+def growth(results: Json) -> Iterator[Target]:
+    points = results["sections"].get("line", {}).get("line", {}).get("points", [])
+    for backend in ("cython", "numba"):
+        value = straightness(points, backend)
+        text = f"Cost grows as m^p, |p − 1|, {backend}"
+        note = "" if value is None else f"p = {value:.3f}"
+        yield at_most(text, 0.05, None if value is None else abs(value - 1), unit="", note=note)
+
+
+def memory_use(results: Json) -> Iterator[Target]:
+    records = {r["case"]: r["rivals"] for r in results["sections"].get("memory", {}).get("memory", [])}
+
+    def extra(case: str, rival: str) -> float | None:
+        value = records.get(case, {}).get(rival, {}).get("extra_mb")
+        return None if value is None else float(value)
+
+    for backend in ("cython", "numba"):
+        yield at_most(f"Extra memory of a pass over 10⁷ rows, {backend}", 100, extra("line-f32", backend), unit="MB")
+    dx = "16k-classes-f32-dX"
+    speed = ratio(*(ms(cases(results, "many classes").get(dx), name) for name in ("torch_eager", "cython")))
+    yield at_least("16,000 classes with dX: PyTorch eager over Cython", 1.3, speed)
+    share = ratio(extra(dx, "cython"), extra(dx, "torch_eager"))
+    yield at_most("16,000 classes with dX: extra memory over PyTorch eager's", 0.2, share)
+
+
+def numba_start(results: Json) -> Iterator[Target]:
+    calls = results["sections"].get("first call", {}).get("calls", [])
+    for cache, limit in (("empty", 10.0), ("full", 1.0)):
+        seconds = [call["seconds"] for call in calls if call["cache"] == cache and "seconds" in call]
+        yield at_most(f"First Numba call, cache {cache}", limit, max(seconds, default=None), unit="s")
+
+
+def judge(results: Json) -> list[Target]:
+    """All targets, in the order of the issue that set them."""
+    parts = (against_roof, against_rivals, layouts, growth, memory_use, numba_start)
+    return [target for part in parts for target in part(results)]

@@ -1,0 +1,97 @@
+"""Interleaved timing, and the thread counts that make it fair."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+# OpenMP runtimes keep their idle threads spinning for some milliseconds after a loop; the next rival
+# would pay for that on a machine with few cores.
+PAUSE = 0.02
+_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "NPROC")
+
+
+class Milliseconds(float):
+    """Returned by a call that measured its own time."""
+
+
+def fix_threads(n_threads: int) -> None:
+    """Let every library use ``n_threads`` threads; to be called before they are imported.
+
+    The environment is what thread pools read when they start (NPROC is XLA's). Where the system
+    has it, the process is also tied to that many cores, which no library can overlook.
+    """
+    for name in _VARIABLES:
+        if name == "NUMBA_NUM_THREADS" and "numba" in sys.modules:
+            continue  # Numba reads it again at each compilation and objects to a change
+        os.environ[name] = str(n_threads)
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        if n_threads < len(cores):
+            os.sched_setaffinity(0, cores[:n_threads])
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(n_threads)
+    if "threadpoolctl" in sys.modules:
+        sys.modules["threadpoolctl"].threadpool_limits(n_threads)
+
+
+def interleave(
+    calls: Mapping[str, Callable[[], Any]],
+    rounds: int,
+    *,
+    warmup: int = 1,
+    pause: float = PAUSE,
+    budget: float = float("inf"),
+) -> dict[str, list[float]]:
+    """Milliseconds of each call, in rounds in which every one runs once, each round starting with another.
+
+    Parameters
+    ----------
+    calls : mapping of name to function
+    rounds : int
+    warmup : int
+        Untimed rounds before.
+    budget : float
+        Seconds after which no further round starts, from the third round on.
+    """
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    names = list(calls)
+    begin = time.perf_counter()
+    gc_was_on = gc.isenabled()
+    try:
+        for number in range(-warmup, rounds):
+            if number >= 3 and time.perf_counter() - begin > budget:
+                break
+            turn = number % max(1, len(names))
+            for name in names[turn:] + names[:turn]:
+                gc.collect()
+                gc.disable()
+                time.sleep(pause)
+                start = time.perf_counter()
+                result = calls[name]()
+                spent = 1e3 * (time.perf_counter() - start)
+                if gc_was_on:
+                    gc.enable()
+                if number >= 0:
+                    times[name].append(result if isinstance(result, Milliseconds) else spent)
+                del result  # else two results of it are alive during the next call
+    finally:
+        if gc_was_on:
+            gc.enable()
+    return times
+
+
+def median(times: list[float]) -> float:
+    return float(np.median(times))
+
+
+def spread(times: list[float]) -> float:
+    """Half the distance between the quartiles, over the median."""
+    low, middle, high = np.percentile(times, [25, 50, 75])
+    return float((high - low) / (2 * middle))
