@@ -196,6 +196,7 @@ class _Prediction:
                 None if bias is None else np.ascontiguousarray(bias, dtype=dtype),
             )
         self.plan = make_plan(self.m, n, self.k, dtype, gradient=False)
+        self.n_threads = min(self.n_threads, self.plan.threads)
 
     def whole(self, kind: str) -> np.ndarray:
         """One of the `kernels.PREDICTIONS` for all rows."""

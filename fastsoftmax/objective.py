@@ -108,7 +108,8 @@ class Objective:
         self.fit_intercept = bool(fit_intercept)
         self.l2 = validation.check_real(l2, "l2")
         self.n_threads = default_threads() if n_threads is None else validation.check_count(n_threads, "n_threads")
-        self.plan = make_plan(m, self.n_features, self.n_classes, self.source.dtype)
+        strategy = None if "class-parallel" in self._kernels.STRATEGIES else "row-parallel"
+        self.plan = make_plan(m, self.n_features, self.n_classes, self.source.dtype, strategy=strategy)
         self.shape = (self.n_features + self.fit_intercept, self.n_classes)
         self.n_passes = 0
 
@@ -157,7 +158,7 @@ class Objective:
         params, along = self._parameters(checked), self._parameters(direction)
         sums = self._sums()
         for rows in self._chunks():
-            self._kernels.dense_hess_prod(rows, params, along, self.plan, sums, self.n_threads)
+            self._kernels.dense_hess_prod(rows, params, along, self.plan, sums, self._threads)
         out = self._join(sums, "Hessian product")
         if self.l2:
             out[: self.n_features] += self.l2 * direction[: self.n_features]
@@ -169,7 +170,7 @@ class Objective:
         plan = make_plan(self.source.shape[0], n, n, self.source.dtype, strategy="row-parallel")
         sums = Sums.zeros(plan.slabs, n, n, 1.0 / self.weight_sum)
         for rows in self._chunks(plan.chunk):
-            self._kernels.dense_gram(rows, plan, sums, self.n_threads)
+            self._kernels.dense_gram(rows, plan, sums, min(self.n_threads, plan.threads))
         out, column_sums = sums.total()
         self._require_finite(out, "Gram matrix")
         if not self.fit_intercept:
@@ -182,7 +183,7 @@ class Objective:
         params = self._parameters(theta)
         for rows in self._chunks():
             part = wanted.rows(rows.start, rows.start + len(rows.X))
-            self._kernels.dense_value_and_grad(rows, params, self.plan, sums, self.n_threads, part)
+            self._kernels.dense_value_and_grad(rows, params, self.plan, sums, self._threads, part)
 
     def _row_outputs(self, dX: bool, row_loss: bool, label: bool) -> RowOutputs:
         m, dtype = self.source.shape[0], self.source.dtype
@@ -202,6 +203,10 @@ class Objective:
             raise FloatingPointError(f"the penalty l2/2 ||theta||^2 overflows float64 (l2 = {self.l2})")
         return penalty
 
+    @property
+    def _threads(self) -> int:
+        return min(self.n_threads, self.plan.threads)
+
     def _chunks(self, rows: int | None = None) -> Iterator[Rows]:
         """The rows of one pass, a call of the kernels each; Ctrl-C is served between them."""
         self.n_passes += 1
@@ -209,7 +214,8 @@ class Objective:
 
     def _sums(self, *, grad: bool = True) -> Sums:
         # The one large gradient of a class-parallel pass may stay float32 as long as a run of rows may.
-        few = self.plan.strategy == "class-parallel" and self.source.shape[0] <= RUN_ROWS_MAX
+        shared = self.plan.strategy == "class-parallel" and "class-parallel" in self._kernels.STRATEGIES
+        few = shared and self.source.shape[0] <= RUN_ROWS_MAX
         dtype = self.source.dtype if few else np.float64
         scale = 1.0 / self.weight_sum
         return Sums.zeros(self.plan.slabs, self.n_classes, self.n_features, scale, grad=grad, dtype=dtype)

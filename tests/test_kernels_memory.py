@@ -92,7 +92,7 @@ def run_guarded(backend, order, dtype, side):
 def test_nothing_outside_the_arrays_is_touched(backend, dtype, order, side):
     code = f"import test_kernels_memory as t; t.run_guarded({backend!r}, {order!r}, {dtype.str!r}, {side!r})"
     path = [str(Path(__file__).parent), str(Path(fastsoftmax.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path), "PYTHONFAULTHANDLER": "1"}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path), "PYTHONFAULTHANDLER": "1", "PYTHONSAFEPATH": "1"}
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     reached = run.stdout.splitlines()[-1:]
     assert run.returncode == 0, f"code {run.returncode} at {reached}: {run.stderr[-2000:]}"
@@ -103,7 +103,8 @@ def test_the_guard_page_does_end_the_process():
     code = "import test_kernels_memory as t, numpy as n, ctypes; a = t.Guarded('end').copy(n.zeros(3));"
     code += "ctypes.string_at(a.ctypes.data, 25)"
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(fastsoftmax.__file__).parents[1])])
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(fastsoftmax.__file__).parents[1])]),
+        "PYTHONSAFEPATH": "1",  # the installed package, not the source tree
     }
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment).returncode < 0
 

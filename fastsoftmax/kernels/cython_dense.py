@@ -35,6 +35,7 @@ ISA = _pick()
 _build = importlib.import_module(f".cython_kernels_{ISA}", __package__)
 
 READS = "".join(_build.SOURCE_TYPES)
+STRATEGIES = ("row-parallel", "class-parallel")
 dense_value_and_grad = _build.dense_value_and_grad
 dense_hess_prod = _build.dense_hess_prod
 dense_gram = _build.dense_gram

@@ -15,6 +15,7 @@ from .plan import Plan
 _quiet = np.errstate(over="ignore", invalid="ignore")
 
 READS = "fd"
+STRATEGIES = ("row-parallel",)
 
 
 def isa() -> str:

@@ -1,0 +1,169 @@
+"""What the command line shows in a terminal: the progress bar, the report of a training run, `info`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from ._info import Machine
+from .bench import BenchTable
+from .solvers import Step
+
+# A confusion matrix wider than the terminal becomes a list of this many most frequent mistakes.
+MISTAKES = 10
+
+
+@contextmanager
+def progress(tol: float, max_iter: int) -> Iterator[Callable[[Step], None]]:
+    """A bar on stderr, where that is a terminal, and the callback that moves it.
+
+    The gradient norm falls by factors, so the bar shows how much of the way from its start to ``tol``
+    is done on a logarithmic scale; or the share of ``max_iter`` steps, where that is more.
+    """
+    console = Console(stderr=True)
+    bar = Progress(
+        BarColumn(bar_width=20),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    task = bar.add_task("training", total=1.0)
+    first, done = 0.0, 0.0
+
+    def advance(step: Step) -> None:
+        nonlocal first, done
+        first = first or step.grad_norm
+        fallen = math.log(first / step.grad_norm) if 0 < step.grad_norm < first else 0.0
+        way = math.log(first / tol) if first > tol > 0 else 1.0
+        done = max(done, min(1.0, fallen / way), step.iteration / max_iter)
+        text = f"step {step.iteration}  loss {step.value:.6f}  gradient {step.grad_norm:.1e}"
+        bar.update(task, completed=done, description=text)
+
+    with bar:
+        yield advance
+
+
+def show_report(report: dict[str, Any]) -> None:
+    """The outcome of a training run, on stdout."""
+    console = Console(highlight=False)
+    test, rows = report["test"], report["rows"]
+    _facts(
+        console,
+        {
+            "data": f"{report['data']}, target {report['target']!r}: {rows['train'] + rows['test']:,} rows, "
+            f"{report['features']:,} features, {len(report['classes']):,} classes",
+            "split": f"{rows['train']:,} rows to train on, {rows['test']:,} held out",
+            "ran on": f"{report['backend']} ({report['isa']}), {_count(report['threads'], 'thread')}",
+            "training": f"{report['seconds']:.3g} s, {_count(report['passes'], 'pass')} over the data, "
+            f"{_count(report['iterations'], 'iteration')}",
+            "outcome": report["message"],
+            "loss": f"{report['loss']:.6f} on the rows trained on, penalty included",
+        },
+    )
+    if test is None:
+        console.print("No rows were held out, so there is no accuracy to show.", soft_wrap=True)
+    else:
+        _facts(
+            console,
+            {
+                "accuracy": f"{test['accuracy']:.4f} on held-out rows (the largest class alone: "
+                f"{test['largest_class']:.4f})",
+                "log loss": f"{test['log_loss']:.4f} on held-out rows",
+            },
+        )
+        if test["confusion"] is not None:
+            _show_confusion(console, [str(label) for label in report["classes"]], np.array(test["confusion"]))
+    for what in ("out", "plot"):
+        if report[what] is not None:
+            console.print(f"{'model' if what == 'out' else what} written to {report[what]}", soft_wrap=True)
+
+
+def show_info(machine: Machine) -> None:
+    """Backends, machine, versions, and the commands that install what is missing, on stdout."""
+    console = Console(highlight=False)
+    caches = ", ".join(f"{level} {_bytes(size)}" for level, size in sorted(machine.caches.items()))
+    _facts(
+        console,
+        {
+            "fastsoftmax": machine.version,
+            "python": machine.python,
+            "system": machine.system,
+            "threads": str(machine.threads),
+            "caches": caches,
+        },
+    )
+    backends = Table("backend", "instruction set", "threads")
+    for name, row in machine.backends.items():
+        backends.add_row(name, *((row["isa"], row["threads"]) if row["available"] else ("not available", "")))
+    packages = Table("package", "version")
+    for name, version in machine.packages.items():
+        packages.add_row(name, version or "not installed")
+    console.print()
+    console.print(backends)
+    console.print(packages)
+    for what, how in machine.missing.items():
+        console.print(f"missing: {what}: {how}", markup=False, soft_wrap=True)
+    if not machine.missing:
+        console.print("Nothing is missing.")
+
+
+def show_bench(table: BenchTable) -> None:
+    console = Console()
+    out = Table(*table.columns)
+    for column in out.columns[3:]:
+        column.justify = "right"
+    for row in table.rows:
+        out.add_row(*row)
+    console.print(table.title, markup=False, soft_wrap=True)
+    console.print(out)
+    for note in table.notes:
+        console.print(note, markup=False, soft_wrap=True)
+
+
+def _facts(console: Console, facts: dict[str, str]) -> None:
+    for name, value in facts.items():
+        console.print(Text(f"{name:<12}{value}"), soft_wrap=True)
+
+
+def _show_confusion(console: Console, labels: list[str], confusion: np.ndarray) -> None:
+    """The matrix where it fits, else the most frequent mistakes."""
+    table = Table()
+    table.add_column("", no_wrap=True)
+    for label in labels:
+        table.add_column(Text(label), justify="right", no_wrap=True)
+    for c, counts in enumerate(confusion):
+        cells = [Text(str(count) if count else "·", style="bold" if c == d else "") for d, count in enumerate(counts)]
+        table.add_row(Text(labels[c]), *cells)
+    console.print()
+    if console.measure(table, options=console.options.update(width=10**6)).maximum <= console.width:
+        console.print("confusion matrix (rows: the true class, columns: the predicted one)")
+        console.print(table)
+        return
+    wrong = confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    table = Table("true", "predicted", "rows")
+    for place in np.argsort(-wrong, axis=None, kind="stable")[:MISTAKES]:
+        c, d = divmod(int(place), len(labels))
+        if wrong[c, d]:
+            table.add_row(Text(labels[c]), Text(labels[d]), str(wrong[c, d]))
+    console.print("most frequent mistakes" if table.row_count else "No row was classified wrongly.")
+    if table.row_count:
+        console.print(table)
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 2**20:g} MiB" if size >= 1 << 20 else f"{size / 2**10:g} KiB"
+
+
+def _count(number: int, noun: str) -> str:
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{'' if number == 1 else plural}"

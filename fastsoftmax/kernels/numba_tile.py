@@ -1,0 +1,211 @@
+"""The register tile: the inner loop of every product.
+
+    out[s, lane] (+)= sum over t of A[t, lane] * B[t, s]
+
+Forward, H^T = theta^T X^T: lanes are rows, t features, s classes. Backward, G += D^T X: lanes are
+features, t rows, s classes. The accumulators, ``vectors`` x ``scalars`` registers, stay in registers
+over the whole sum over t; a step of t loads ``vectors`` vectors of A, broadcasts ``scalars`` numbers
+of B and does their outer product.
+
+             B[t, 0]   B[t, 1]  ...            k = 7 is cut into 4 + 3 classes, k = 10 into 5 + 5:
+    A[t, 0]  acc 0,0   acc 0,1                 `cut` makes pieces that differ by one at most, so
+    A[t, 1]  acc 1,0   acc 1,1                 that no tile is left with a single column, whose
+       .                                       few accumulators would wait for the latency of fma.
+
+There is one LLVM function for each (vectors, scalars) pair, called through a table.
+
+While it computes, a tile asks for lines that the next block of rows will need: only so does the
+memory bus stay busy. ``ahead`` is an address, ``stride`` the bytes it moves on for each t.
+"""
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from .numba_lanes import (
+    INT32,
+    INT64,
+    call,
+    element_type,
+    emit_fma,
+    emit_load,
+    emit_prefetch,
+    emit_splat,
+    emit_store,
+    kernel,
+    lanes_of,
+    suffix,
+    tile_vectors,
+)
+
+TILE_SCALARS = 6  # 4 x 6 accumulators, 4 of A and a few of B fill 32 registers; 2 x 6 + 2 + 1 fill 16
+
+ARGUMENTS = "A a_step B b_step b_next out out_step count valid bias assign ahead stride".split()
+POINTERS = {"A", "B", "out", "bias"}
+
+
+@intrinsic
+def tile_table(typingctx, like):
+    """The address of a table of all tile functions for the dtype of ``like``.
+
+    Only the outermost compiled function asks for it and hands it down: Numba optimises a function
+    anew inside each of its callers, and these 24, six levels down, took most of the compile time.
+    """
+
+    def emit(context, builder, sig, args):
+        functions = [
+            tile_function(builder.module, like, v, s)
+            for v in range(1, tile_vectors() + 1)
+            for s in range(1, TILE_SCALARS + 1)
+        ]
+        kind = ir.ArrayType(functions[0].type, len(functions))
+        table = cgutils.global_constant(builder, "fastsoftmax_tiles", ir.Constant(kind, functions))
+        return builder.ptrtoint(table, INT64)
+
+    return types.intp(like), emit
+
+
+@intrinsic
+def tile(
+    typingctx, table, vectors, scalars, A, a_step, B, b_step, b_next, out, out_step, count, valid, bias, assign,
+    ahead, stride,
+):  # fmt: skip
+    """One tile; see the module's docstring.
+
+    A[t, lane] is A[t * a_step + lane], B[t, s] is B[t * b_step + s * b_next], out[s, lane] is
+    out[s * out_step + lane]; t < count. Of the last vector's lanes only the first ``valid`` are
+    written. With ``assign`` the result is bias[s] + sum, else the sum is added to out.
+    """
+
+    def emit(context, builder, sig, args):
+        table, v, s, *arguments = args
+        one, rows = ir.Constant(INT64, 1), ir.Constant(INT64, TILE_SCALARS)
+        number = builder.add(builder.mul(builder.sub(v, one), rows), builder.sub(s, one))
+        kind = tile_type(A.dtype).as_pointer()
+        entries = builder.inttoptr(table, kind.as_pointer())
+        builder.call(builder.load(builder.gep(entries, [number])), arguments)
+
+    kinds = [A if name in POINTERS else types.boolean if name == "assign" else types.intp for name in ARGUMENTS]
+    return types.void(types.intp, types.intp, types.intp, *kinds), emit
+
+
+def tile_type(dtype):
+    number = element_type(dtype).as_pointer()
+    kinds = [number if name in POINTERS else ir.IntType(1) if name == "assign" else INT64 for name in ARGUMENTS]
+    return ir.FunctionType(ir.VoidType(), kinds)
+
+
+def tile_function(module, dtype, vectors, scalars):
+    """The LLVM function for one pair."""
+    function = ir.Function(module, tile_type(dtype), f"fastsoftmax_tile_{dtype}_{vectors}x{scalars}")
+    function.linkage = "internal"
+    Tile(function, dtype, vectors, scalars).emit()
+    return function
+
+
+class Tile:
+    """Writes the body of one tile function."""
+
+    def __init__(self, function, dtype, vectors, scalars):
+        self.function, self.vectors, self.scalars = function, vectors, scalars
+        self.vector = ir.VectorType(element_type(dtype), lanes_of(dtype))
+        self.args = dict(zip(ARGUMENTS, function.args, strict=True))
+        self.pairs = [(v, s) for s in range(scalars) for v in range(vectors)]
+        self.builder = ir.IRBuilder(function.append_basic_block("entry"))
+
+    def emit(self):
+        builder, args = self.builder, self.args
+        entry, loop = builder.block, self.function.append_basic_block("loop")
+        start, assign, add = (self.function.append_basic_block(n) for n in ("end", "assign", "add"))
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        zero = ir.Constant(self.vector, [0.0] * self.vector.count)
+        starts = [ir.Constant(INT64, 0), args["A"], args["B"], args["ahead"]] + [zero] * len(self.pairs)
+        values = [builder.phi(value.type) for value in starts]
+        t, a, b, ahead, *sums = values
+        self.request(ahead)
+        following = [
+            builder.add(t, ir.Constant(INT64, 1)),
+            builder.gep(a, [args["a_step"]]),
+            builder.gep(b, [args["b_step"]]),
+            builder.add(ahead, args["stride"]),
+            *self.outer_product(a, b, sums),
+        ]
+        for phi, first, later in zip(values, starts, following, strict=True):
+            phi.add_incoming(first, entry)
+            phi.add_incoming(later, loop)
+        builder.cbranch(builder.icmp_signed("<", following[0], args["count"]), loop, start)
+        builder.position_at_end(start)
+        builder.cbranch(args["assign"], assign, add)
+        builder.position_at_end(assign)
+        self.assign(following[4:])
+        builder.ret_void()
+        builder.position_at_end(add)
+        self.add(following[4:])
+        builder.ret_void()
+
+    def request(self, ahead):
+        """Prefetch at ``ahead`` and half a stride further: strides up to two cache lines leave no gap."""
+        half = self.builder.ashr(self.args["stride"], ir.Constant(INT64, 1))
+        emit_prefetch(self.builder, ahead)
+        emit_prefetch(self.builder, self.builder.add(ahead, half))
+
+    def outer_product(self, a, b, sums):
+        builder, width = self.builder, self.vector.count
+        columns = [
+            emit_load(builder, self.vector, builder.gep(a, [ir.Constant(INT64, v * width)]))
+            for v in range(self.vectors)
+        ]
+        offsets = [builder.mul(self.args["b_next"], ir.Constant(INT64, s)) for s in range(self.scalars)]
+        scalars = [emit_splat(builder, self.vector, builder.load(builder.gep(b, [offset]))) for offset in offsets]
+        return [emit_fma(builder, columns[v], scalars[s], x) for (v, s), x in zip(self.pairs, sums, strict=True)]
+
+    def place(self, v, s):
+        """The pointer to where accumulator v, s goes."""
+        builder = self.builder
+        row = builder.mul(self.args["out_step"], ir.Constant(INT64, s))
+        offset = builder.add(row, ir.Constant(INT64, v * self.vector.count))
+        return builder.gep(self.args["out"], [offset])
+
+    def assign(self, sums):
+        """out = bias + sums; whole vectors, the tile of logits has room for them."""
+        builder = self.builder
+        bias = self.args["bias"]
+        for (v, s), x in zip(self.pairs, sums, strict=True):
+            start = builder.load(builder.gep(bias, [ir.Constant(INT64, s)]))
+            emit_store(builder, builder.fadd(x, emit_splat(builder, self.vector, start)), self.place(v, s))
+
+    def add(self, sums):
+        """out += sums; the last vector under a mask, for a row of a gradient ends with its features."""
+        builder = self.builder
+        for (v, s), x in zip(self.pairs, sums, strict=True):
+            place = self.place(v, s)
+            if v + 1 < self.vectors:
+                emit_store(builder, builder.fadd(emit_load(builder, self.vector, place), x), place)
+            else:
+                self.add_masked(x, place)
+
+    def add_masked(self, x, place):
+        builder, vector = self.builder, self.vector
+        integers = ir.VectorType(INT64, vector.count)
+        numbers = ir.Constant(integers, list(range(vector.count)))
+        mask = builder.icmp_signed("<", numbers, emit_splat(builder, integers, self.args["valid"]))
+        place = builder.bitcast(place, vector.as_pointer())
+        align = ir.Constant(INT32, 8 if vector.element == ir.DoubleType() else 4)
+        zero = ir.Constant(vector, [0.0] * vector.count)
+        old = call(builder, f"llvm.masked.load.{suffix(vector)}.p0", vector, place, align, mask, zero)
+        new = builder.fadd(old, x)
+        call(builder, f"llvm.masked.store.{suffix(vector)}.p0", ir.VoidType(), new, place, align, mask)
+
+
+@kernel
+def pieces(whole, most):
+    """Into how many pieces of at most ``most`` to cut."""
+    return (whole + most - 1) // most
+
+
+@kernel
+def cut(whole, number, i):
+    """Where piece i of ``number`` begins: sizes differ by one at most, larger ones first."""
+    size = whole // number
+    return i * size + min(i, whole - number * size)

@@ -1,0 +1,56 @@
+"""What the README shows is true: its examples run, its commands stand where CI looks, its names exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import fastsoftmax
+from fastsoftmax import reference
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+EXAMPLES = [code for language, code in BLOCKS if language == "python"]
+SHELL = [code for language, code in BLOCKS if language == "sh"]
+
+
+@pytest.mark.parametrize("code", EXAMPLES)
+def test_example_runs_as_it_is(code):
+    exec(compile(code, "README.md", "exec"), {})
+
+
+def test_there_is_an_example_of_ten_lines():
+    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES[0].splitlines()) <= 10
+
+
+def test_each_set_up_command_is_one_line_in_a_block_of_its_own():
+    assert SHELL[:2] == ["pip install '.[cli]' && fastsoftmax train\n", "pip install '.[test]' && pytest\n"]
+
+
+def test_every_step_names_functions_that_exist_and_every_function_of_the_ten_steps_is_named():
+    steps = re.findall(r"^\d+\. .*?(?=^\d+\. |^$)", README, re.MULTILINE | re.DOTALL)
+    assert len(steps) == 10
+    assert all(re.search(r"`reference\.\w+`", step) for step in steps)
+    named = set(re.findall(r"`reference\.(\w+)`", README)) - {"py"}
+    assert all(callable(getattr(reference, name)) for name in named)
+    table = set(re.findall(r"`(\w+)`", reference.__doc__.split("`value_and_grad`")[0]))
+    assert named == table
+
+
+def test_every_file_of_the_map_exists():
+    files = [name for row in re.findall(r"^\| (`.*?`) \|", README, re.MULTILINE) for name in re.findall("`(.*?)`", row)]
+    assert len(files) >= 10
+    assert not [name for name in files if not (Path(fastsoftmax.__file__).parent / name).exists()]
+
+
+def test_every_option_of_the_shell_examples_exists():
+    from click.testing import CliRunner
+
+    from fastsoftmax.cli import cli
+
+    for line in SHELL[2].splitlines():
+        _, command, *words = line.split()
+        shown = CliRunner().invoke(cli, [command, "--help"])
+        assert shown.exit_code == 0
+        assert not [word for word in words if word.startswith("--") and word not in shown.output]
