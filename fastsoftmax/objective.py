@@ -7,7 +7,7 @@ not know: the mean, the l2 penalty and the bias row of theta.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -109,7 +109,9 @@ class Objective:
         self.l2 = validation.check_real(l2, "l2")
         self.n_threads = default_threads() if n_threads is None else validation.check_count(n_threads, "n_threads")
         strategy = None if "class-parallel" in self._kernels.STRATEGIES else "row-parallel"
-        self.plan = make_plan(m, self.n_features, self.n_classes, self.source.dtype, strategy=strategy)
+        self.plan = make_plan(
+            m, self.n_features, self.n_classes, self.source.dtype, strategy=strategy, converted=self.source.converts
+        )
         self.shape = (self.n_features + self.fit_intercept, self.n_classes)
         self.n_passes = 0
 
@@ -157,7 +159,7 @@ class Objective:
         direction = self._check(v, "v")
         params, along = self._parameters(checked), self._parameters(direction)
         sums = self._sums()
-        for rows in self._chunks():
+        for rows in map(_weighted_by_mass, self._chunks()):
             self._kernels.dense_hess_prod(rows, params, along, self.plan, sums, self._threads)
         out = self._join(sums, "Hessian product")
         if self.l2:
@@ -167,7 +169,8 @@ class Objective:
     def gram(self) -> np.ndarray:
         """X^T diag(w) X / sum(w), float64; with the intercept's column of ones last if there is one."""
         n = self.n_features
-        plan = make_plan(self.source.shape[0], n, n, self.source.dtype, strategy="row-parallel")
+        source = self.source
+        plan = make_plan(source.shape[0], n, n, source.dtype, strategy="row-parallel", converted=source.converts)
         sums = Sums.zeros(plan.slabs, n, n, 1.0 / self.weight_sum)
         for rows in self._chunks(plan.chunk):
             self._kernels.dense_gram(rows, plan, sums, min(self.n_threads, plan.threads))
@@ -252,6 +255,14 @@ class Objective:
         """Raise for a non-finite result, naming the row of X that caused it if one did."""
         if not _all_finite(result):
             explain_nonfinite(self.source, self.plan.chunk, what)
+
+
+def _weighted_by_mass(rows: Rows) -> Rows:
+    """The rows a Hessian product needs: soft targets count only by their totals, as a weight."""
+    if rows.soft is None:
+        return rows
+    mass = (1 - rows.smoothing) * rows.soft.sum(axis=1, dtype=np.float64) + rows.smoothing
+    return replace(rows, soft=None, w=mass if rows.w is None else rows.w * mass)
 
 
 def _all_finite(result: float | np.ndarray) -> bool:

@@ -20,6 +20,7 @@ class Source(Protocol):
 
     shape: tuple[int, int]
     dtype: np.dtype  # that of the computation: float32 or float64
+    converts: bool  # whether each chunk is a copy
 
     def chunks(self, rows: int) -> Iterator[Rows]: ...
 
@@ -53,13 +54,13 @@ class ArraySource:
         self.w, self.smoothing = w, smoothing
         self.shape: tuple[int, int] = X.shape
         self.dtype = compute_dtype(X.dtype)
-        self._as_is = self.X.dtype.char in reads and self.X.dtype.isnative and self.X.flags.aligned
+        self.converts = not (self.X.dtype.char in reads and self.X.dtype.isnative and self.X.flags.aligned)
 
     def chunks(self, rows: int) -> Iterator[Rows]:
         for start in range(0, self.shape[0], rows):
             part = slice(start, start + rows)
             yield Rows(
-                X=np.asarray(self.X[part]) if self._as_is else np.array(self.X[part], dtype=self.dtype, order="K"),
+                X=np.array(self.X[part], dtype=self.dtype, order="K") if self.converts else np.asarray(self.X[part]),
                 y=None if self.y is None else self.y[part],
                 w=None if self.w is None else self.w[part],
                 start=start,

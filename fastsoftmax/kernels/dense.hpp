@@ -86,13 +86,23 @@ void pack_parameters(const T* theta, ptrdiff_t n, ptrdiff_t k, T* out) {
             for (int s = 0; s < classes.size(c); ++s) *out++ = theta[j * k + classes.begin(c) + s];
 }
 
+// Steps of all the tiles of a block: the time there is to fetch the next one.
+template <class T>
+ptrdiff_t tile_steps(const Pass<T>& p, ptrdiff_t outputs) {
+    const ptrdiff_t row_panels = (p.block + WIDTH<T> - 1) / WIDTH<T>, scalars = Split(outputs, NS_MAX).parts;
+    const ptrdiff_t forward = p.theta ? scalars * row_panels * p.n * (p.along ? 2 : 1) : 0;
+    const ptrdiff_t backward = p.grad ? scalars * PanelsOf<T>(p.n).count * p.block : 0;
+    const ptrdiff_t dX = p.dX ? Split(p.n, NS_MAX).parts * row_panels * p.k : 0;
+    return forward + backward / (p.theta ? 1 : 2) + dX;
+}
+
 // The block after the one at `first`, to be fetched while this one is computed.
 template <class T>
-Ahead next_block(const Pass<T>& p, ptrdiff_t first, ptrdiff_t end) {
+Ahead next_block(const Pass<T>& p, ptrdiff_t first, ptrdiff_t end, ptrdiff_t steps) {
     const ptrdiff_t rows = std::min(p.block, end - first - p.block), size = p.X.itemsize;
     const char* next = p.X.data + (first + p.block) * p.X.row;
-    if (rows > 0 && p.X.col == size) return Ahead::pieces(next, rows, p.n * size, p.X.row);
-    if (rows > 0 && p.X.row == size) return Ahead::pieces(next, p.n, rows * size, p.X.col);
+    if (rows > 0 && p.X.col == size) return Ahead::pieces(next, rows, p.n * size, p.X.row, steps);
+    if (rows > 0 && p.X.row == size) return Ahead::pieces(next, p.n, rows * size, p.X.col, steps);
     return Ahead::nothing(p.X.data);
 }
 
@@ -376,6 +386,7 @@ void for_slabs(const Pass<T>& p, ptrdiff_t outputs, Block block) {
     T* work = (T*)at + round_up<T>(p.n * p.k) * 2;
     const ptrdiff_t size = Scratch<T>(nullptr, p, outputs).size;
     const int slabs = int((p.m + p.slab_rows - 1) / p.slab_rows);
+    const ptrdiff_t steps = tile_steps(p, outputs);
     (void)size;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(std::min(p.threads, slabs))
     for (int slab = 0; slab < slabs; ++slab) {
@@ -393,7 +404,7 @@ void for_slabs(const Pass<T>& p, ptrdiff_t outputs, Block block) {
         const ptrdiff_t end = std::min(p.m, (slab + 1) * p.slab_rows);
         ptrdiff_t run = 0;
         for (ptrdiff_t first = slab * p.slab_rows; first < end; first += p.block) {
-            Ahead ahead = next_block(p, first, end);
+            Ahead ahead = next_block(p, first, end, steps);
             block(first, int(std::min(p.block, end - first)), slab, s, ahead);
             run += p.block;
             if (grad && (run >= p.run || first + p.block >= end)) {

@@ -45,12 +45,31 @@ INLINE void transpose_rounds(Vec<T>* r) {
         if (!(i & S)) swap_blocks<T, S>(r[i], r[i + S], std::make_integer_sequence<int, VL<T>>{});
     if constexpr (S > 1) transpose_rounds<T, S / 2>(r);
 }
+// Half a vector, and two of them side by side. The first round of a transpose is done by loading halves: an insert
+// from memory runs on a load port, where shuffles are the bottleneck.
+template <class T>
+struct Halves {
+    typedef T V __attribute__((vector_size(VEC_BYTES / 2)));
+};
+template <class T, int... L>
+INLINE Vec<T> join_halves(const T* low, const T* high, std::integer_sequence<int, L...>) {
+    typename Halves<T>::V a, b;
+    std::memcpy(&a, low, sizeof a);
+    std::memcpy(&b, high, sizeof b);
+    return __builtin_shufflevector(a, b, L...);
+}
 template <class T>
 INLINE void transpose_square(const T* src, ptrdiff_t src_stride, int last, T* dst, ptrdiff_t dst_stride) {
+    constexpr int S = VL<T> / 2;
+    constexpr auto lanes = std::make_integer_sequence<int, VL<T>>{};
     Vec<T> r[VL<T>];
-#pragma GCC unroll 16
-    for (int i = 0; i < VL<T>; ++i) r[i] = load(src + (i < last ? i : last) * src_stride);
-    transpose_rounds<T, VL<T> / 2>(r);
+#pragma GCC unroll 8
+    for (int i = 0; i < S; ++i) {
+        const T *a = src + (i < last ? i : last) * src_stride, *b = src + (i + S < last ? i + S : last) * src_stride;
+        r[i] = join_halves<T>(a, b, lanes);
+        r[i + S] = join_halves<T>(a + S, b + S, lanes);
+    }
+    if constexpr (S > 1) transpose_rounds<T, S / 2>(r);
 #pragma GCC unroll 16
     for (int i = 0; i < VL<T>; ++i) store<T>(dst + i * dst_stride, r[i]);
 }

@@ -26,32 +26,47 @@ constexpr int NS_MAX = 6;
 template <class T>
 constexpr int WIDTH = NV_MAX * VL<T>;  // lanes of a full panel
 
-// Lines of memory to fetch while a tile computes: two a step, at `at` and at `at + second`.
+// Lines of memory to fetch while tiles compute: one or two a step, in as many of the tiles as it takes.
 //
 // Left alone, a thread waits for memory while it packs and leaves memory idle while it computes; at
-// 500k x 50, k = 3 the wait was half of the time (183 cycles a row, 99 with X in cache).
+// 500k x 50, k = 3 the wait was half of the time (183 cycles a row, 99 with X in cache). Fetched all at once,
+// tiles wait for the bus instead, so the lines are spread over all the steps of a block.
 struct Ahead {
     const char* at;
-    ptrdiff_t stride, second, left;  // bytes, bytes, steps to the end of this sweep
-    ptrdiff_t sweep, sweeps;         // steps of a sweep; sweeps to come, each 128 bytes further on
+    ptrdiff_t stride, left;   // bytes; steps to the end of this sweep
+    ptrdiff_t sweep, sweeps;  // steps of a sweep; sweeps to come, each `lines` lines further on
+    ptrdiff_t second;         // bytes from the first line of a step to its second
+    int lines;                // lines a step: 1 or 2
+    double share, credit;     // of the steps, how many are to fetch; steps owed
 
-    // `count` pieces of memory of `bytes` each, `stride` apart: one sweep if they touch, else one for
-    // every two lines of a piece.
-    static Ahead pieces(const char* data, ptrdiff_t count, ptrdiff_t bytes, ptrdiff_t stride) {
-        if (stride != bytes) return {data, stride, 64, count, count, (bytes + 127) / 128 - 1};
-        const ptrdiff_t steps = count * bytes / 128;
-        return {data, 64, steps * 64, steps, 0, 0};
+    // `count` pieces of memory of `bytes` each, `stride` apart, during `steps` steps. Pieces that touch are one
+    // sweep; others are swept line by line.
+    static Ahead pieces(const char* data, ptrdiff_t count, ptrdiff_t bytes, ptrdiff_t stride, ptrdiff_t steps) {
+        const ptrdiff_t total = count * ((bytes + 63) / 64);
+        const int lines = total > steps ? 2 : 1;
+        const double share = double(total) / double(lines * (steps > 0 ? steps : 1));
+        if (stride != bytes) return {data, stride, count, count, (bytes + 64 * lines - 1) / (64 * lines) - 1, 64, lines, share, 0};
+        const ptrdiff_t length = count * bytes / (64 * lines);
+        return {data, 64, length, 0, 0, length * 64, lines, share, 0};
     }
-    static Ahead nothing(const char* data) { return {data, 0, 0, 0, 0, 0}; }
+    static Ahead nothing(const char* data) { return {data, 0, 0, 0, 0, 0, 0, 0, 0}; }
 
+    // Lines a step in the next tile of `steps` steps.
+    int turn(ptrdiff_t steps) {
+        if (left <= 0) return 0;
+        credit += share * double(steps);
+        if (credit < 0.5 * double(steps)) return 0;
+        credit -= double(steps);
+        return lines;
+    }
     void advance(ptrdiff_t steps) {
         at += steps * stride, left -= steps;
-        if (left <= 0 && sweeps > 0) at += 128 - (sweep - left) * stride, left = sweep, --sweeps;
+        if (left <= 0 && sweeps > 0) at += 64 * lines - (sweep - left) * stride, left = sweep, --sweeps;
     }
 };
 
 // out = init + sum (init may be null: 0), or out += sum. Strides in elements.
-template <class T, int NV, int NS, bool ADD, bool FETCH>
+template <class T, int NV, int NS, bool ADD, int FETCH>
 void tile(const T* A, ptrdiff_t lda, const T* B, ptrdiff_t b_step, ptrdiff_t b_scalar, T* out, ptrdiff_t ldo,
           const T* init, ptrdiff_t steps, const Ahead& ahead) {
     const char *fetch = ahead.at, *fetch_second = ahead.at + ahead.second;
@@ -61,10 +76,13 @@ void tile(const T* A, ptrdiff_t lda, const T* B, ptrdiff_t b_step, ptrdiff_t b_s
 #pragma GCC unroll 4
         for (int v = 0; v < NV; ++v) acc[s][v] = (!ADD && init) ? splat<T>(init[s]) : Vec<T>{};
     for (ptrdiff_t t = 0; t < steps; ++t, A += lda, B += b_step) {
-        if constexpr (FETCH) {
+        if constexpr (FETCH > 0) {
             __builtin_prefetch(fetch, 0, 2);
+            fetch += ahead.stride;
+        }
+        if constexpr (FETCH > 1) {
             __builtin_prefetch(fetch_second, 0, 2);
-            fetch += ahead.stride, fetch_second += ahead.stride;
+            fetch_second += ahead.stride;
         }
         Vec<T> a[NV];
 #pragma GCC unroll 4
@@ -89,14 +107,14 @@ template <class T>
 using Tile = void (*)(const T*, ptrdiff_t, const T*, ptrdiff_t, ptrdiff_t, T*, ptrdiff_t, const T*, ptrdiff_t,
                       const Ahead&);
 
-template <class T, bool ADD, bool FETCH, int NV>
+template <class T, bool ADD, int FETCH, int NV>
 Tile<T> tile_of(int ns) {
     static constexpr Tile<T> table[NS_MAX] = {tile<T, NV, 1, ADD, FETCH>, tile<T, NV, 2, ADD, FETCH>,
                                               tile<T, NV, 3, ADD, FETCH>, tile<T, NV, 4, ADD, FETCH>,
                                               tile<T, NV, 5, ADD, FETCH>, tile<T, NV, 6, ADD, FETCH>};
     return table[ns - 1];
 }
-template <class T, bool ADD, bool FETCH>
+template <class T, bool ADD, int FETCH>
 Tile<T> tile_of(int nv, int ns) {
 #if VEC_BYTES == 64
     if (nv == 4) return tile_of<T, ADD, FETCH, 4>(ns);
@@ -105,12 +123,14 @@ Tile<T> tile_of(int nv, int ns) {
     return nv == 2 ? tile_of<T, ADD, FETCH, 2>(ns) : tile_of<T, ADD, FETCH, 1>(ns);
 }
 
-// Runs the tile of nv vectors x ns scalars, fetching ahead as long as there is something left to fetch.
+// Runs the tile of nv vectors x ns scalars, fetching ahead if it is this tile's turn.
 template <class T, bool ADD>
 INLINE void run_tile(int nv, int ns, const T* A, ptrdiff_t lda, const T* B, ptrdiff_t b_step, ptrdiff_t b_scalar,
                      T* out, ptrdiff_t ldo, const T* init, ptrdiff_t steps, Ahead& ahead) {
-    const bool fetch = ahead.left > 0;
-    const Tile<T> tile = fetch ? tile_of<T, ADD, true>(nv, ns) : tile_of<T, ADD, false>(nv, ns);
+    const int fetch = ahead.turn(steps);
+    const Tile<T> tile = fetch == 0   ? tile_of<T, ADD, 0>(nv, ns)
+                         : fetch == 1 ? tile_of<T, ADD, 1>(nv, ns)
+                                      : tile_of<T, ADD, 2>(nv, ns);
     tile(A, lda, B, b_step, b_scalar, out, ldo, init, steps, ahead);
     if (fetch) ahead.advance(steps);
 }
