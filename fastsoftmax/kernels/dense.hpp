@@ -96,6 +96,9 @@ ptrdiff_t tile_steps(const Pass<T>& p, ptrdiff_t outputs) {
     return forward + backward / (p.theta ? 1 : 2) + dX;
 }
 
+// A gradient larger than this does not stay in L2 beside the rest of a block.
+constexpr ptrdiff_t FAR_BYTES = 256 << 10;
+
 // The block after the one at `first`, to be fetched while this one is computed.
 template <class T>
 Ahead next_block(const Pass<T>& p, ptrdiff_t first, ptrdiff_t end, ptrdiff_t steps) {
@@ -405,6 +408,7 @@ void for_slabs(const Pass<T>& p, ptrdiff_t outputs, Block block) {
         ptrdiff_t run = 0;
         for (ptrdiff_t first = slab * p.slab_rows; first < end; first += p.block) {
             Ahead ahead = next_block(p, first, end, steps);
+            ahead.far = outputs * p.n * ptrdiff_t(sizeof(T)) > FAR_BYTES;
             block(first, int(std::min(p.block, end - first)), slab, s, ahead);
             run += p.block;
             if (grad && (run >= p.run || first + p.block >= end)) {

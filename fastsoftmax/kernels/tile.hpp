@@ -38,6 +38,7 @@ struct Ahead {
     ptrdiff_t second;         // bytes from the first line of a step to its second
     int lines;                // lines a step: 1 or 2
     double share, credit;     // of the steps, how many are to fetch; steps owed
+    bool far = false;         // whether what tiles add to lies beyond L2
 
     // `count` pieces of memory of `bytes` each, `stride` apart, during `steps` steps. Pieces that touch are one
     // sweep; others are swept line by line.
@@ -71,6 +72,9 @@ void tile(const T* A, ptrdiff_t lda, const T* B, ptrdiff_t b_step, ptrdiff_t b_s
           const T* init, ptrdiff_t steps, const Ahead& ahead) {
     const char *fetch = ahead.at, *fetch_second = ahead.at + ahead.second;
     Vec<T> acc[NS][NV];
+    if (ADD && ahead.far)  // a large gradient arrives while the products are summed, not after
+        for (int s = 0; s < NS; ++s)
+            for (int v = 0; v < NV; ++v) __builtin_prefetch(out + s * ldo + v * VL<T>, 1, 3);
 #pragma GCC unroll 8
     for (int s = 0; s < NS; ++s)
 #pragma GCC unroll 4
