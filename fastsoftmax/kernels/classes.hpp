@@ -10,11 +10,15 @@
 //     ----- groups -------- | -- rows -- | ----- groups ----- | -- rows -- | ----- groups ----- | -- features --
 #pragma once
 
+#include <type_traits>
+
 #include "dense.hpp"
 
 namespace {
 
 constexpr int GROUP = 16 * NS_MAX;  // classes: theta's part (196 kB at n = 512 in float32) stays in L2
+
+constexpr int DX_TILES = 12;        // feature tiles of dX a thread takes at a time; each time reads all residuals
 
 template <class T>
 struct Shared {  // of one call, cut from Pass::work; what follows it belongs to single threads
@@ -70,11 +74,7 @@ void group_forward(Group g, const View<T>& columns, int rows, const T* theta, co
                    T* parameters, Ahead& ahead) {
     Pass<T> part = p;
     part.k = g.size;
-    T* out = parameters;
-    const Split classes(g.size, NS_MAX);
-    for (int c = 0; c < classes.parts; ++c)
-        for (ptrdiff_t j = 0; j < p.n; ++j)
-            for (int s = 0; s < classes.size(c); ++s) *out++ = theta[j * p.k + g.begin + classes.begin(c) + s];
+    pack_parameters(theta, p.n, p.k, g.begin, g.size, parameters);
     forward(columns, rows, parameters, bias ? bias + g.begin : nullptr, part, H + g.begin * p.block, ahead);
 }
 
@@ -193,9 +193,15 @@ void group_backward(Group g, const View<T>& X, int rows, const Pass<T>& p, const
         const int ns = classes.size(c);
         for (int i = 0; i < panels.count; ++i) {
             const Panel panel = panels[i];
-            run_tile<T, false>(panel.vectors, ns, X.data + (X.panel ? i * X.panel : panel.begin), X.ld,
-                               s.H + begin * p.block, 1, p.block, out, WIDTH<T>, nullptr, rows, ahead);
+            const T *lanes = X.data + (X.panel ? i * X.panel : panel.begin), *D = s.H + begin * p.block;
             const ptrdiff_t end = std::min(p.n, panel.begin + panel.vectors * VL<T>);
+            if constexpr (std::is_same<T, A>::value)
+                if (panel.begin == panel.slot && end - panel.begin == panel.vectors * VL<T>) {  // no lane counts twice
+                    run_tile<T, true>(panel.vectors, ns, lanes, X.ld, D, 1, p.block, grad + begin * p.n + panel.slot, p.n,
+                                      nullptr, rows, ahead);
+                    continue;
+                }
+            run_tile<T, false>(panel.vectors, ns, lanes, X.ld, D, 1, p.block, out, WIDTH<T>, nullptr, rows, ahead);
             for (int q = 0; q < ns; ++q) {
                 A* G = grad + (begin + q) * p.n;
                 const T* o = out + q * WIDTH<T> - panel.begin;
@@ -227,6 +233,7 @@ void by_classes(const Pass<T>& p) {
         const Own<T> own(owned, p);
 #endif
         Ahead ahead = Ahead::nothing(p.X.data);
+        ahead.far = true;
         for (ptrdiff_t first = 0; first < p.m; first += p.block) {
             const int rows = int(std::min(p.block, p.m - first));
 #pragma omp single
@@ -270,8 +277,9 @@ void by_classes(const Pass<T>& p) {
                 group_backward(group(i), lanes, rows, p, s, (A*)p.grad, p.grad_bias, own.tile, ahead);
             }
             if (!p.dX) continue;
-#pragma omp for schedule(dynamic, 4)
-            for (int f = 0; f < features; ++f) dX_of_features(f, rows, p, s, ahead);
+#pragma omp for schedule(dynamic, 1)
+            for (int f = 0; f < features; f += DX_TILES)
+                dX_of_features(f, std::min(f + DX_TILES, features), rows, p, s, ahead);
 #pragma omp single
             store_dX(first, rows, p, s);
         }

@@ -63,7 +63,7 @@ struct Scratch {
         H = take(R * p.k);
         U = take(p.along || p.soft ? R * p.k : 0);
         G = take(p.grad ? outputs * wide : 0);
-        bias = take(outputs * VL<T>);
+        bias = take(std::max(outputs * VL<T>, wide));  // gram: one row of column sums
         wt = take(R), top = take(R), hit = take(R), logs = take(R);
         label = (Int*)take(R);
         w = (double*)take(R * (sizeof(double) / sizeof(T)));
@@ -77,13 +77,21 @@ ptrdiff_t work_size(const Pass<T>& p, ptrdiff_t outputs) {
     return parameters + Scratch<T>(nullptr, p, outputs).size * p.threads + VEC_BYTES / sizeof(T);
 }
 
-// theta (n, k) to [class tile][feature][class in tile], so that a tile's scalars are contiguous.
+template <class T, int NS>
+T* copy_scalars(const T* theta, ptrdiff_t n, ptrdiff_t k, T* out) {
+    for (ptrdiff_t j = 0; j < n; ++j, out += NS) std::memcpy(out, theta + j * k, NS * sizeof(T));
+    return out;
+}
+
+// `count` classes of theta (n, k) from `begin` on to [class tile][feature][class in tile], so that a tile's
+// scalars are contiguous.
 template <class T>
-void pack_parameters(const T* theta, ptrdiff_t n, ptrdiff_t k, T* out) {
-    const Split classes(k, NS_MAX);
-    for (int c = 0; c < classes.parts; ++c)
-        for (ptrdiff_t j = 0; j < n; ++j)
-            for (int s = 0; s < classes.size(c); ++s) *out++ = theta[j * k + classes.begin(c) + s];
+void pack_parameters(const T* theta, ptrdiff_t n, ptrdiff_t k, ptrdiff_t begin, ptrdiff_t count, T* out) {
+    typedef T* (*Copy)(const T*, ptrdiff_t, ptrdiff_t, T*);
+    static constexpr Copy copies[NS_MAX] = {copy_scalars<T, 1>, copy_scalars<T, 2>, copy_scalars<T, 3>,
+                                            copy_scalars<T, 4>, copy_scalars<T, 5>, copy_scalars<T, 6>};
+    const Split classes(count, NS_MAX);
+    for (int c = 0; c < classes.parts; ++c) out = copies[classes.size(c) - 1](theta + begin + classes.begin(c), n, k, out);
 }
 
 // Steps of all the tiles of a block: the time there is to fetch the next one.
@@ -320,15 +328,29 @@ void write_losses(ptrdiff_t first, int rows, const Pass<T>& p, const Buffers& s)
         p.row_loss[first + r] = T((double(s.top[r]) - double(s.hit[r])) + double(s.logs[r]));
 }
 
-// dX = scale D theta^T: the forward tile once more, with classes as steps and features as scalars.
+// dX = scale D theta^T: the forward tile once more, with classes as steps and features as scalars. Classes go in
+// runs whose residuals stay in L2 while the feature tiles [from, to) pass over them.
+constexpr ptrdiff_t DX_CLASSES = 256;
+
 template <class T, class Buffers>
-void dX_of_features(int part, int rows, const Pass<T>& p, const Buffers& s, Ahead& ahead) {
+void dX_of_features(int from, int to, int rows, const Pass<T>& p, const Buffers& s, Ahead& ahead) {
     const Split features(p.n, NS_MAX);
-    const ptrdiff_t R = p.block, begin = features.begin(part);
+    const ptrdiff_t R = p.block;
     const int vectors = (rows + VL<T> - 1) / VL<T>;
-    for (int v = 0; v < vectors; v += NV_MAX)
-        run_tile<T, false>(std::min(NV_MAX, vectors - v), features.size(part), s.H + v * VL<T>, R,
-                           p.theta + begin * p.k, 1, p.k, s.columns + begin * R + v * VL<T>, R, nullptr, p.k, ahead);
+    for (ptrdiff_t c = 0; c < p.k; c += DX_CLASSES) {
+        const ptrdiff_t classes = std::min(DX_CLASSES, p.k - c);
+        for (int part = from; part < to; ++part)
+            for (int v = 0; v < vectors; v += NV_MAX) {
+                const ptrdiff_t begin = features.begin(part);
+                const int nv = std::min(NV_MAX, vectors - v), ns = features.size(part);
+                const T *D = s.H + c * R + v * VL<T>, *theta = p.theta + begin * p.k + c;
+                T* out = s.columns + begin * R + v * VL<T>;
+                if (c == 0)
+                    run_tile<T, false>(nv, ns, D, R, theta, 1, p.k, out, R, nullptr, classes, ahead);
+                else
+                    run_tile<T, true>(nv, ns, D, R, theta, 1, p.k, out, R, nullptr, classes, ahead);
+            }
+    }
 }
 template <class T, class Buffers>
 void store_dX(ptrdiff_t first, int rows, const Pass<T>& p, const Buffers& s) {
@@ -338,22 +360,32 @@ void store_dX(ptrdiff_t first, int rows, const Pass<T>& p, const Buffers& s) {
 
 // ----------------------------------------------------------------------------- slabs and passes
 
+// A row of G, panel by panel, onto its features in float64.
+template <class T>
+void add_features(const T* row, const PanelsOf<T>& panels, double* out) {
+    for (int i = 0; i < panels.count; ++i) {
+        const Panel panel = panels[i];
+        const ptrdiff_t end = std::min(panels.n, panel.begin + panel.vectors * VL<T>);
+        const T* G = row + panel.slot - panel.begin;
+        for (ptrdiff_t j = panel.slot; j < end; ++j) out[j] += double(G[j]);
+    }
+}
+
+template <class T>
+void clear(ptrdiff_t outputs, const Pass<T>& p, Scratch<T>& s) {
+    std::fill_n(s.G, outputs * round_up<T>(p.n), T(0));
+    std::fill_n(s.bias, std::max(outputs * VL<T>, round_up<T>(p.n)), T(0));
+}
+
 // The running sums of a block run, in T, into the float64 slab; then zero again.
 template <class T>
-void flush(ptrdiff_t outputs, ptrdiff_t n, Scratch<T>& s, double* grad, double* grad_bias) {
-    const ptrdiff_t wide = round_up<T>(n);
-    const PanelsOf<T> panels(n);
-    for (ptrdiff_t c = 0; c < outputs; ++c) {
-        for (int i = 0; i < panels.count; ++i) {
-            const Panel panel = panels[i];
-            const ptrdiff_t end = std::min(n, panel.begin + panel.vectors * VL<T>);
-            const T* G = s.G + c * wide + panel.slot - panel.begin;
-            for (ptrdiff_t j = panel.slot; j < end; ++j) grad[c * n + j] += double(G[j]);
-        }
-        grad_bias[c] += sum_lanes<T>(load(s.bias + c * VL<T>));
-    }
-    std::fill_n(s.G, outputs * wide, T(0));
-    std::fill_n(s.bias, outputs * VL<T>, T(0));
+void flush(ptrdiff_t outputs, const Pass<T>& p, Scratch<T>& s, double* grad, double* grad_bias) {
+    const ptrdiff_t wide = round_up<T>(p.n);
+    const PanelsOf<T> panels(p.n);
+    for (ptrdiff_t c = 0; c < outputs; ++c) add_features(s.G + c * wide, panels, grad + c * p.n);
+    if (!p.theta) add_features(s.bias, panels, grad_bias);
+    for (ptrdiff_t c = 0; p.theta && c < outputs; ++c) grad_bias[c] += sum_lanes<T>(load(s.bias + c * VL<T>));
+    clear(outputs, p, s);
 }
 
 template <class T>
@@ -366,20 +398,35 @@ void gradient_of_block(const Matrix<T>& block, int rows, const Pass<T>& p, Scrat
     add_column_sums(rows, p, s);
 }
 
-// G[i][j] += sum_r w_r x_ri x_rj for panels j that reach the diagonal; `flush` mirrors nothing.
+// w x, in the orientation of the block.
+template <class T>
+void scale_rows(const Matrix<T>& X, int rows, ptrdiff_t n, const T* w, T* out) {
+    if (X.by_row) {
+        for (int r = 0; r < rows; ++r)
+            for (ptrdiff_t j = 0; j < n; ++j) out[r * n + j] = w[r] * X.data[r * X.row + j];
+    } else {
+        for (ptrdiff_t j = 0; j < n; ++j)
+            for (int r = 0; r < rows; ++r) out[j * rows + r] = w[r] * X.data[j * X.col + r];
+    }
+}
+
+// G[i][j] += sum_r w_r x_ri x_rj for the panels j that reach the diagonal; `gram` mirrors them. The column sums
+// are one more scalar, w itself.
 template <class T>
 void gram_of_block(const Matrix<T>& block, int rows, const Pass<T>& p, Scratch<T>& s, Ahead& ahead) {
     const ptrdiff_t wide = round_up<T>(p.n);
     const View<T> X = pack_rows(block, rows, p.n, p.block, s.rows);
-    T* scaled = s.columns;  // w x, row-major
-    for (int r = 0; r < rows; ++r)
-        for (ptrdiff_t j = 0; j < p.n; ++j)
-            scaled[r * p.n + j] = s.wt[r] * block.data[r * block.row + j * block.col];
+    const T* scaled = block.data;
+    ptrdiff_t step = block.row, scalar = block.col;
+    if (p.w) {
+        scale_rows(block, rows, p.n, s.wt, s.columns);
+        scaled = s.columns, step = block.by_row ? p.n : 1, scalar = block.by_row ? 1 : rows;
+    }
     const Split features(p.n, NS_MAX);
     for (int i = 0; i < features.parts; ++i)
-        backward(X, rows, scaled, p.n, 1, features.begin(i), features.size(i), features.begin(i), p.n, s.G, wide, ahead);
-    for (ptrdiff_t j = 0; j < p.n; ++j)
-        for (int r = 0; r < rows; ++r) s.bias[j * VL<T> + r % VL<T>] += scaled[r * p.n + j];
+        backward(X, rows, scaled, step, scalar, features.begin(i), features.size(i), features.begin(i), p.n, s.G, wide,
+                 ahead);
+    backward(X, rows, s.wt, 1, 0, 0, 1, 0, p.n, s.bias, wide, ahead);
 }
 
 // Calls block(first, rows, scratch) for each block of each slab, slabs in parallel; flushes each run.
@@ -400,10 +447,7 @@ void for_slabs(const Pass<T>& p, ptrdiff_t outputs, Block block) {
 #endif
         double* grad = p.grad ? (double*)p.grad + slab * outputs * p.n : nullptr;
         double* grad_bias = p.grad ? p.grad_bias + slab * outputs : nullptr;
-        if (grad) {
-            std::fill_n(s.G, outputs * round_up<T>(p.n), T(0));
-            std::fill_n(s.bias, outputs * VL<T>, T(0));
-        }
+        if (grad) clear(outputs, p, s);
         const ptrdiff_t end = std::min(p.m, (slab + 1) * p.slab_rows);
         ptrdiff_t run = 0;
         for (ptrdiff_t first = slab * p.slab_rows; first < end; first += p.block) {
@@ -412,7 +456,7 @@ void for_slabs(const Pass<T>& p, ptrdiff_t outputs, Block block) {
             block(first, int(std::min(p.block, end - first)), slab, s, ahead);
             run += p.block;
             if (grad && (run >= p.run || first + p.block >= end)) {
-                flush(outputs, p.n, s, grad, grad_bias);
+                flush(outputs, p, s, grad, grad_bias);
                 run = 0;
             }
         }
@@ -427,7 +471,7 @@ T* parameter_space(const Pass<T>& p) {
 template <class T>
 void value_and_grad(const Pass<T>& p) {
     T* theta = parameter_space(p);
-    pack_parameters(p.theta, p.n, p.k, theta);
+    pack_parameters(p.theta, p.n, p.k, 0, p.k, theta);
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s, Ahead& ahead) {
         const Matrix<T> X = stage(p.X, first, rows, p.n, s.staged);
         forward(pack_columns(X, rows, p.n, s.columns), rows, theta, p.bias, p, s.H, ahead);
@@ -437,7 +481,7 @@ void value_and_grad(const Pass<T>& p) {
         if (p.row_loss) write_losses(first, rows, p, s);
         if (p.grad) gradient_of_block(X, rows, p, s, ahead);
         if (!p.dX) return;
-        for (int part = 0; part < Split(p.n, NS_MAX).parts; ++part) dX_of_features(part, rows, p, s, ahead);
+        dX_of_features(0, Split(p.n, NS_MAX).parts, rows, p, s, ahead);
         store_dX(first, rows, p, s);
     });
 }
@@ -446,8 +490,8 @@ template <class T>
 void hess_prod(const Pass<T>& p) {
     T* theta = parameter_space(p);
     T* along = theta + round_up<T>(p.n * p.k);
-    pack_parameters(p.theta, p.n, p.k, theta);
-    pack_parameters(p.along, p.n, p.k, along);
+    pack_parameters(p.theta, p.n, p.k, 0, p.k, theta);
+    pack_parameters(p.along, p.n, p.k, 0, p.k, along);
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int, Scratch<T>& s, Ahead& ahead) {
         const Matrix<T> X = stage(p.X, first, rows, p.n, s.staged);
         const View<T> columns = pack_columns(X, rows, p.n, s.columns);
@@ -512,7 +556,7 @@ void softmax_rows(int rows, Kind kind, const Pass<T>& p, Scratch<T>& s) {
 template <class T>
 void predict(const Pass<T>& p, Kind kind, void* out) {
     T* theta = parameter_space(p);
-    pack_parameters(p.theta, p.n, p.k, theta);
+    pack_parameters(p.theta, p.n, p.k, 0, p.k, theta);
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s, Ahead& ahead) {
         const Matrix<T> X = stage(p.X, first, rows, p.n, s.staged);
         forward(pack_columns(X, rows, p.n, s.columns), rows, theta, p.bias, p, s.H, ahead);
