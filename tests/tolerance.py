@@ -108,6 +108,55 @@ def value_and_grad_scales(problem):
     return value, _join(parts.X.T @ D + problem.l2 * abs(parts.W), D.sum(axis=0), problem)
 
 
+# --------------------------------------------------------------------- targets, values of each row
+
+
+def check_targets(problem, soft, eps, value, grad, outputs=None):
+    """Assert that a pass towards soft targets (or the labels, if None), smoothed by eps, is right.
+
+    ``outputs`` are `RowOutputs` of all rows. With targets t of total M the residual is R = w (M Z - t) / sum w; its
+    scale is w (M Z E + |M Z - t| + 2 t), the last term for smoothing itself. Sums over the classes run in the
+    dtype of X as well, so that N may be k.
+    """
+    truth, plain = (_towards(problem, soft, eps, *how) for how in (_widened(problem)[:2], _plain_inputs(problem)))
+    parts, t, N = _Parts(problem), truth["t"], max(terms(problem), problem.k)
+    mass = t.sum(axis=1, keepdims=True)
+    R = parts.w[:, None] * (mass * parts.Z * parts.E + abs(mass * parts.Z - t) + 2 * t)
+    rest = parts.top - np.log(parts.Z.max(axis=1)) + parts.mean_S + 1
+    rows = np.sum(t * (parts.S - parts.H + rest[:, None]), axis=1)
+    scales = {
+        "value": np.sum(parts.w * rows),
+        "grad": _join(parts.X.T @ R, R.sum(axis=0), problem),
+        "dX": R @ abs(parts.W).T,
+        "loss": rows,
+    }
+    got = {"value": value, "grad": grad}
+    if outputs is not None:
+        got |= {"dX": outputs.dX, "loss": outputs.loss}
+        check_prediction(problem, "label", outputs.label)
+    for name, one in got.items():
+        floor = 0.0 if name in ("value", "loss") else _flushed(problem)
+        assert_within(one, truth[name], plain[name], scales[name], problem.dtype, terms=N, floor=floor)
+
+
+def _plain_inputs(problem):
+    return problem.X.astype(problem.dtype), problem.theta.astype(problem.dtype)
+
+
+def _towards(problem, soft, eps, X, theta):
+    """Targets, value, gradient, dX and losses by plain formulas in the dtype of X."""
+    W, bias = _split(theta, problem)
+    w = np.ones(len(X)) if problem.w is None else problem.w
+    w = (w / w.sum()).astype(X.dtype)
+    t = reference.one_hot(problem.y, problem.k) if soft is None else soft
+    t = (1 - X.dtype.type(eps)) * t.astype(X.dtype) + X.dtype.type(eps) / problem.k
+    H = reference.logits(X, W, bias)
+    D = w[:, None] * (t.sum(axis=1, keepdims=True) * reference.softmax(H) - t)
+    losses = reference.losses_to_targets(H, t)
+    grad = _join(X.T @ D, D.sum(axis=0), problem)
+    return {"t": t, "value": np.sum(w * losses), "grad": grad, "dX": D @ W.T, "loss": losses}
+
+
 # -------------------------------------------------------------- Hessian product, Gram, predictions
 
 

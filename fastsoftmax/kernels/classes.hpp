@@ -98,23 +98,24 @@ void group_soft(Group g, ptrdiff_t first, int rows, const Pass<T>& p, T* out) {
 }
 
 // H becomes exp(H - top), summed; `more` gets the other sum a row's loss or curvature needs over its classes:
-// soft: sum t (top - h), with the sum of t in U's place; smoothed: sum (top - h); Hessian: sum exp u.
+// soft: sum t (top - h) / 2; smoothed: eps / k sum (top - h) / 2; Hessian: sum exp u.
 template <class T>
 void group_exps(Group g, int rows, const Pass<T>& p, const Shared<T>& s, const T* soft) {
     const ptrdiff_t R = p.block;
+    const T share = p.smoothing / T(p.k);
     for (int r = 0; r < rows; r += VL<T>) {
         T* H = s.H + g.begin * R + r;
         const Vec<T> top = load(s.top + r);
         Vec<T> sum{}, more{};
         for (int c = 0; c < g.size; ++c) {
-            const Vec<T> x = load(H + c * R) - top, e = vexp<T>(x);
+            const Vec<T> h = load(H + c * R), e = vexp<T>(h - top);
             sum += e;
-            if (soft)
-                more -= load(soft + c * R + r) * x;
-            else if (p.along)
+            if (p.along)
                 more += e * load(s.U + (g.begin + c) * R + r);
-            else
-                more -= x;
+            else if (soft)
+                more += load(soft + c * R + r) * half_difference<T>(top, h);
+            else if (share != T(0))
+                more += share * half_difference<T>(top, h);
             store<T>(H + c * R, e);
         }
         store<T>(s.group_sum + g.index * R + r, sum);
@@ -152,13 +153,11 @@ void row_sums(int r, const Pass<T>& p, const Shared<T>& s) {
     store<T>(s.sum + r, sum);
     store<T>(s.more + r, more);
     store<T>(s.logs + r, p.soft ? load(s.mass + r) * vlog<T>(sum) : vlog<T>(sum));
-    if (p.soft || p.smoothing != T(0)) {  // the form residual_of_soft and residual_of_smoothed give
-        const Vec<T> linear = p.soft ? more
-                                     : (load(s.top + r) - load(s.hit + r)) * (T(1) - p.smoothing) +
-                                           more * (p.smoothing / T(p.k));
-        store<T>(s.top + r, linear);
-        store<T>(s.hit + r, Vec<T>{});
-    }
+    if (p.along) return;
+    if (p.soft)
+        store_half_loss<T>(r, more, s);
+    else if (p.smoothing != T(0))
+        store_half_loss<T>(r, half_difference<T>(load(s.top + r), load(s.hit + r)) * (T(1) - p.smoothing) + more, s);
 }
 
 template <class T>

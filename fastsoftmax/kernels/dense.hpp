@@ -159,18 +159,31 @@ void load_rows(const Pass<T>& p, ptrdiff_t first, int rows, const Buffers& s) {
     for (int r = 0; r < lanes; ++r) s.w[r] *= p.scale;
 }
 
+// (a - b) / 2, which does not overflow where a - b would.
+template <class T>
+INLINE Vec<T> half_difference(Vec<T> a, Vec<T> b) {
+    return a * T(0.5) - b * T(0.5);
+}
+
+// What is left of a loss beside logs, given as half of it: `block_loss` and `write_losses` take (top - hit).
+template <class T, class Buffers>
+INLINE void store_half_loss(int r, Vec<T> half, const Buffers& s) {
+    store<T>(s.top + r, half);
+    store<T>(s.hit + r, -half);
+}
+
 // H becomes exp(H - max) in place for VL rows.
 template <class T>
 struct Exps {
-    Vec<T> top, sum, below;  // max of H, sum of the exps, sum of max - H (if asked for)
+    Vec<T> top, sum, below;  // max of H, sum of the exps, sum of (max - H) / 2 times `share` (if asked for)
 };
 template <class T, bool BELOW = false>
-INLINE Exps<T> exp_rows(T* H, ptrdiff_t R, ptrdiff_t k) {
+INLINE Exps<T> exp_rows(T* H, ptrdiff_t R, ptrdiff_t k, T share = T(0)) {
     Exps<T> out{load(H), Vec<T>{}, Vec<T>{}};
     for (ptrdiff_t c = 1; c < k; ++c) out.top = vmax<T>(out.top, load(H + c * R));
     for (ptrdiff_t c = 0; c < k; ++c) {
-        const Vec<T> x = load(H + c * R) - out.top, e = vexp<T>(x);
-        if constexpr (BELOW) out.below -= x;
+        const Vec<T> h = load(H + c * R), e = vexp<T>(h - out.top);
+        if constexpr (BELOW) out.below += half_difference<T>(out.top, h) * share;
         out.sum += e;
         store<T>(H + c * R, e);
     }
@@ -204,9 +217,8 @@ void residual_of_smoothed(int rows, const Pass<T>& p, Scratch<T>& s) {
     for (int r = 0; r < rows; ++r) s.hit[r] = s.H[s.label[r] * R + r];
     for (int r = 0; r < rows; r += VL<T>) {
         T* H = s.H + r;
-        const Exps<T> e = exp_rows<T, true>(H, R, p.k);
-        store<T>(s.top + r, (e.top - load(s.hit + r)) * keep + e.below * share);
-        store<T>(s.hit + r, Vec<T>{});
+        const Exps<T> e = exp_rows<T, true>(H, R, p.k, share);
+        store_half_loss<T>(r, half_difference<T>(e.top, load(s.hit + r)) * keep + e.below, s);
         store<T>(s.logs + r, vlog<T>(e.sum));
         if (!p.grad) continue;
         const Vec<T> wt = load(s.wt + r), by = wt / e.sum;
@@ -227,11 +239,10 @@ void residual_of_soft(int rows, const Pass<T>& p, Scratch<T>& s) {
         for (ptrdiff_t c = 1; c < p.k; ++c) top = vmax<T>(top, load(H + c * R));
         for (ptrdiff_t c = 0; c < p.k; ++c) {
             total += load(t + c * R);
-            below += load(t + c * R) * (top - load(H + c * R));
+            below += load(t + c * R) * half_difference<T>(top, load(H + c * R));
         }
         const Vec<T> sum = exp_rows(H, R, p.k).sum;
-        store<T>(s.top + r, below);
-        store<T>(s.hit + r, Vec<T>{});
+        store_half_loss<T>(r, below, s);
         store<T>(s.logs + r, total * vlog<T>(sum));
         if (!p.grad) continue;
         const Vec<T> wt = load(s.wt + r), by = wt * total / sum;

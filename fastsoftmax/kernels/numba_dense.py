@@ -6,6 +6,9 @@ a `Job` of addresses and lets threads work on it.
 ====================  ==================================================================
 `numba_pass`          one worker's share of a pass: the block loop (start reading here)
 `numba_pack`          X in any layout -> panels
+`numba_narrow`        X of narrow types, converted
+`numba_fetch`         what the tiles prefetch
+`numba_classes`       the class-parallel strategy
 `numba_product`       the two products, cut into
 `numba_tile`          register tiles, the inner loop
 `numba_rows`          softmax, loss and residual on a tile of logits
@@ -26,17 +29,19 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from numba import njit
 
-from . import Parameters, RowOutputs, Rows, Sums, numba_pass
+from . import Parameters, RowOutputs, Rows, Sums, numba_classes, numba_pass
 from .numba_lanes import host_features, vector_bytes
-from .numba_pass import Job, scratch_layout
+from .numba_narrow import KINDS
+from .numba_pass import Job
 from .plan import Plan
 
-READS = "fd"
-STRATEGIES = ("row-parallel",)
+READS = "".join(KINDS)
+STRATEGIES = ("row-parallel", "class-parallel")
 
 _PREDICTION_TASKS = {
     "label": numba_pass.LABEL,
@@ -58,12 +63,9 @@ def threading() -> str:
 def dense_value_and_grad(
     rows: Rows, params: Parameters, plan: Plan, sums: Sums, n_threads: int, outputs: RowOutputs | None = None
 ) -> None:
-    """Loss and gradient; see `fastsoftmax.kernels`. Soft targets, smoothing and outputs by row: not yet."""
-    by_row = outputs is not None and any(a is not None for a in (outputs.dX, outputs.loss, outputs.label))
-    if rows.soft is not None or rows.smoothing or by_row:
-        raise NotImplementedError("the numba backend has no soft targets, label smoothing or outputs by row yet")
+    """Loss and gradient; see `fastsoftmax.kernels`."""
     task = numba_pass.VALUE if sums.grad is None else numba_pass.GRADIENT
-    _run(task, rows, plan, sums, n_threads, params)
+    _run(task, rows, plan, sums, n_threads, params, outputs=outputs)
 
 
 def dense_hess_prod(
@@ -92,10 +94,12 @@ def _run(
     params: Parameters | None = None,
     direction: Parameters | None = None,
     out: np.ndarray | None = None,
+    outputs: RowOutputs | None = None,
 ) -> None:
     X = rows.X
     m, n = X.shape
     k = n if params is None else params.theta.shape[1]
+    dtype = np.dtype(np.float64 if X.dtype.char == "d" else np.float32)
     slab_rows = plan.slab_rows(m)
     ticket = np.zeros(1, np.int64)
     job = Job(
@@ -103,12 +107,17 @@ def _run(
         n=n,
         k=k,
         X=X.ctypes.data,
+        kind=KINDS[X.dtype.char],
+        itemsize=X.itemsize,
+        result_itemsize=dtype.itemsize,
         # A single row or column may carry any stride.
         row_step=X.strides[0] // X.itemsize if m > 1 else n,
         feature_step=X.strides[1] // X.itemsize if n > 1 else 1,
         rows=m,
         y=_address(rows.y),
         w=_address(rows.w),
+        soft=_address(rows.soft),
+        smoothing=float(rows.smoothing),
         theta=_address(params and params.theta),
         bias=_address(params and params.bias),
         direction=_address(direction and direction.theta),
@@ -118,6 +127,9 @@ def _run(
         grad_itemsize=0 if sums.grad is None else sums.grad.itemsize,
         bias_grad=_address(sums.bias),
         out=_address(out),
+        dX=_address(outputs and outputs.dX),
+        row_loss=_address(outputs and outputs.loss),
+        row_label=_address(outputs and outputs.label),
         scale=float(sums.scale),
         block=plan.block,
         run=plan.run,
@@ -125,14 +137,60 @@ def _run(
         slabs=-(-m // slab_rows),
         ticket=_address(ticket),
     )
-    layout = scratch_layout(task, n, k, plan.block, X.itemsize, vector_bytes() // X.itemsize)
-    work, zero = _work(), X.dtype.type(0)
+    if plan.strategy == "class-parallel" and task <= numba_pass.HESSIAN:
+        _share_blocks(job, ticket, dtype.type(0), n_threads)
+    else:
+        _share_slabs(job, dtype.type(0), n_threads)
+
+
+def _share_slabs(job: Job, zero: np.floating, n_threads: int) -> None:
+    """Row-parallel: each thread takes slabs until there are none."""
+    layout = numba_pass.scratch_layout(job, vector_bytes() // job.result_itemsize)
+    work = _work(numba_pass)
 
     def share() -> None:
-        scratch = np.empty(layout.size + 64, np.uint8)
-        work(job, layout, -(-scratch.ctypes.data // 64) * 64, zero)
+        _scratch, address = _new_scratch(layout.size)
+        work(job, layout, address, zero)
 
     _in_threads(share, min(n_threads, job.slabs))
+
+
+def _share_blocks(job: Job, ticket: np.ndarray, zero: np.floating, n_threads: int) -> None:
+    """Class-parallel: block after block, each in phases; some are shared by the threads."""
+    width = vector_bytes() // job.result_itemsize
+    shared, own = numba_classes.shared_layout(job, width), numba_classes.own_layout(job, width)
+    work = _work(numba_classes)
+    _shared_scratch, shared_address = _new_scratch(shared.size)
+    spare: list[tuple[np.ndarray, int]] = []  # scratch of threads between two phases
+    workers = min(n_threads, -(-job.k // numba_classes.GROUP))
+
+    def one(phase: int, row: int) -> None:
+        try:
+            scratch = spare.pop()
+        except IndexError:
+            scratch = _new_scratch(own.size)
+        work(job, shared, own, shared_address, scratch[1], phase, row, zero)
+        spare.append(scratch)
+
+    def all_threads(phase: int, row: int) -> None:
+        ticket[0] = 0
+        _in_threads(lambda: one(phase, row), workers)
+
+    for row in range(0, job.rows, job.block):
+        one(numba_classes.BEGIN, row)
+        all_threads(numba_classes.FORWARD, row)
+        one(numba_classes.COMBINE, row)
+        if job.grad:
+            all_threads(numba_classes.BACKWARD, row)
+        if job.dX:
+            all_threads(numba_classes.TO_INPUT, row)
+            one(numba_classes.STORE, row)
+
+
+def _new_scratch(size: int) -> tuple[np.ndarray, int]:
+    """Memory, and the address in it where a cache line begins."""
+    scratch = np.empty(size + 64, np.uint8)
+    return scratch, -(-scratch.ctypes.data // 64) * 64
 
 
 def _address(array: np.ndarray | None) -> int:
@@ -144,10 +202,10 @@ def _address(array: np.ndarray | None) -> int:
 
 
 @functools.cache
-def _work() -> Callable[..., None]:
-    """The compiled entry, cached on disk where a directory can be written to."""
+def _work(module: ModuleType) -> Callable[..., None]:
+    """The compiled entry of a strategy, cached on disk where a directory can be written to."""
     files = sorted(Path(__file__).parent.glob("numba_*.py"))
-    work = numba_pass.make_work(hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest())
+    work = module.make_work(hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest())
     try:
         return njit(nogil=True, cache=True, error_model="numpy")(work)
     except RuntimeError:  # Numba finds no directory to cache in

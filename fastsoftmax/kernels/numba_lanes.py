@@ -348,14 +348,29 @@ def transpose(typingctx, source, source_step, out, out_step):
 
     def emit(context, builder, sig, args):
         vector = context.get_value_type(native(source.dtype))
-        rows = [
-            emit_load(builder, vector, builder.gep(args[0], [builder.mul(args[1], ir.Constant(INT64, i))]))
-            for i in range(vector.count)
-        ]
-        for i, column in enumerate(emit_transpose(builder, rows)):
-            emit_store(builder, column, builder.gep(args[2], [builder.mul(args[3], ir.Constant(INT64, i))]))
+        kind = ir.FunctionType(ir.VoidType(), [arg.type for arg in args])
+        name = f"fastsoftmax_transpose_{source.dtype}"
+        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        if function.is_declaration:
+            # One copy in a program, never inlined: sixteen callers' worth of shuffles took seconds to compile.
+            function.linkage = "linkonce_odr"
+            function.attributes.add("noinline")
+            transpose_function(function, vector)
+        builder.call(function, args)
 
     return types.void(source, types.intp, out, types.intp), emit
+
+
+def transpose_function(function, vector):
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    source, source_step, out, out_step = function.args
+    rows = [
+        emit_load(builder, vector, builder.gep(source, [builder.mul(source_step, ir.Constant(INT64, i))]))
+        for i in range(vector.count)
+    ]
+    for i, column in enumerate(emit_transpose(builder, rows)):
+        emit_store(builder, column, builder.gep(out, [builder.mul(out_step, ir.Constant(INT64, i))]))
+    builder.ret_void()
 
 
 def emit_transpose(builder, rows):

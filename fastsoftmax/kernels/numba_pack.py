@@ -1,6 +1,6 @@
 """Packing: a block of X, in any layout, as the panels the register tile reads.
 
-A panel holds A[t, lane] for up to `tile_vectors` vectors of lanes: t after t, lanes contiguous. It
+A panel holds A[t, lane] for up to `TILE_VECTORS` vectors of lanes: t after t, lanes contiguous. It
 is built strip by strip, a strip being one vector of lanes:
 
     lanes contiguous in X     copy whole vectors
@@ -12,7 +12,7 @@ Nothing is read past the data: a last square overlaps the one before, and lanes 
 repeat it, so that they hold nothing that the data do not (their results are never used).
 """
 
-from .numba_lanes import at, kernel, lanes, load, prefetch, read, store, transpose, write
+from .numba_lanes import at, kernel, lanes, load, prefetch, read, spread, store, transpose, write
 from .numba_tile import cut, pieces
 
 
@@ -72,16 +72,46 @@ def gather_strip(X, t_step, lane_step, T, number, out, out_step):
 
 
 @kernel
-def pack_groups(theta, n, k, most, out):
-    """theta (n, k) by groups of classes: group after group, theta[j, classes of the group] contiguous.
+def pack_groups(theta, n, step, k, most, out):
+    """k columns of theta (n, step) by groups of classes: group after group, theta[j, classes of the group]
+    contiguous.
 
-    The tiles of a group then read one stream; in theta itself they would touch another page
-    every few features once k is in the hundreds.
+    The tiles of a group then read one stream; in theta itself they would touch another page every few features
+    once k is in the hundreds. A whole register is written where a few classes count: what is too much
+    is overwritten by the next feature, until the last ones are written number by number.
     """
-    groups = pieces(k, most)
-    for g in range(groups):
-        first, end = cut(k, groups, g), cut(k, groups, g + 1)
-        size = end - first
+    groups, width = pieces(k, most), lanes(theta)
+    small, whole = k // groups, n - width
+    larger = k - small * groups
+    for j in range(n):
+        first = 0
+        for g in range(groups):
+            size = small + 1 if g < larger else small
+            place, source = first * n + j * size, j * step + first
+            if j < whole:
+                store(out, place, load(theta, source))
+            else:
+                for s in range(size):
+                    write(out, place + s, read(theta, source + s))
+            first += size
+
+
+@kernel
+def store_rows(P, ld, n, r, factor, out, out_step):
+    """out[i, j] = factor * P[j, i] for i < r, j < n; P is scaled in place. Rows of ``out`` begin ``out_step`` apart."""
+    width = lanes(P)
+    if factor != 1.0:
         for j in range(n):
-            for s in range(size):
-                write(out, first * n + j * size + s, read(theta, j * k + first + s))
+            for i in range(0, r, width):
+                h = load(P, j * ld + i)
+                store(P, j * ld + i, h * spread(h, factor))
+    if n < width or r < width:
+        for i in range(r):
+            for j in range(n):
+                write(out, i * out_step + j, read(P, j * ld + i))
+        return
+    for i in range(0, r, width):
+        i = min(i, r - width)
+        for j in range(0, n, width):
+            j = min(j, n - width)
+            transpose(at(P, j * ld + i), ld, at(out, i * out_step + j), out_step)

@@ -21,64 +21,85 @@ from collections import namedtuple
 
 import numpy as np
 
+from .numba_fetch import FETCH_BYTES, fetch_block, tile_steps
 from .numba_lanes import at, inlined, kernel, lanes, pointer, read, take_ticket, write
-from .numba_pack import pack, pack_groups
-from .numba_product import TILE_VECTORS, backward, forward, mirror, prefetch_stride
+from .numba_narrow import AS_IS, convert_lines
+from .numba_pack import gather_strip, pack, pack_groups, store_rows, transpose_strip
+from .numba_product import backward, forward, mirror, residual_to_input
 from .numba_rows import (
     add_column_sums,
     hessian_rows,
     label_rows,
+    label_targets,
     log_proba_rows,
     loss_rows,
     not_finite,
     proba_rows,
+    smooth,
+    soft_loss_rows,
     weigh_rows,
 )
-from .numba_tile import TILE_SCALARS, pieces, tile_table
+from .numba_tile import TILE_SCALARS, TILE_VECTORS, pieces, tile_table
 
 VALUE, GRADIENT, HESSIAN, GRAM, LABEL, LOGITS, PROBA, LOG_PROBA = range(8)
 
-# What a pass works on. Arrays are addresses, 0 for None; steps count elements.
+# What a pass works on. Arrays are addresses, 0 for None; steps count elements of X, which are of a `kind` of
+# `numba_narrow`.
 Job = namedtuple(
     "Job",
-    "task n k X row_step feature_step rows y w theta bias direction direction_bias "
-    "loss grad grad_itemsize bias_grad out scale block run slab_rows slabs ticket",
+    "task n k X kind itemsize result_itemsize row_step feature_step rows y w soft smoothing theta bias "
+    "direction direction_bias loss grad grad_itemsize bias_grad out dX row_loss row_label scale "
+    "block run slab_rows slabs ticket",
 )
 # Where the parts of a worker's scratch begin, in bytes; ld is the step between classes of H.
-Layout = namedtuple("Layout", "P Q H U theta direction bias direction_bias labels w G ld itemsize size")
+Layout = namedtuple(
+    "Layout", "P Q S H U theta direction bias direction_bias zeros labels best losses w fetch G ld itemsize size"
+)
 # The same as typed pointers, with the table of tile functions.
-Space = namedtuple("Space", "tiles P Q H U theta direction bias direction_bias labels w")
+Space = namedtuple("Space", "tiles P Q S H U theta direction bias direction_bias zeros labels best losses w fetch")
 
 
-def scratch_layout(task, n, k, block, itemsize, width):
-    """The `Layout` for blocks of ``block`` rows and registers of ``width`` numbers."""
-    ld = -(-block // width) * width
+def scratch_layout(job, width):
+    """The `Layout` for registers of ``width`` numbers."""
+    task, n, k, itemsize = job.task, job.n, job.k, job.result_itemsize
+    ld = -(-job.block // width) * width
     n_padded = -(-n // width) * width
+    targets = task <= GRADIENT and (job.soft or job.smoothing)
     elements = {
         "P": n_padded * ld,  # transposed squares may write past n
         "Q": TILE_VECTORS * width * ld,
+        "S": 0 if job.kind == AS_IS else n_padded * ld + width,
         "H": 0 if task == GRAM else k * ld,
-        "U": k * ld if task in (HESSIAN, LOG_PROBA) else 0,
+        "U": k * ld if targets or task in (HESSIAN, LOG_PROBA) else 0,
         "theta": 0 if task == GRAM else n * k,
         "direction": n * k if task == HESSIAN else 0,
         "bias": k,
         "direction_bias": k,
+        "zeros": TILE_SCALARS,
         "labels": ld,
+        "best": ld,
+        "losses": ld,
         "w": ld * 8 // itemsize,
+        "fetch": FETCH_BYTES // itemsize,
         "G": k * n if itemsize == 4 and GRADIENT <= task <= GRAM else 0,
     }
+    return Layout(**place_parts(elements, itemsize), ld=ld, itemsize=itemsize)
+
+
+def place_parts(elements, itemsize):
+    """Where parts of so many elements begin, on cache lines, and the ``size`` of them all, in bytes."""
     offsets, size = {}, 0
     for name, count in elements.items():
         offsets[name] = size
         size += -(-count * itemsize // 64) * 64
-    return Layout(**offsets, ld=ld, itemsize=itemsize, size=size)
+    return offsets | {"size": size}
 
 
 def make_work(digest):
     """The entry; see the module's docstring for ``digest``."""
 
     def work(job, layout, scratch, zero):
-        """Take slabs until there are none. ``scratch`` is an address, ``zero`` has the dtype of X."""
+        """Take slabs until there are none. ``scratch`` is an address, ``zero`` has the dtype of the computation."""
         digest  # noqa: B018 - only so that it is part of the closure
         s = make_space(layout, scratch, tile_table(zero), zero)
         prepare(job, s, zero)
@@ -97,14 +118,19 @@ def make_space(layout, scratch, tiles, zero):
         tiles,
         pointer(scratch + layout.P, zero),
         pointer(scratch + layout.Q, zero),
+        pointer(scratch + layout.S, zero),
         pointer(scratch + layout.H, zero),
         pointer(scratch + layout.U, zero),
         pointer(scratch + layout.theta, zero),
         pointer(scratch + layout.direction, zero),
         pointer(scratch + layout.bias, zero),
         pointer(scratch + layout.direction_bias, zero),
+        pointer(scratch + layout.zeros, zero),
         pointer(scratch + layout.labels, zero),
+        pointer(scratch + layout.best, zero),
+        pointer(scratch + layout.losses, zero),
         pointer(scratch + layout.w, np.float64(0)),
+        pointer(scratch + layout.fetch, np.int64(0)),
     )
 
 
@@ -113,10 +139,11 @@ def prepare(job, s, zero):
     """Lay the parameters out as the tiles read them."""
     if job.task == GRAM:
         return
-    pack_groups(pointer(job.theta, zero), job.n, job.k, TILE_SCALARS, s.theta)
+    clear(s.zeros, TILE_SCALARS)
+    pack_groups(pointer(job.theta, zero), job.n, job.k, job.k, TILE_SCALARS, s.theta)
     fill_bias(job.bias, job.k, s.bias, zero)
     if job.task == HESSIAN:
-        pack_groups(pointer(job.direction, zero), job.n, job.k, TILE_SCALARS, s.direction)
+        pack_groups(pointer(job.direction, zero), job.n, job.k, job.k, TILE_SCALARS, s.direction)
         fill_bias(job.direction_bias, job.k, s.direction_bias, zero)
 
 
@@ -167,63 +194,114 @@ def add_run(G, count, grad):
 def do_block(job, layout, s, G, bias_grad, row, r, end, zero):
     """Rows row .. row + r: what they add to G and bias_grad, or to the prediction; their loss."""
     n, k, ld, loss = job.n, job.k, layout.ld, 0.0
-    X = at(pointer(job.X, zero), row * job.row_step)
-    width = lanes(X)
-    ahead, stride, in_pack = next_block(job, layout, row, r, end, width)
-    c_order, gram = job.feature_step == 1, job.task == GRAM
-    in_place = may_read_past(job, row, r, width)
-    # X in another order is read once: P is one panel then, and the backward product reads that. A Gram
+    width = lanes(s.P)
+    gram = job.task == GRAM
+    packing = start_fetch(job, s, row, r, end, width)
+    X, row_step, feature_step, in_place = block_of_X(job, s, row, r, s.S if gram else s.P, zero)
+    c_order = feature_step == 1
+    # X in another order is packed once: P is one panel then, and the backward product reads that. A Gram
     # matrix has P, weighted, for its D.
     step = 0 if c_order and not gram else pieces(r, width) * width
-    pack(X, job.feature_step, job.row_step, n, r, in_place, step if step else TILE_VECTORS, s.P, in_pack)
+    P = s.P
+    if may_use_columns(job, r, width):
+        P, step = X, feature_step
+    elif job.kind == AS_IS or c_order or gram:
+        most = step if step else TILE_VECTORS
+        pack(X, feature_step, row_step, n, r, in_place, most, s.P, r * row_step if packing else np.int64(0))
     copy_rows(job, s, row, r, width)
     D = s.P if gram else s.H
     if gram:
         ld = step
         weigh_rows(D, ld, n, r, s.w)
     else:
-        loss, ahead = logits_block(job, s, step, ld, row, r, ahead, stride, zero)
+        loss = logits_block(job, s, P, step, ld, row, r, zero)
     if GRADIENT <= job.task <= GRAM:
         add_column_sums(D, ld, k, r, bias_grad)
-        A, row_step, feature_step = X, job.row_step, job.feature_step
         if not (c_order or gram):
-            A, row_step, feature_step = s.P, 1, step
-        backward(s.tiles, A, row_step, feature_step, in_place, s.Q, D, ld, n, k, r, G, gram, ahead, stride)
+            X, row_step, feature_step = P, 1, step
+        backward(s.tiles, X, row_step, feature_step, in_place, s.Q, D, ld, n, k, r, G, gram, s.fetch)
+    write_rows(job, s, ld, row, r, zero)
     return loss
 
 
 @inlined
-def logits_block(job, s, step, ld, row, r, ahead, stride, zero):
-    """The logits of a block, and what the task makes of them: (loss, where prefetching has got to)."""
+def logits_block(job, s, P, step, ld, row, r, zero):
+    """The logits of a block, and what the task makes of them; their loss."""
     n, k, loss = job.n, job.k, 0.0
-    ahead = forward(s.tiles, s.P, step, s.theta, s.bias, n, k, r, s.H, ld, ahead, stride)
+    forward(s.tiles, P, step, s.theta, s.bias, n, k, r, s.H, ld, s.fetch)
     if job.task == HESSIAN:
-        ahead = forward(s.tiles, s.P, step, s.direction, s.direction_bias, n, k, r, s.U, ld, ahead, stride)
+        forward(s.tiles, P, step, s.direction, s.direction_bias, n, k, r, s.U, ld, s.fetch)
         hessian_rows(s.H, s.U, ld, k, r, s.w)
     elif job.task <= GRADIENT:
-        loss = loss_rows(s.H, ld, k, r, s.labels, s.w, job.scale, job.task == GRADIENT)
+        loss = loss_block(job, s, ld, row, r, zero)
     else:
         loss = not_finite(s.H, ld, k, r)
         predict_block(job, s, ld, row, r, zero)
-    return loss, ahead
+    return loss
+
+
+@kernel
+def loss_block(job, s, ld, row, r, zero):
+    want_grad = job.task == GRADIENT
+    if job.row_label:
+        label_rows(s.H, ld, job.k, r, s.best)
+    if job.soft or job.smoothing:
+        load_targets(job, row, r, s.labels, np.int64(0), job.k, s.U, ld, zero)
+        return soft_loss_rows(s.H, s.U, ld, job.k, r, s.w, job.scale, want_grad, s.losses)
+    return loss_rows(s.H, ld, job.k, r, s.labels, s.w, job.scale, want_grad, s.losses)
+
+
+@kernel
+def load_targets(job, row, r, labels, first, k, t, ld, zero):
+    """Targets of classes first .. first + k, smoothed, for the rows of a block: t[c, i]."""
+    eps, eps_share = job.smoothing, job.smoothing / job.k
+    if not job.soft:
+        label_targets(t, ld, k, r, labels, first, eps, eps_share)
+        return
+    width = lanes(t)
+    soft = at(pointer(job.soft, zero), row * job.k + first)
+    for i in range(0, r, width):
+        if k >= width and r - i >= width:
+            transpose_strip(at(soft, i * job.k), job.k, k, at(t, i), ld, np.int64(0))
+        else:
+            gather_strip(at(soft, i * job.k), np.int64(1), job.k, k, min(width, r - i), at(t, i), ld)
+    if eps != 0.0:
+        smooth(t, ld, k, r, eps, eps_share)
+
+
+@kernel
+def write_rows(job, s, ld, row, r, zero):
+    """What is wanted of each row beside the sums."""
+    if job.row_loss:
+        losses = pointer(job.row_loss, zero)
+        for i in range(r):
+            write(losses, row + i, read(s.losses, i))
+    if job.row_label:
+        write_labels(s.best, row, r, pointer(job.row_label, np.int64(0)))
+    if job.dX:
+        residual_to_input(
+            s.tiles, s.H, ld, pointer(job.theta, zero), job.k, np.int64(0), job.n, r, s.zeros, s.P, s.fetch
+        )
+        store_rows(s.P, ld, job.n, r, job.scale, at(pointer(job.dX, zero), row * job.n), job.n)
+
+
+@kernel
+def write_labels(best, row, r, out):
+    for i in range(r):
+        write(out, row + i, np.int64(read(best, i)))
 
 
 @kernel
 def predict_block(job, s, ld, row, r, zero):
     if job.task == LABEL:
-        label_rows(s.H, ld, job.k, r, s.labels)
-        labels = pointer(job.out, np.int64(0))
-        for i in range(r):
-            write(labels, row + i, np.int64(read(s.labels, i)))
+        label_rows(s.H, ld, job.k, r, s.best)
+        write_labels(s.best, row, r, pointer(job.out, np.int64(0)))
         return
     if job.task == PROBA:
         proba_rows(s.H, ld, job.k, r)
     elif job.task == LOG_PROBA:
         log_proba_rows(s.H, s.U, ld, job.k, r)
-    out = at(pointer(job.out, zero), row * job.k)
-    for i in range(r):
-        for c in range(job.k):
-            write(out, i * job.k + c, read(s.H, c * ld + i))
+    store_rows(s.H, ld, job.k, r, 1.0, at(pointer(job.out, zero), row * job.k), job.k)
 
 
 @kernel
@@ -238,6 +316,31 @@ def copy_rows(job, s, row, r, width):
 
 
 @kernel
+def block_of_X(job, s, row, r, columns, zero):
+    """The block as (pointer, row step, feature step, whether a whole number of registers may be read from every
+    row): X itself, or a converted copy, rows of it in ``s.S`` or columns in ``columns``."""
+    n, width = job.n, lanes(s.S)
+    if job.kind == AS_IS:
+        X = at(pointer(job.X, zero), row * job.row_step)
+        return X, job.row_step, job.feature_step, may_read_past(job, row, r, width)
+    size, row_step = job.itemsize, job.row_step
+    out, by_row = s.S, row_step != 1 or job.feature_step == 1
+    lines, line_step, count, step, out_step = r, row_step, n, job.feature_step, n
+    if not by_row:
+        out_step = pieces(r, width) * width
+        out, lines, line_step, count, step = columns, n, step, r, row_step
+        if r < out_step:
+            clear(out, n * out_step)
+    elif row_step == n and step == 1:
+        lines, count = 1, r * n
+    convert_lines(job.kind, job.X + row * row_step * size, lines, line_step * size, count, step * size, out, out_step)
+    if not by_row:
+        return columns, 1, out_step, False
+    clear(at(s.S, r * n), width)
+    return s.S, n, 1, True
+
+
+@kernel
 def may_read_past(job, row, r, width):
     """Whether every row of the block may be read to a whole number of registers: what lies past the
     row's end is the next row's, and only the last rows of X (in memory) have none after them."""
@@ -247,21 +350,22 @@ def may_read_past(job, row, r, width):
 
 
 @kernel
-def next_block(job, layout, row, r, end, width):
-    """How the next block of the slab is prefetched: address, bytes for each step of a tile, and the
-    number of elements ahead at which `pack` asks, or 0.
+def may_use_columns(job, r, width):
+    """Whether both products read the columns of X where they are, without P: 581k x 54, k = 7, takes 5.6 ms
+    for 100k rows in place of 7.2. Not where a block has but short pieces of them (784 columns of 256 bytes
+    took 18 ms in place of 16), nor where they are a multiple of a page apart and share a few sets of the cache."""
+    size, step = job.itemsize, job.feature_step * job.itemsize
+    plain = job.kind == AS_IS and job.row_step == 1 and job.feature_step != 1 and job.task != GRAM
+    return plain and r % width == 0 and r * size >= 512 and step % 4096 != 0
 
-    The tiles are the better place: they are most of the time, and the bus is used best when
-    requests are spread. `pack` helps where they cannot (columns are short runs far apart) or where
-    they are too short for it: with both, 500k x 50 in float64, k = 3, takes 8.7 ms in place of 10.4.
-    """
-    size = min(r, end - row - r) * job.row_step * layout.itemsize
-    if size == 0:
-        return 0, 0, 0
-    if job.feature_step != 1 or not 0 < job.row_step <= 2 * job.n:
-        return 0, 0, r * job.row_step
+
+@kernel
+def start_fetch(job, s, row, r, end, width):
+    """Let the tiles fetch the next block of the slab; whether `pack` should, too."""
     forwards = 2 if job.task == HESSIAN else 0 if job.task == GRAM else 1
     backwards = 1 if GRADIENT <= job.task <= GRAM else 0
-    stride = prefetch_stride(job.n, job.k, r, width, forwards, backwards, size)
-    ahead = job.X + (row + r) * job.row_step * layout.itemsize
-    return ahead, stride, r * job.row_step if stride >= 64 else 0
+    steps = tile_steps(job.n, job.k, r, width, forwards, backwards)
+    size, row_bytes = job.itemsize, job.row_step * job.itemsize
+    rows, address = min(r, end - row - r), job.X + (row + r) * row_bytes
+    packing = fetch_block(s.fetch, address, rows, job.n, row_bytes, job.feature_step * size, size, steps)
+    return packing and job.kind == AS_IS

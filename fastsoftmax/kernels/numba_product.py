@@ -1,19 +1,19 @@
-"""The two products of a block, cut into register tiles.
+"""The products of a block, cut into register tiles.
 
-Both walk panels of lanes, and for each panel groups of at most `TILE_SCALARS` classes, so that
-a panel of A stays in the L1 cache from group to group where it fits. Each returns the address up
-to which the next block has been prefetched; `next_block` spreads that over all tiles of a block.
+All walk panels of lanes, and for each panel groups of at most `TILE_SCALARS` classes (or features), so that
+a panel of A stays in the L1 cache from group to group where it fits.
 """
 
-from .numba_lanes import at, kernel, lanes, read, tile_vectors, write
-from .numba_pack import pack
-from .numba_tile import TILE_SCALARS, cut, pieces, tile
+import numpy as np
 
-TILE_VECTORS = tile_vectors()
+from .numba_fetch import advance
+from .numba_lanes import at, kernel, lanes, read, write
+from .numba_pack import pack
+from .numba_tile import TILE_SCALARS, TILE_VECTORS, cut, pieces, tile
 
 
 @kernel
-def forward(tiles, P, step, theta, bias, n, k, r, H, ld, ahead, stride):
+def forward(tiles, P, step, theta, bias, n, k, r, H, ld, fetch):
     """H[c, i] = bias[c] + sum_j P[j, i] theta[j, c]: theta in groups of classes, P as one panel with
     ``step`` between its features or, with step 0, in panels of a tile's width."""
     width = lanes(P)
@@ -29,14 +29,13 @@ def forward(tiles, P, step, theta, bias, n, k, r, H, ld, ahead, stride):
                 at(P, i if step else i * n), step if step else i_end - i,
                 at(theta, c * n), c_end - c, 1,
                 at(H, c * ld + i), ld,
-                n, width, at(bias, c), True, ahead, stride,
+                n, width, at(bias, c), True, fetch,
             )  # fmt: skip
-            ahead += n * stride
-    return ahead
+            advance(fetch, n)
 
 
 @kernel
-def backward(tiles, A, row_step, feature_step, in_place, Q, D, ld, n, k, r, G, symmetric, ahead, stride):
+def backward(tiles, A, row_step, feature_step, in_place, Q, D, ld, n, k, r, G, symmetric, fetch):
     """G[c, j] += sum_i A[i, j] D[c, i], A being X or P: read in place, or a panel at a time through Q.
 
     With ``symmetric`` (k = n, a Gram matrix) tiles wholly below the diagonal are left to `mirror`.
@@ -50,7 +49,7 @@ def backward(tiles, A, row_step, feature_step, in_place, Q, D, ld, n, k, r, G, s
         panel, step = at(A, j * feature_step), row_step
         if not in_place:
             step = j_end - j
-            pack(panel, row_step, feature_step, r, min(step, n - j), r >= width, TILE_VECTORS, Q, 0)
+            pack(panel, row_step, feature_step, r, min(step, n - j), r >= width, np.int64(TILE_VECTORS), Q, np.int64(0))
             panel = Q
         for g in range(groups):
             c, c_end = cut(k, groups, g), cut(k, groups, g + 1)
@@ -61,10 +60,30 @@ def backward(tiles, A, row_step, feature_step, in_place, Q, D, ld, n, k, r, G, s
                 panel, step,
                 at(D, c * ld), 1, ld,
                 at(G, c * n + j), n,
-                r, min(width, n - j_end + width), D, False, ahead, stride,
+                r, min(width, n - j_end + width), D, False, fetch,
             )  # fmt: skip
-            ahead += r * stride
-    return ahead
+            advance(fetch, r)
+
+
+@kernel
+def residual_to_input(tiles, D, ld, theta, k, first, end, r, zeros, out, fetch):
+    """out[j, i] = sum_c D[c, i] theta[j, c] for features first <= j < end: rows in the lanes once more, over
+    the classes now. theta lies in C order, so that each feature is a stream of its own."""
+    width = lanes(D)
+    vectors = pieces(r, width)
+    panels, groups = pieces(vectors, TILE_VECTORS), pieces(end - first, TILE_SCALARS)
+    for p in range(panels):
+        v, v_end = cut(vectors, panels, p), cut(vectors, panels, p + 1)
+        for g in range(groups):
+            j, j_end = first + cut(end - first, groups, g), first + cut(end - first, groups, g + 1)
+            tile(
+                tiles, v_end - v, j_end - j,
+                at(D, v * width), ld,
+                at(theta, j * k), 1, k,
+                at(out, j * ld + v * width), ld,
+                k, width, zeros, True, fetch,
+            )  # fmt: skip
+            advance(fetch, k)
 
 
 @kernel
@@ -73,15 +92,3 @@ def mirror(G, n):
     for c in range(n):
         for j in range(c):
             write(G, c * n + j, read(G, j * n + c))
-
-
-@kernel
-def prefetch_stride(n, k, r, width, forwards, backwards, size):
-    """Bytes to prefetch for each step t so that the tiles of a block cover ``size`` bytes.
-
-    ``forwards`` and ``backwards`` count the products. More than 128 bytes a step would leave gaps.
-    """
-    groups = pieces(k, TILE_SCALARS)
-    steps = forwards * n * groups * pieces(pieces(r, width), TILE_VECTORS)
-    steps += backwards * r * groups * pieces(pieces(n, width), TILE_VECTORS)
-    return min(128, pieces(size, steps))

@@ -57,46 +57,126 @@ def exponentials(H, ld, k, i, top):
 
 
 @kernel
-def loss_rows(H, ld, k, count, labels, w, scale, want_grad):
-    """H becomes D = w (Z - I); the sum of w scale (logsumexp(H) - H[y]) over the rows, in float64."""
-    losses = spread(load_wide(w, 0, load(H, 0)), 0.0)
+def loss_rows(H, ld, k, count, labels, w, scale, want_grad, losses):
+    """H becomes D = w (Z - I); losses[i] = logsumexp(H) - H[y]; their sum, weighted and scaled, in float64."""
+    loss = spread(load_wide(w, 0, load(H, 0)), 0.0)
     for i in range(0, count, lanes(H)):
         label = load(labels, i)
         top, own = top_and_own(H, ld, k, i, label)
         sums = exponentials(H, ld, k, i, top)
-        weight = load_wide(w, i, top)
-        # Halves: top - own may overflow where the mean does not.
-        half = spread(weight, 0.5)
-        loss = (wide(top) * half - wide(own) * half) + wide(log(sums)) * half
-        losses = fma(weight * spread(weight, 2.0 * scale), loss, losses)
+        half = half_loss(top, own, log(sums))
+        loss = add_loss(half, w, i, scale, loss, losses, top)
         if want_grad:
-            subtract_labels(H, ld, k, i, label, narrow(weight, top), sums)
-    return total(losses)
+            weight = narrow(load_wide(w, i, top), top)
+            subtract_labels(H, ld, k, i, label, weight, weight / sums)
+    return total(loss)
+
+
+@kernel
+def soft_loss_rows(H, t, ld, k, count, w, scale, want_grad, losses):
+    """The same for any targets t, of total S: D = w (S Z - t), losses[i] = sum_c t_c (logsumexp(H) - H_c)."""
+    loss = spread(load_wide(w, 0, load(H, 0)), 0.0)
+    for i in range(0, count, lanes(H)):
+        top = top_logits(H, ld, k, i)
+        linear, mass = linear_loss(H, t, ld, k, i, top)
+        sums = exponentials(H, ld, k, i, top)
+        half = half_soft_loss(linear, mass, log(sums))
+        loss = add_loss(half, w, i, scale, loss, losses, top)
+        if want_grad:
+            weight = narrow(load_wide(w, i, top), top)
+            subtract_targets(H, t, ld, k, i, weight, weight * mass / sums)
+    return total(loss)
+
+
+@kernel
+def half_loss(top, own, logs):
+    """Half of top - own + logs, in float64. Halves, since top - own may overflow where the mean does not."""
+    top, own, logs = wide(top), wide(own), wide(logs)
+    half = spread(top, 0.5)
+    return (top * half - own * half) + logs * half
+
+
+@kernel
+def half_soft_loss(linear, mass, logs):
+    """The same for soft targets; ``linear`` is what `linear_loss` gives."""
+    logs = wide(mass) * wide(logs)
+    return fma(logs, spread(logs, 0.5), wide(linear))
+
+
+@kernel
+def add_loss(half, w, i, scale, loss, losses, like):
+    """Store each row's loss, and add its weighted share to ``loss``."""
+    store(losses, i, narrow(half + half, like))
+    return fma(load_wide(w, i, like) * spread(half, 2.0 * scale), half, loss)
 
 
 @kernel
 def top_and_own(H, ld, k, i, label):
-    """The largest logit of each row, and that of its label."""
-    top = own = load(H, i)
-    c = one = spread(top, 1.0)
+    """The largest logit of each row, and that of its label, or 0 if the label is not in 0 .. k-1."""
+    top = load(H, i)
+    c = none = spread(top, 0.0)
+    one = spread(top, 1.0)
+    own = where(equal(label, c), top, none)
     for j in range(1, k):
+        c = c + one
         h = load(H, j * ld + i)
         top = maximum(top, h)
         own = where(equal(label, c), h, own)
-        c = c + one
     return top, own
 
 
 @kernel
-def subtract_labels(H, ld, k, i, label, weight, sums):
-    """H, the exponentials, becomes D."""
-    share = weight / sums
-    c = none = spread(sums, 0.0)
-    one = spread(sums, 1.0)
+def linear_loss(H, t, ld, k, i, top):
+    """Half of sum_c t_c (top - H_c), and sum_c t_c."""
+    linear = mass = spread(top, 0.0)
+    half = spread(top, 0.5)
+    half_top = top * half
+    for c in range(k):
+        target = load(t, c * ld + i)
+        mass = mass + target
+        linear = fma(target, half_top - load(H, c * ld + i) * half, linear)
+    return linear, mass
+
+
+@kernel
+def subtract_labels(H, ld, k, i, label, weight, share):
+    """H, the exponentials, becomes share H - weight I."""
+    c = none = spread(share, 0.0)
+    one = spread(share, 1.0)
     for j in range(k):
         z = load(H, j * ld + i) * share
         store(H, j * ld + i, z - where(equal(label, c), weight, none))
         c = c + one
+
+
+@kernel
+def subtract_targets(H, t, ld, k, i, weight, share):
+    """H, the exponentials, becomes share H - weight t."""
+    for c in range(k):
+        store(H, c * ld + i, load(H, c * ld + i) * share - load(t, c * ld + i) * weight)
+
+
+@kernel
+def label_targets(t, ld, k, count, labels, first, eps, eps_share):
+    """t[c, i] = (1 - eps) [label i = first + c] + eps / (all classes)."""
+    for i in range(0, count, lanes(t)):
+        label = load(labels, i)
+        one = spread(label, 1.0)
+        rest = spread(label, eps_share)
+        own = spread(label, 1.0 - eps) + rest
+        c = spread(label, first)
+        for j in range(k):
+            store(t, j * ld + i, where(equal(label, c), own, rest))
+            c = c + one
+
+
+@kernel
+def smooth(t, ld, k, count, eps, eps_share):
+    """t becomes (1 - eps) t + eps / (all classes)."""
+    for i in range(0, count, lanes(t)):
+        keep, rest = spread(load(t, i), 1.0 - eps), spread(load(t, i), eps_share)
+        for c in range(k):
+            store(t, c * ld + i, fma(keep, load(t, c * ld + i), rest))
 
 
 @kernel
@@ -105,13 +185,23 @@ def hessian_rows(H, U, ld, k, count, w):
     for i in range(0, count, lanes(H)):
         top = top_logits(H, ld, k, i)
         sums = exponentials(H, ld, k, i, top)
-        mean = spread(top, 0.0)
-        for c in range(k):
-            mean = fma(load(H, c * ld + i), load(U, c * ld + i), mean)
-        mean = mean / sums
-        share = narrow(load_wide(w, i, top), top) / sums
-        for c in range(k):
-            store(H, c * ld + i, load(H, c * ld + i) * share * (load(U, c * ld + i) - mean))
+        mean = inner_product(H, U, ld, k, i) / sums
+        curve(H, U, ld, k, i, narrow(load_wide(w, i, top), top) / sums, mean)
+
+
+@kernel
+def inner_product(H, U, ld, k, i):
+    sums = spread(load(H, i), 0.0)
+    for c in range(k):
+        sums = fma(load(H, c * ld + i), load(U, c * ld + i), sums)
+    return sums
+
+
+@kernel
+def curve(H, U, ld, k, i, share, mean):
+    """H, the exponentials, becomes share H (U - mean)."""
+    for c in range(k):
+        store(H, c * ld + i, load(H, c * ld + i) * share * (load(U, c * ld + i) - mean))
 
 
 @kernel

@@ -14,8 +14,7 @@ of B and does their outer product.
 
 There is one LLVM function for each (vectors, scalars) pair, called through a table.
 
-While it computes, a tile asks for lines that the next block of rows will need: only so does the
-memory bus stay busy. ``ahead`` is an address, ``stride`` the bytes it moves on for each t.
+While it computes, a tile asks for lines that the next block of rows will need: see `numba_fetch`.
 """
 
 from llvmlite import ir
@@ -38,9 +37,10 @@ from .numba_lanes import (
     tile_vectors,
 )
 
+TILE_VECTORS = tile_vectors()
 TILE_SCALARS = 6  # 4 x 6 accumulators, 4 of A and a few of B fill 32 registers; 2 x 6 + 2 + 1 fill 16
 
-ARGUMENTS = "A a_step B b_step b_next out out_step count valid bias assign ahead stride".split()
+ARGUMENTS = "A a_step B b_step b_next out out_step count valid bias assign ahead stride second".split()
 POINTERS = {"A", "B", "out", "bias"}
 
 
@@ -67,18 +67,19 @@ def tile_table(typingctx, like):
 
 @intrinsic
 def tile(
-    typingctx, table, vectors, scalars, A, a_step, B, b_step, b_next, out, out_step, count, valid, bias, assign,
-    ahead, stride,
+    typingctx, table, vectors, scalars, A, a_step, B, b_step, b_next, out, out_step, count, valid, bias, assign, fetch
 ):  # fmt: skip
     """One tile; see the module's docstring.
 
     A[t, lane] is A[t * a_step + lane], B[t, s] is B[t * b_step + s * b_next], out[s, lane] is
     out[s * out_step + lane]; t < count. Of the last vector's lanes only the first ``valid`` are
-    written. With ``assign`` the result is bias[s] + sum, else the sum is added to out.
+    written. With ``assign`` the result is bias[s] + sum, else the sum is added to out. ``fetch`` points to
+    the address to prefetch, its stride and the offset of the second line.
     """
 
     def emit(context, builder, sig, args):
-        table, v, s, *arguments = args
+        table, v, s, *arguments, fetch = args
+        arguments += [builder.load(builder.gep(fetch, [ir.Constant(INT64, i)])) for i in range(3)]
         one, rows = ir.Constant(INT64, 1), ir.Constant(INT64, TILE_SCALARS)
         number = builder.add(builder.mul(builder.sub(v, one), rows), builder.sub(s, one))
         kind = tile_type(A.dtype).as_pointer()
@@ -86,7 +87,7 @@ def tile(
         builder.call(builder.load(builder.gep(entries, [number])), arguments)
 
     kinds = [A if name in POINTERS else types.boolean if name == "assign" else types.intp for name in ARGUMENTS]
-    return types.void(types.intp, types.intp, types.intp, *kinds), emit
+    return types.void(types.intp, types.intp, types.intp, *kinds[:-3], fetch), emit
 
 
 def tile_type(dtype):
@@ -145,10 +146,8 @@ class Tile:
         builder.ret_void()
 
     def request(self, ahead):
-        """Prefetch at ``ahead`` and half a stride further: strides up to two cache lines leave no gap."""
-        half = self.builder.ashr(self.args["stride"], ir.Constant(INT64, 1))
         emit_prefetch(self.builder, ahead)
-        emit_prefetch(self.builder, self.builder.add(ahead, half))
+        emit_prefetch(self.builder, self.builder.add(ahead, self.args["second"]))
 
     def outer_product(self, a, b, sums):
         builder, width = self.builder, self.vector.count

@@ -31,26 +31,27 @@ constexpr int WIDTH = NV_MAX * VL<T>;  // lanes of a full panel
 // Left alone, a thread waits for memory while it packs and leaves memory idle while it computes; at
 // 500k x 50, k = 3 the wait was half of the time (183 cycles a row, 99 with X in cache). Fetched all at once,
 // tiles wait for the bus instead, so the lines are spread over all the steps of a block.
+//
+// Lines of a piece of memory follow each other before the next piece begins: columns of an F-order block, swept
+// line by line instead, cost DRAM a page for every line.
 struct Ahead {
     const char* at;
-    ptrdiff_t stride, left;   // bytes; steps to the end of this sweep
-    ptrdiff_t sweep, sweeps;  // steps of a sweep; sweeps to come, each `lines` lines further on
-    ptrdiff_t second;         // bytes from the first line of a step to its second
-    int lines;                // lines a step: 1 or 2
-    double share, credit;     // of the steps, how many are to fetch; steps owed
-    bool far = false;         // whether what tiles add to lies beyond L2
+    ptrdiff_t jump;          // bytes from the last line of a piece to the first of the next
+    int piece, rest;         // lines of a piece; of this one, those to come
+    ptrdiff_t left;          // lines in all
+    int lines;               // lines a step: 1 or 2
+    double share, credit;    // of the steps, how many are to fetch; steps owed
+    bool far = false;        // whether what tiles add to lies beyond L2
 
-    // `count` pieces of memory of `bytes` each, `stride` apart, during `steps` steps. Pieces that touch are one
-    // sweep; others are swept line by line.
+    // `count` pieces of `bytes` each, `stride` apart, during `steps` steps.
     static Ahead pieces(const char* data, ptrdiff_t count, ptrdiff_t bytes, ptrdiff_t stride, ptrdiff_t steps) {
-        const ptrdiff_t total = count * ((bytes + 63) / 64);
+        if (stride == bytes) bytes *= count, count = 1;
+        const ptrdiff_t piece = (bytes + 63) / 64, total = count * piece;
         const int lines = total > steps ? 2 : 1;
         const double share = double(total) / double(lines * (steps > 0 ? steps : 1));
-        if (stride != bytes) return {data, stride, count, count, (bytes + 64 * lines - 1) / (64 * lines) - 1, 64, lines, share, 0};
-        const ptrdiff_t length = count * bytes / (64 * lines);
-        return {data, 64, length, 0, 0, length * 64, lines, share, 0};
+        return {data, stride - 64 * (piece - 1), int(piece), int(piece), total, lines, share, 0};
     }
-    static Ahead nothing(const char* data) { return {data, 0, 0, 0, 0, 0, 0, 0, 0}; }
+    static Ahead nothing(const char* data) { return {data, 0, 1, 1, 0, 0, 0, 0}; }
 
     // Lines a step in the next tile of `steps` steps.
     int turn(ptrdiff_t steps) {
@@ -58,19 +59,22 @@ struct Ahead {
         credit += share * double(steps);
         if (credit < 0.5 * double(steps)) return 0;
         credit -= double(steps);
+        left -= lines * steps;
         return lines;
     }
-    void advance(ptrdiff_t steps) {
-        at += steps * stride, left -= steps;
-        if (left <= 0 && sweeps > 0) at += 64 * lines - (sweep - left) * stride, left = sweep, --sweeps;
+    INLINE void fetch() {
+        __builtin_prefetch(at, 0, 2);
+        const bool last = --rest == 0;
+        at += last ? jump : 64;
+        rest = last ? piece : rest;
     }
 };
 
 // out = init + sum (init may be null: 0), or out += sum. Strides in elements.
 template <class T, int NV, int NS, bool ADD, int FETCH>
 void tile(const T* A, ptrdiff_t lda, const T* B, ptrdiff_t b_step, ptrdiff_t b_scalar, T* out, ptrdiff_t ldo,
-          const T* init, ptrdiff_t steps, const Ahead& ahead) {
-    const char *fetch = ahead.at, *fetch_second = ahead.at + ahead.second;
+          const T* init, ptrdiff_t steps, Ahead& shared) {
+    Ahead ahead = shared;  // in registers
     Vec<T> acc[NS][NV];
     if (ADD && ahead.far)  // a large gradient arrives while the products are summed, not after
         for (int s = 0; s < NS; ++s)
@@ -80,14 +84,8 @@ void tile(const T* A, ptrdiff_t lda, const T* B, ptrdiff_t b_step, ptrdiff_t b_s
 #pragma GCC unroll 4
         for (int v = 0; v < NV; ++v) acc[s][v] = (!ADD && init) ? splat<T>(init[s]) : Vec<T>{};
     for (ptrdiff_t t = 0; t < steps; ++t, A += lda, B += b_step) {
-        if constexpr (FETCH > 0) {
-            __builtin_prefetch(fetch, 0, 2);
-            fetch += ahead.stride;
-        }
-        if constexpr (FETCH > 1) {
-            __builtin_prefetch(fetch_second, 0, 2);
-            fetch_second += ahead.stride;
-        }
+        if constexpr (FETCH > 0) ahead.fetch();
+        if constexpr (FETCH > 1) ahead.fetch();
         Vec<T> a[NV];
 #pragma GCC unroll 4
         for (int v = 0; v < NV; ++v) a[v] = load(A + v * VL<T>);
@@ -105,11 +103,12 @@ void tile(const T* A, ptrdiff_t lda, const T* B, ptrdiff_t b_step, ptrdiff_t b_s
             T* o = out + s * ldo + v * VL<T>;
             store<T>(o, ADD ? load(o) + acc[s][v] : acc[s][v]);
         }
+    if constexpr (FETCH > 0) shared.at = ahead.at, shared.rest = ahead.rest;
 }
 
 template <class T>
 using Tile = void (*)(const T*, ptrdiff_t, const T*, ptrdiff_t, ptrdiff_t, T*, ptrdiff_t, const T*, ptrdiff_t,
-                      const Ahead&);
+                      Ahead&);
 
 template <class T, bool ADD, int FETCH, int NV>
 Tile<T> tile_of(int ns) {
@@ -136,7 +135,6 @@ INLINE void run_tile(int nv, int ns, const T* A, ptrdiff_t lda, const T* B, ptrd
                          : fetch == 1 ? tile_of<T, ADD, 1>(nv, ns)
                                       : tile_of<T, ADD, 2>(nv, ns);
     tile(A, lda, B, b_step, b_scalar, out, ldo, init, steps, ahead);
-    if (fetch) ahead.advance(steps);
 }
 
 // Cuts a length into parts of at most `most`, as even as can be: 7 by 6 is 4 + 3, not 6 + 1,
