@@ -16,6 +16,7 @@ _HOME = {
     "loss_and_grad": "objective",
     "minimize": "solvers",
     "Result": "solvers",
+    "regularization_path": "solvers",
     "softmax": "model",
     "predict_proba": "model",
     "Model": "model",
@@ -23,14 +24,14 @@ _HOME = {
     "backends": "kernels",
 }
 __all__ = ["Model", "Objective", "Result", "SoftmaxRegression", "backends", "loss_and_grad"]
-__all__ += ["minimize", "predict_proba", "softmax"]
+__all__ += ["minimize", "predict_proba", "regularization_path", "softmax"]
 
 if TYPE_CHECKING:
     from .kernels import backends
     from .model import Model, predict_proba, softmax
     from .objective import Objective, loss_and_grad
     from .sklearn import SoftmaxRegression
-    from .solvers import Result, minimize
+    from .solvers import Result, minimize, regularization_path
 
 
 def __getattr__(name: str) -> Any:

@@ -85,6 +85,7 @@ class TrainOptions:
     target: str | None
     test_fraction: float
     l2: float
+    l1: float
     solver: str
     tol: float
     max_iter: int
@@ -110,13 +111,20 @@ class TrainOptions:
     help="Share of rows held out to measure accuracy; 0 for none.",
 )
 @click.option("--l2", type=click.FloatRange(min=0), default=1e-4, show_default=True, help="Strength of the penalty.")
+@click.option(
+    "--l1",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="Strength of the penalty that makes zeros.",
+)
 @click.option("--solver", default="auto", show_default=True, help=f"auto, {', '.join(solvers.SOLVERS)}.")
 @click.option(
     "--tol",
     type=click.FloatRange(min=0, min_open=True),
-    default=1e-4,
+    default=1e-6,
     show_default=True,
-    help="Largest gradient entry at which to stop.",
+    help="Relative gap to the minimum, or scale-free gradient norm, at which to stop.",
 )
 @click.option("--max-iter", type=click.IntRange(min=1), default=1000, show_default=True, help="Steps at most.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the split.")
@@ -163,6 +171,7 @@ def _train(options: TrainOptions) -> None:
         "classes": classes.tolist(),
         "rows": {"train": len(rows), "test": len(held_out)},
         "l2": options.l2,
+        "l1": options.l1,
         "solver": result.solver,
         "backend": obj.backend,
         "isa": kernels.select(obj.backend)[1].isa(),
@@ -171,6 +180,7 @@ def _train(options: TrainOptions) -> None:
         "message": result.message,
         "loss": result.value,
         "grad_norm": result.grad_norm,
+        "gap_bound": result.gap_bound,
         "iterations": result.n_iter,
         "passes": result.n_passes,
         "seconds": result.history[-1].seconds,
@@ -208,7 +218,12 @@ def _objective(X: np.ndarray, y: np.ndarray, k: int, options: TrainOptions, l2: 
 
 
 def _minimize(obj: Objective, options: TrainOptions) -> solvers.Result:
-    settings: dict[str, Any] = {"solver": options.solver, "tol": options.tol, "max_iter": options.max_iter}
+    settings: dict[str, Any] = {
+        "solver": options.solver,
+        "l1": options.l1,
+        "tol": options.tol,
+        "max_iter": options.max_iter,
+    }
     if options.as_json:
         return solvers.minimize(obj, **settings)
     from ._display import progress

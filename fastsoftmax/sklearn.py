@@ -28,7 +28,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
     r"""Softmax (multinomial logistic) regression.
 
     .. math:: \min_{\theta, b} \frac{1}{\sum_i w_i} \sum_i w_i \Big(\log \sum_c e^{H_{ic}} - H_{i y_i}\Big)
-              + \frac{l_2}{2} \|\theta\|^2, \qquad H = X \theta + b
+              + \frac{l_2}{2} \|\theta\|^2 + l_1 \|\theta\|_1, \qquad H = X \theta + b
 
     Two classes are treated as any other number: each has its column of theta.
 
@@ -40,13 +40,16 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
         ``l2 = 1 / (C * sum(w))`` is the same model for three or more classes, and
         ``l2 = 2 / (C * sum(w))`` for two, where scikit-learn has one column in place of two.
         ``sum(w)`` is the number of rows if there are no weights.
+    l1 : float, default=0
+        Strength of a penalty l1 sum |theta_jc|, the bias left out: above 0 some coefficients are exactly 0. With l2 it
+        is the elastic net. Needs ``solver="auto"``.
     fit_intercept : bool, default=True
         Whether the logits have a bias.
-    solver : {"auto", "lbfgs", "gradient_descent"}, default="auto"
+    solver : {"auto", "lbfgs", "newton", "newton_cg", "gradient_descent"}, default="auto"
         See `fastsoftmax.minimize`.
-    tol : float, default=1e-5
-        The fit has converged where no entry of the gradient is larger. float32 data of unit scale
-        reach it too.
+    tol : float, default=1e-6
+        The fit has converged where the relative gap to the minimum is proven to be no larger, or the gradient, in
+        units that the scale of X has no part in. See `fastsoftmax.minimize`.
     max_iter : int, default=1000
         Steps at most.
     class_weight : dict, "balanced" or None, default=None
@@ -104,9 +107,10 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
         self,
         *,
         l2: float = 1e-4,
+        l1: float = 0.0,
         fit_intercept: bool = True,
         solver: str = "auto",
-        tol: float = 1e-5,
+        tol: float = 1e-6,
         max_iter: int = 1000,
         class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
         warm_start: bool = False,
@@ -116,6 +120,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
         verbose: int = 0,
     ) -> None:
         self.l2 = l2
+        self.l1 = l1
         self.fit_intercept = fit_intercept
         self.solver = solver
         self.tol = tol
@@ -169,6 +174,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
         result = minimize(
             obj,
             solver=self.solver,
+            l1=self.l1,
             theta0=self._previous(classes, obj.n_features) if self.warm_start and hasattr(self, "model_") else None,
             tol=self.tol,
             max_iter=self.max_iter,
@@ -310,6 +316,6 @@ def _printing(callback: Callable[[Step], Any] | None) -> Callable[[Step], None]:
 def _advice(result: Result) -> str:
     """The solver's message and what may help."""
     return (
-        f"{result.message}. The parameters are the last ones reached. Columns of X on a like scale (StandardScaler)"
-        " help most; more steps (max_iter), a larger tol, a larger l2 or float64 data may help too."
+        f"{result.message}. The parameters are the last ones reached. A larger l2 helps most where classes are"
+        " (nearly) separable; more steps (max_iter), a larger tol or float64 data may help too."
     )

@@ -15,7 +15,7 @@ from fastsoftmax.kernels import Backend
 
 HERE = Path(fastsoftmax.__file__).parent
 PUBLIC = ["Model", "Objective", "Result", "SoftmaxRegression", "backends", "loss_and_grad", "minimize"]
-PUBLIC += ["predict_proba", "softmax"]
+PUBLIC += ["predict_proba", "regularization_path", "softmax"]
 # Each may import only what stands before it.
 LAYERS = ["reference", "kernels", "validation", "sources", "objective", "solvers", "model", "sklearn", "cli"]
 

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import validation
+from .path import regularization_path
 from .result import Callback, Problem, Result, Run, Step, Stop
 
-__all__ = ["SOLVERS", "Result", "Step", "minimize", "select"]
+__all__ = ["SOLVERS", "Result", "Step", "minimize", "regularization_path", "select"]
 
 
 @dataclass(frozen=True)
@@ -36,21 +37,23 @@ SOLVERS: dict[str, Solver] = {
     s.name: s
     for s in (
         Solver("lbfgs", "fastsoftmax.solvers.lbfgs", "limited-memory quasi-Newton"),
+        Solver("newton", "fastsoftmax.solvers.newton", "exact Hessian, Cholesky"),
+        Solver("newton_cg", "fastsoftmax.solvers.newton_cg", "truncated Newton on Hessian products"),
         Solver("gradient_descent", "fastsoftmax.solvers.gradient_descent", "constant step 1/L"),
     )
 }
-_AUTO = "lbfgs"
 
 
 def select(name: str = "auto") -> tuple[str, ModuleType]:
-    """The solver called ``name`` and its name; "auto" is L-BFGS.
+    """The solver called ``name`` and its name; "auto" is `solvers.auto`, which chooses when it sees the problem.
 
     Raises
     ------
     ValueError
         If there is no solver of that name.
     """
-    name = _AUTO if name == "auto" else name
+    if name == "auto":
+        return name, importlib.import_module("fastsoftmax.solvers.auto")
     if not isinstance(name, str) or name not in SOLVERS:
         raise ValueError(f"solver must be one of 'auto', {', '.join(map(repr, SOLVERS))}; got {name!r}")
     return name, SOLVERS[name].load()
@@ -60,27 +63,35 @@ def minimize(
     obj: Problem,
     *,
     solver: str = "auto",
+    l1: float = 0.0,
     theta0: ArrayLike | None = None,
     tol: float = 1e-6,
     max_iter: int = 1000,
     callback: Callback | None = None,
 ) -> Result:
-    """Solve for theta: minimise an objective until the largest entry of its gradient is at most ``tol``.
+    """Solve for theta: minimise an objective to a relative gap that does not depend on the units of X.
 
-    The objective is a weighted mean over rows plus the penalty, so ``tol`` does not depend on the
-    number of rows; it does depend on the scale of X's columns.
+    A run has converged where one of two numbers is at most ``tol``: ``gap_bound``, which proves that
+    (value - minimum) / value is no larger (it needs a penalty), or ``grad_norm``, sqrt(g^T M^-1 g / (2 value)) with
+    M a bound on the Hessian, which is the gradient's size in units that X's columns have no part in. The second is
+    no proof, but the gap goes with its square: see `solvers.result`.
 
     Parameters
     ----------
     obj : Objective
-        Or anything with ``shape``, ``n_passes``, ``l2``, ``value_and_grad`` and ``gram``.
-    solver : {"auto", "lbfgs", "gradient_descent"}
-        "auto" is "lbfgs".
+        Or anything with ``shape``, ``n_passes``, ``l2``, ``fit_intercept``, ``value_and_grad`` and ``gram``; newton_cg
+        needs ``hess_prod`` too, and newton the rows themselves.
+    solver : {"auto", "lbfgs", "newton", "newton_cg", "gradient_descent"}
+        "auto" takes newton or lbfgs, whichever should be faster, and newton after lbfgs where that converges slowly;
+        ``message`` says what it took and why.
+    l1 : float
+        Strength of a penalty l1 sum |theta_jc| (bias left out) beside the objective's own l2: above 0 it makes
+        parameters exactly 0, and takes a method of its own (``solver`` must be "auto"). ``value`` includes it.
     theta0 : array_like, shape of obj or flat, optional
         The start; zeros unless given.
     tol : float
-        Bound on max |gradient| at which to stop, above 0. Where rounding makes it unreachable the run
-        ends all the same, with ``converged`` false and the reason in ``message``.
+        See above; above 0. Where rounding makes it unreachable the run ends all the same, with
+        ``converged`` false and the reason in ``message``.
     max_iter : int
         Steps at most.
     callback : callable, optional
@@ -90,8 +101,9 @@ def minimize(
     Returns
     -------
     Result
-        theta (float64, shape of obj), value, grad_norm, n_passes, n_iter, converged, message,
-        solver, history. ``converged`` is ``grad_norm <= tol`` at the theta returned.
+        theta (float64, shape of obj), value, grad_norm, gap_bound, n_passes, n_iter, converged, message,
+        solver, history. Separable classes have no minimum without a penalty: that is what the message then
+        says, and ``converged`` is false.
 
     Raises
     ------
@@ -106,18 +118,30 @@ def minimize(
     >>> res.converged, res.theta.shape
     (True, (2, 2))
     """
-    name, module = select(solver)
     tol = validation.check_real(tol, "tol", positive=True)
     max_iter = validation.check_count(max_iter, "max_iter")
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable or None; got {callback!r}")
-    run = Run(obj, tol=tol, max_iter=max_iter, callback=callback)
+    theta = _start(obj, theta0)
+    l1 = validation.check_real(l1, "l1")
+    select(solver)
+    if l1 > 0 and solver != "auto":
+        raise ValueError(f"solver must be 'auto' where l1 is above 0, which takes a method of its own; got {solver!r}")
+    run = Run(obj, tol=tol, max_iter=max_iter, callback=callback, l1=l1)
+    return run_solver(run, theta, solver)
+
+
+def run_solver(run: Run, theta: np.ndarray, solver: str) -> Result:
+    """A run from theta to its end."""
+    name, module = ("l1", importlib.import_module("fastsoftmax.solvers.l1")) if run.l1 else select(solver)
+    # What has converged at the start ran no method; auto's is then the one that it takes most often.
+    run.solver = "lbfgs" if name == "auto" else name
     try:
-        run.accept(_start(obj, theta0))
+        run.accept(theta)
         module.solve(run)
     except Stop:
         pass
-    return run.result(name)
+    return run.result()
 
 
 def _start(obj: Problem, theta0: ArrayLike | None) -> np.ndarray:

@@ -13,11 +13,10 @@ and compared with.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from .result import Problem, Run
+from .metric import Moments
+from .result import Run
 
 # Eigenvalues of an n x n matrix take about 10 n^3 operations: a second at n = 1000.
 GRAM_MAX = 1000
@@ -25,35 +24,24 @@ GRAM_MAX = 1000
 
 def solve(run: Run) -> None:
     """Step until `Run.accept` stops the run."""
-    L = lipschitz_bound(run.obj)
+    L = lipschitz_bound(run.moments, run.obj.l2)
     while True:
         run.accept(run.theta - run.grad / L)
 
 
-def lipschitz_bound(obj: Problem) -> float:
-    """L of this file's head, or a number above it, from one pass over X.
+def lipschitz_bound(moments: Moments, l2: float) -> float:
+    """L of this file's head, or a number above it.
 
-    Up to `GRAM_MAX` rows of theta it is exact, from the Gram matrix. Above, where that matrix would cost
+    Up to `GRAM_MAX` features it is exact, from the Gram matrix. Above, where that matrix would cost
     more than many steps, the eigenvalue gives way to the trace sum_i w_i ||x_i||^2 / sum(w), which
-    is at least as large and at most n times so; an objective without a ``source`` has the matrix only.
+    is at least as large and at most n times so.
     """
-    rows = obj.shape[0]
-    if rows > GRAM_MAX and hasattr(obj, "source"):
-        return 0.5 * _gram_trace(obj) + obj.l2
+    if len(moments.diagonal) > GRAM_MAX or moments.second.ndim == 1:
+        return 0.5 * (float(moments.diagonal.sum()) + (moments.mean is not None)) + l2
     from scipy.linalg import eigvalsh
 
-    return 0.5 * float(eigvalsh(obj.gram(), subset_by_index=[rows - 1, rows - 1])[0]) + obj.l2
-
-
-def _gram_trace(obj: Any) -> float:
-    """Trace of ``obj.gram()``: the weighted mean of ||x_i||^2, and 1 for the intercept."""
-    obj.n_passes += 1
-    total = 0.0
-    for rows in obj.source.chunks(obj.plan.chunk):
-        # Rows in float32 are summed in float64 as they are read, without a copy of the chunk.
-        squares = np.einsum("ij,ij->i", rows.X, rows.X, dtype=np.float64, casting="safe")
-        total += float(squares.sum() if rows.w is None else squares @ rows.w)
-    trace: float = total / obj.weight_sum + bool(obj.fit_intercept)
-    if not np.isfinite(trace):
-        raise FloatingPointError("the Lipschitz bound overflows: X is too large for a constant step")
-    return trace
+    gram = moments.second
+    if moments.mean is not None:
+        gram = np.block([[gram, moments.mean[:, None]], [moments.mean, np.ones(1)]])
+    last = len(gram) - 1
+    return 0.5 * float(eigvalsh(gram, subset_by_index=[last, last])[0]) + l2

@@ -1,0 +1,92 @@
+r"""How far the value can be from the minimum at most: the duality gap, from numbers every step has anyway.
+
+The dual of softmax regression has one distribution alpha_i over the classes for each row. Its value,
+
+.. math:: \sum_i w_i \operatorname{Ent}(\alpha_i) - \frac{1}{2 l_2} \| \operatorname{soft}(A, l_1) \|^2, \qquad
+          A = X^T W (\alpha - I), \quad 1^T W (\alpha - I) = 0
+
+is below the minimum for every alpha (w sums to 1; soft moves each entry by l1 towards 0; with l2 = 0 no
+entry of A may exceed l1). With alpha = Z this needs nothing but the gradient, for A is the gradient of
+the loss, and Ent(z) = loss - <theta, A>. Without a bias, and with l1 = 0, the bound is ||gradient||^2 / (2 l2),
+the one that strong convexity gives.
+
+The bias asks that alpha has the classes' shares p, whereas Z has q = p + (gradient of the bias). Mixing
+every row with one distribution r, alpha = (1 - t) Z + t r with (1 - t) q + t r = p, puts that right; t is the least
+that keeps r from being negative, and the entropy is concave. With l2 = 0, alpha = (1 - s) I + s Z scales A by s
+until no entry exceeds l1. Columns are taken as centred (the bias absorbs it), so that A of a constant is 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .metric import Metric
+
+# A difference of two values rounded to eps each is known no better than this many eps.
+ROUNDINGS = 4.0
+
+
+class GapBound:
+    """Upper bounds on (value - minimum) / value of one objective.
+
+    Parameters
+    ----------
+    obj : Problem
+    metric : Metric
+        For the means of X's columns.
+    eps : float
+        Rounding of the numbers the objective computes with: the bound is never below `ROUNDINGS` of these.
+    l1 : float
+    """
+
+    def __init__(self, obj: Any, metric: Metric, eps: float, l1: float = 0.0) -> None:
+        self.floor = ROUNDINGS * eps
+        self.obj, self.metric, self.l1, self.l2 = obj, metric, l1, float(obj.l2)
+        self.origin: np.ndarray | None = None
+
+    def __call__(self, theta: np.ndarray, value: float, grad: np.ndarray) -> float | None:
+        """The bound at theta, or None without a penalty. ``value`` includes the l1 term, ``grad`` does not."""
+        if self.l2 == 0.0 and self.l1 == 0.0 or not value > 0.0:
+            return None
+        n = len(theta) - bool(self.obj.fit_intercept)
+        weights = theta[:n]
+        A = self.metric.centred(grad) - self.l2 * weights
+        penalty = 0.5 * self.l2 * float(np.vdot(weights, weights)) + self.l1 * float(np.abs(weights).sum())
+        loss, t, entropy = value - penalty, 0.0, 0.0
+        # loss - Ent, the part that the bias takes in it, and that mixing brings.
+        excess = float(np.vdot(weights, A))
+        if self.obj.fit_intercept:
+            assert self.metric.mean is not None
+            bias = theta[n] + self.metric.mean @ weights
+            excess += float((bias - bias.mean()) @ grad[n])
+            t, entropy = self._mix(theta, value, grad)
+            if t:
+                A = (1.0 - t) * A + t * self.metric.centred(self._at_origin(theta, grad))
+        excess = (1.0 - t) * excess + t * (loss - entropy)
+        return max(0.0, excess + penalty + self._dual_penalty(A, loss - excess)) / value + self.floor
+
+    def _dual_penalty(self, A: np.ndarray, entropy: float) -> float:
+        if self.l2 > 0.0:
+            return float(np.sum(np.maximum(np.abs(A) - self.l1, 0.0) ** 2)) / (2.0 * self.l2)
+        largest = float(np.abs(A).max(initial=0.0))
+        return max(0.0, 1.0 - self.l1 / largest) * entropy if largest > 0 else 0.0
+
+    def _mix(self, theta: np.ndarray, value: float, grad: np.ndarray) -> tuple[float, float]:
+        """t, and the entropy of r."""
+        k = theta.shape[1]
+        p = np.maximum(1.0 / k - self._at_origin(theta, grad)[-1], 0.0)
+        q = p + grad[-1]
+        t = float(np.max(np.divide(grad[-1], q, out=np.zeros(k), where=(q > 0) & (grad[-1] > 0))))
+        if t <= 0.0:
+            return 0.0, 0.0
+        t = min(t, 1.0)
+        r = np.maximum(p - (1.0 - t) * q, 0.0) / t
+        return t, -float(np.sum(r * np.log(np.where(r > 0, r, 1.0))))
+
+    def _at_origin(self, theta: np.ndarray, grad: np.ndarray) -> np.ndarray:
+        """The gradient at theta = 0, which tells the classes' shares and sums; a pass unless the run starts there."""
+        if self.origin is None:
+            self.origin = grad if not theta.any() else self.obj.value_and_grad(np.zeros(theta.shape))[1]
+        return self.origin

@@ -1,0 +1,184 @@
+r"""The metric all solvers share: Böhning's bound on the Hessian, as a change of variable and as a measure.
+
+Whatever theta is, the Hessian is at most (Böhning, 1992, "Multinomial logistic regression algorithm")
+
+.. math:: M = \tfrac12 \frac{X^T W X}{\sum_i w_i} + l_2 \quad\text{for each class,}
+
+so that one pass over X, for its Gram matrix, tells the scale and the correlation of its columns once
+and for all. With S such that :math:`S^T M S = 1`, the problem in phi, theta = S phi, has curvature at
+most 1 in every direction and does not care in which units the columns came.
+
+S is found in three steps, each of which takes a difficulty away:
+
+1. *Centre.* The bias absorbs any shift of a column: with columns centred, the bias row of M is apart from
+   the others. A constant column is what is then zero, and takes no part unless the penalty moves it.
+2. *Scale* each centred column to a diagonal of 1: scales from 1e-30 to 1e30 are now the same.
+3. *Factor* what is left, a correlation matrix, by Cholesky, with a ridge of the size of its rounding errors, so
+   that columns that nearly depend on each other do no harm. Without a penalty, those that wholly do are
+   found by pivoting and left out. Beyond `CHOLESKY_MAX` features step 3 is omitted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+# Cholesky and one triangular solve a step: n^3 / 3 and 2 n^2 k operations, a second and 30 ms at n = 4000, k = 10.
+CHOLESKY_MAX = 4000
+# What rounding leaves of a variance that is zero, and of an eigenvalue of a correlation matrix, in units of
+# eps times the second moment.
+NOISE = 16.0
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What one pass tells of X: the only things that the metric, the step 1/L and the gap bound need.
+
+    Attributes
+    ----------
+    second : ndarray (n, n) or (n,)
+        X^T W X / sum(w), or its diagonal.
+    mean : ndarray (n,) or None
+        Weighted means of the columns; None without an intercept.
+    eps : float
+        Rounding of one number of X.
+    """
+
+    second: np.ndarray = field(repr=False)
+    mean: np.ndarray | None = field(repr=False)
+    eps: float
+
+    @property
+    def diagonal(self) -> np.ndarray:
+        return self.second if self.second.ndim == 1 else np.diagonal(self.second)
+
+
+def moments(obj: Any) -> Moments:
+    """The moments of an objective's X, by one pass; the diagonal alone where n exceeds `CHOLESKY_MAX`."""
+    source = getattr(obj, "source", None)
+    bias = bool(getattr(obj, "fit_intercept", False))
+    eps = float(np.finfo(np.float64 if source is None else source.dtype).eps)
+    if source is not None and obj.shape[0] - bias > CHOLESKY_MAX:
+        second, mean = _column_moments(obj)
+        return Moments(second, mean if bias else None, eps)
+    gram = obj.gram()
+    return Moments(gram[:-1, :-1], gram[-1, :-1], eps) if bias else Moments(gram, None, eps)
+
+
+def _column_moments(obj: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted means of x_j^2 and of x_j, summed in float64 without a copy of a chunk."""
+    obj.n_passes += 1
+    second, first = np.zeros(obj.source.shape[1]), np.zeros(obj.source.shape[1])
+    options: Any = {"dtype": np.float64, "casting": "safe"}
+    for rows in obj.source.chunks(obj.plan.chunk):
+        w = np.ones(len(rows.X)) if rows.w is None else rows.w
+        second += np.einsum("i,ij,ij->j", w, rows.X, rows.X, **options)
+        first += np.einsum("i,ij->j", w, rows.X, **options)
+    if not (np.isfinite(second).all() and np.isfinite(first).all()):
+        raise FloatingPointError("the second moments of X overflow: X is too large to be scaled by them")
+    return second / obj.weight_sum, first / obj.weight_sum
+
+
+class Metric:
+    """S of this file's head, for one l2.
+
+    Parameters
+    ----------
+    moments : Moments
+    l2 : float
+    curvature : float
+        Factor of the Gram matrix: 1/2 for the bound, or the mean curvature of rows that weigh by theirs.
+    diagonal : bool
+        Leave step 3 out: S is then diagonal, but for the bias row.
+    """
+
+    def __init__(self, moments: Moments, l2: float, *, curvature: float = 0.5, diagonal: bool = False) -> None:
+        self.mean, self.l2, self.curvature = moments.mean, l2, curvature
+        second = moments.diagonal
+        noise = NOISE * moments.eps * second
+        variance = second if self.mean is None else np.maximum(second - self.mean**2, 0.0)
+        moving = variance > noise
+        bound = curvature * np.where(moving, variance, 0.0) + l2
+        self.scale = np.divide(1.0, np.sqrt(bound), out=np.zeros_like(bound), where=bound > 0)
+        self.factor: np.ndarray | None = None
+        if moments.second.ndim == 2 and not diagonal:
+            ridge = np.where(moving, noise, 0.0) * curvature * self.scale**2 + NOISE * moments.eps
+            self.factor = self._cholesky(moments.second, moving, ridge)
+
+    def _cholesky(self, second: np.ndarray, moving: np.ndarray, ridge: np.ndarray) -> np.ndarray:
+        """Upper R with R^T R = the scaled bound; the ridge is raised until the factorisation succeeds."""
+        from scipy.linalg import LinAlgError, cholesky
+
+        both = np.outer(moving, moving)
+        C = second if self.mean is None else second - np.outer(self.mean, self.mean)
+        C = np.where(both, self.curvature * C, 0.0) * self.scale[:, None] * self.scale
+        if self.l2 == 0.0:
+            self._drop_dependent(C)
+            kept = self.scale > 0
+            C = np.where(np.outer(kept, kept), C, 0.0)
+        share = np.where(self.scale > 0, 1.0, 0.0)
+        diagonal = np.where(moving, np.diagonal(C), 0.0) + self.l2 * self.scale**2 + (1.0 - share)
+        for more in 10.0 ** np.arange(0, 17, 2):
+            np.fill_diagonal(C, diagonal + np.minimum(more * ridge, 1.0))
+            try:
+                factor: np.ndarray = cholesky(C, check_finite=False)
+                return factor
+            except LinAlgError:
+                continue
+        return np.eye(len(C))
+
+    def _drop_dependent(self, C: np.ndarray) -> None:
+        """Take columns that others add up to out of the problem; their parameters stay as they are."""
+        from scipy.linalg.lapack import dpstrf
+
+        _, pivots, rank, _ = dpstrf(C, tol=len(C) * NOISE * np.finfo(np.float64).eps)
+        self.scale[pivots[rank:] - 1] = 0.0
+
+    def to_theta(self, phi: np.ndarray) -> np.ndarray:
+        """S phi."""
+        if self.mean is None:
+            return self._features(phi)
+        top = self._features(phi[:-1])
+        return np.vstack([top, phi[-1] / np.sqrt(self.curvature) - self.mean @ top])
+
+    def to_phi_gradient(self, grad: np.ndarray) -> np.ndarray:
+        """S^T grad: the gradient with respect to phi."""
+        if self.mean is None:
+            return self._features(grad, transposed=True)
+        top = self._features(self.centred(grad), transposed=True)
+        return np.vstack([top, grad[-1] / np.sqrt(self.curvature)])
+
+    def centred(self, grad: np.ndarray) -> np.ndarray:
+        """The feature rows of a gradient, as if the columns of X were centred."""
+        if self.mean is None:
+            return grad
+        centred: np.ndarray = grad[:-1] - self.mean[:, None] * grad[-1]
+        return centred
+
+    def design(self, X: np.ndarray) -> np.ndarray:
+        """X in the coordinates of phi, X_phi phi = X theta + bias: float64, the bias column last."""
+        rows = X.astype(np.float64) if self.mean is None else X - self.mean
+        out = self._features(rows.T, transposed=True).T
+        return out if self.mean is None else np.hstack([out, np.full((len(X), 1), 1 / np.sqrt(self.curvature))])
+
+    def penalty(self) -> np.ndarray:
+        """l2 in the coordinates of phi: S^T l2 S, with zeros for the bias."""
+        root = self._features(np.sqrt(self.l2) * np.eye(len(self.scale)), transposed=True)
+        inner: np.ndarray = root @ root.T
+        if self.mean is not None:
+            inner = np.pad(inner, (0, 1))
+        return inner
+
+    def _features(self, rows: np.ndarray, *, transposed: bool = False) -> np.ndarray:
+        if self.factor is None:
+            scaled: np.ndarray = self.scale[:, None] * rows
+            return scaled
+        from scipy.linalg import solve_triangular
+
+        if transposed:
+            out: np.ndarray = solve_triangular(self.factor, self.scale[:, None] * rows, trans="T", check_finite=False)
+            return out
+        back: np.ndarray = self.scale[:, None] * solve_triangular(self.factor, rows, check_finite=False)
+        return back
