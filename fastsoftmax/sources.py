@@ -7,7 +7,7 @@ their strides; others are converted one chunk at a time, so that the extra memor
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,7 +20,7 @@ class Source(Protocol):
 
     shape: tuple[int, int]
     dtype: np.dtype  # that of the computation: float32 or float64
-    converts: bool  # whether each chunk is a copy
+    hints: dict[str, Any]  # what a plan should know: whether chunks are copies, whether columns are contiguous
 
     def chunks(self, rows: int) -> Iterator[Rows]: ...
 
@@ -54,13 +54,15 @@ class ArraySource:
         self.w, self.smoothing = w, smoothing
         self.shape: tuple[int, int] = X.shape
         self.dtype = compute_dtype(X.dtype)
-        self.converts = not (self.X.dtype.char in reads and self.X.dtype.isnative and self.X.flags.aligned)
+        self._converts = not (self.X.dtype.char in reads and self.X.dtype.isnative and self.X.flags.aligned)
+        by_columns = self.X.flags.f_contiguous and not self.X.flags.c_contiguous
+        self.hints: dict[str, Any] = {"converted": self._converts, "by_columns": by_columns}
 
     def chunks(self, rows: int) -> Iterator[Rows]:
         for start in range(0, self.shape[0], rows):
             part = slice(start, start + rows)
             yield Rows(
-                X=np.array(self.X[part], dtype=self.dtype, order="K") if self.converts else np.asarray(self.X[part]),
+                X=np.array(self.X[part], dtype=self.dtype, order="K") if self._converts else np.asarray(self.X[part]),
                 y=None if self.y is None else self.y[part],
                 w=None if self.w is None else self.w[part],
                 start=start,

@@ -13,6 +13,7 @@ from fastsoftmax.kernels.plan import (
     BLOCK_BYTES,
     BLOCK_MAX,
     RUN_ROWS,
+    SHARED_BLOCK,
     SLAB_BYTES,
     SLABS_MAX,
     cache_bytes,
@@ -39,7 +40,8 @@ def test_slabs_cover_every_row_once_and_in_order(rows, tiles, slabs):
 def test_default_plan_keeps_its_bounds(size):
     m, n, k, dtype = size
     plan = make_plan(m, n, k, np.dtype(dtype))
-    assert 1 <= plan.block <= BLOCK_MAX and plan.block * np.dtype(dtype).itemsize % BLOCK_BYTES == 0
+    most = SHARED_BLOCK if plan.strategy == "class-parallel" else BLOCK_MAX
+    assert 1 <= plan.block <= most and plan.block * np.dtype(dtype).itemsize % BLOCK_BYTES == 0
     assert 1 <= plan.slabs <= SLABS_MAX
     assert plan.slabs <= 4 or plan.slabs * n * k * 8 <= SLAB_BYTES
     assert plan.chunk % (plan.slabs * plan.block) == 0

@@ -18,8 +18,6 @@ namespace {
 
 constexpr int GROUP = 16 * NS_MAX;  // classes: theta's part (196 kB at n = 512 in float32) stays in L2
 
-constexpr int DX_TILES = 12;        // feature tiles of dX a thread takes at a time; each time reads all residuals
-
 template <class T>
 struct Shared {  // of one call, cut from Pass::work; what follows it belongs to single threads
     T *H, *U, *staged, *columns, *rows, *group_top, *group_sum, *group_more, *top, *sum, *more, *mass, *hit, *logs,
@@ -222,6 +220,8 @@ void by_classes(const Pass<T>& p) {
     T* owned = parameter_space(p) + s.size;
     const int groups = int((p.k + GROUP - 1) / GROUP), features = Split(p.n, NS_MAX).parts;
     auto group = [&](int i) { return Group{i, i * GROUP, int(std::min<ptrdiff_t>(GROUP, p.k - i * GROUP))}; };
+    // Feature tiles of dX a thread takes at a time. Each turn reads all residuals, so there are few.
+    const int turn = std::max(1, (features + 2 * p.threads - 1) / (2 * p.threads));
     Matrix<T> X{};
     View<T> columns{}, lanes{};
 #pragma omp parallel num_threads(std::min(p.threads, groups))
@@ -277,8 +277,8 @@ void by_classes(const Pass<T>& p) {
             }
             if (!p.dX) continue;
 #pragma omp for schedule(dynamic, 1)
-            for (int f = 0; f < features; f += DX_TILES)
-                dX_of_features(f, std::min(f + DX_TILES, features), rows, p, s, ahead);
+            for (int f = 0; f < features; f += turn)
+                dX_of_features(f, std::min(f + turn, features), rows, p, s, ahead);
 #pragma omp single
             store_dX(first, rows, p, s);
         }

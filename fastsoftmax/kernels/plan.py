@@ -19,7 +19,7 @@ import numpy as np
 # are whole. The block, its transposed copy, the block after it (fetched meanwhile) and the logits
 # share the L2 cache: 60k x 784 in float64 took 3,030 cycles a row with 128 rows and 2,200 with 64.
 BLOCK_BYTES = 256
-BLOCK_MAX = 128
+BLOCK_MAX = 128  # also for F order: a block holds this many values of each column, a page of memory apart
 L2_SHARE = 0.9
 
 # Slabs a pass is cut into at most: enough to balance the load on dozens of cores, few enough
@@ -31,8 +31,9 @@ SLAB_BYTES = 64 << 20
 SLAB_ROWS_MIN = 512
 
 # Rows in a block that all threads share (class-parallel): each block streams the whole gradient and
-# theta through the cache, so that more rows are less traffic, but k logits a row should stay in L3.
-SHARED_BLOCK = 128
+# theta through the cache, so that more rows are less traffic, but k logits a row should stay in L3. 2,048 x
+# 512 with 16,000 classes in float32: 433, 394, 366, 374 ms with 64, 128, 256, 512 rows.
+SHARED_BLOCK = 256
 # Slabs a gradient must be small enough for, and classes enough to keep cores busy, if not.
 SLABS_MIN = 4
 SHARED_CLASSES = 512
@@ -107,11 +108,12 @@ def make_plan(
     strategy: str | None = None,
     gradient: bool = True,
     converted: bool = False,
+    by_columns: bool = False,
 ) -> Plan:
     """The plan for m rows of n features and k classes.
 
-    ``gradient=False`` is for passes that sum none (predictions), ``converted`` for sources that copy each chunk;
-    the other keywords override single choices (tests do).
+    ``gradient=False`` is for passes that sum none (predictions), ``converted`` for sources that copy each chunk,
+    ``by_columns`` for X in F order; the other keywords override single choices (tests do).
     """
     itemsize = np.dtype(dtype).itemsize
     fitting_slabs = SLAB_BYTES // (n * k * 8) if gradient else SLABS_MAX
@@ -121,7 +123,8 @@ def make_plan(
     if strategy == "class-parallel":
         block, slabs = block or SHARED_BLOCK, 1
     whole = BLOCK_BYTES // itemsize
-    block = -(-(block or _rows_per_block(n, k, itemsize)) // whole) * whole
+    block = block or (BLOCK_MAX if by_columns else _rows_per_block(n, k, itemsize))
+    block = -(-block // whole) * whole
     if slabs is None:
         by_rows = -(-m // SLAB_ROWS_MIN)
         slabs = int(max(1, min(SLABS_MAX, max(fitting_slabs, SLABS_MIN), by_rows)))
