@@ -175,7 +175,7 @@ def _train(options: TrainOptions) -> None:
         "solver": result.solver,
         "backend": obj.backend,
         "isa": kernels.select(obj.backend)[1].isa(),
-        "threads": obj.n_threads,
+        "threads": obj.threads,
         "converged": result.converged,
         "message": result.message,
         "loss": result.value,

@@ -160,7 +160,7 @@ class Objective:
         params, along = self._parameters(checked), self._parameters(direction)
         sums = self._sums()
         for rows in map(_weighted_by_mass, self._chunks()):
-            self._kernels.dense_hess_prod(rows, params, along, self.plan, sums, self._threads)
+            self._kernels.dense_hess_prod(rows, params, along, self.plan, sums, self.threads)
         out = self._join(sums, "Hessian product")
         if self.l2:
             out[: self.n_features] += self.l2 * direction[: self.n_features]
@@ -186,7 +186,7 @@ class Objective:
         params = self._parameters(theta)
         for rows in self._chunks():
             part = wanted.rows(rows.start, rows.start + len(rows.X))
-            self._kernels.dense_value_and_grad(rows, params, self.plan, sums, self._threads, part)
+            self._kernels.dense_value_and_grad(rows, params, self.plan, sums, self.threads, part)
 
     def _row_outputs(self, dX: bool, row_loss: bool, label: bool) -> RowOutputs:
         m, dtype = self.source.shape[0], self.source.dtype
@@ -207,7 +207,8 @@ class Objective:
         return penalty
 
     @property
-    def _threads(self) -> int:
+    def threads(self) -> int:
+        """Threads a pass runs on: `n_threads`, or fewer where the work is too little to wake them for."""
         return min(self.n_threads, self.plan.threads)
 
     def _chunks(self, rows: int | None = None) -> Iterator[Rows]:
