@@ -86,15 +86,6 @@ void group_max(Group g, int rows, const Pass<T>& p, const Shared<T>& s) {
     }
 }
 
-// (1 - eps) t^T + eps / k of a group's soft targets.
-template <class T>
-void group_soft(Group g, ptrdiff_t first, int rows, const Pass<T>& p, T* out) {
-    const T keep = T(1) - p.smoothing, share = p.smoothing / T(p.k);
-    for (int r = 0; r < round_up<T>(rows, VL<T>); ++r)
-        for (int c = 0; c < g.size; ++c)
-            out[c * p.block + r] = r < rows ? keep * p.soft[(first + r) * p.k + g.begin + c] + share : T(0);
-}
-
 // H becomes exp(H - top), summed; `more` gets the other sum a row's loss or curvature needs over its classes:
 // soft: sum t (top - h) / 2; smoothed: eps / k sum (top - h) / 2; Hessian: sum exp u.
 template <class T>
@@ -259,7 +250,7 @@ void by_classes(const Pass<T>& p) {
             }
 #pragma omp for schedule(dynamic, 1)
             for (int i = 0; i < groups; ++i) {
-                if (p.soft) group_soft(group(i), first, rows, p, own.soft);
+                if (p.soft) load_soft(p, first, rows, group(i).begin, group(i).size, own.soft);
                 group_exps(group(i), rows, p, s, p.soft ? own.soft : nullptr);
             }
 #pragma omp single
@@ -271,7 +262,7 @@ void by_classes(const Pass<T>& p) {
             if (!p.grad) continue;
 #pragma omp for schedule(dynamic, 1)
             for (int i = 0; i < groups; ++i) {
-                if (p.soft) group_soft(group(i), first, rows, p, own.soft);
+                if (p.soft) load_soft(p, first, rows, group(i).begin, group(i).size, own.soft);
                 group_residual(group(i), rows, p, s, p.soft ? own.soft : nullptr);
                 group_backward(group(i), lanes, rows, p, s, (A*)p.grad, p.grad_bias, own.tile, ahead);
             }

@@ -108,13 +108,13 @@ void residual_of_soft(int rows, const Pass<T>& p, Scratch<T>& s) {
     }
 }
 
-// (1 - eps) t^T + eps / k of a block into U; lanes past the last row get no target.
+// (1 - eps) t^T + eps / k of a block, `count` classes from `begin` on; lanes past the last row get no target.
 template <class T>
-void load_soft(const Pass<T>& p, ptrdiff_t first, int rows, Scratch<T>& s) {
+void load_soft(const Pass<T>& p, ptrdiff_t first, int rows, ptrdiff_t begin, ptrdiff_t count, T* out) {
     const T keep = T(1) - p.smoothing, share = p.smoothing / T(p.k);
     for (int r = 0; r < round_up<T>(rows, VL<T>); ++r) {
-        const T* t = p.soft + (first + r) * p.k;
-        for (ptrdiff_t c = 0; c < p.k; ++c) s.U[c * p.block + r] = r < rows ? keep * t[c] + share : T(0);
+        const T* t = p.soft + (first + r) * p.k + begin;
+        for (ptrdiff_t c = 0; c < count; ++c) out[c * p.block + r] = r < rows ? keep * t[c] + share : T(0);
     }
 }
 
@@ -122,7 +122,7 @@ template <class T>
 void residual(ptrdiff_t first, int rows, const Pass<T>& p, Scratch<T>& s) {
     load_rows(p, first, rows, s);
     if (p.soft) {
-        load_soft(p, first, rows, s);
+        load_soft(p, first, rows, 0, p.k, s.U);
         residual_of_soft(rows, p, s);
     } else if (p.smoothing != T(0)) {
         residual_of_smoothed(rows, p, s);
