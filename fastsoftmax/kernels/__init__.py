@@ -16,10 +16,14 @@ the GIL and checks nothing: `fastsoftmax.validation` has done that.
     The same with D = w Z (U - sum_c Z U), U = X direction; sums.loss stays as it is.
 ``dense_gram(rows, plan, sums, n_threads)``
     sums.grad[p] += X^T diag(w) X (n, n) and sums.bias[p] += X^T w (n,).
+``sparse_value_and_grad``, ``sparse_hess_prod``
+    The same for rows whose X is a `Csr`, with a plan of `plan.make_sparse_plan`. Their sums.grad is (slabs, n, k):
+    theta's own order, since an entry of X reads a row of theta and writes a row of the gradient. No dX.
+``sparse_gram_diagonal(rows, plan, sums, n_threads)``
+    sums.grad[p, :, 0] += sum_i w_i x_ij^2 and sums.grad[p, :, 1] += sum_i w_i x_ij (slabs, n, 2); sums.bias stays.
 ``predict(rows, params, plan, kind, out, sums, n_threads)``
-    Writes one of the `PREDICTIONS` for each row into ``out``: int64 (rows,) for labels, else (rows, k) of the
-    dtype of the computation, in C order. sums.loss[p] becomes NaN where a
-    logit is not finite.
+    X dense or a `Csr`. Writes one of the `PREDICTIONS` for each row into ``out``: int64 (rows,) for labels, else
+    (rows, k) of the dtype of the computation, in C order. sums.loss[p] becomes NaN where a logit is not finite.
 
 Precision policy
 ----------------
@@ -49,12 +53,46 @@ PREDICTIONS = ("label", "logits", "proba", "log_proba")
 
 
 @dataclass(frozen=True)
+class Csr:
+    """A chunk of the rows of a sparse X: row i holds data[e] in column indices[e], indptr[i] <= e < indptr[i + 1].
+
+    Attributes
+    ----------
+    indptr : int64 ndarray (rows + 1,), beginning with 0
+    indices : int32 or int64 ndarray (entries,)
+        In each row ascending and without repetition, all in 0..n-1. Contiguous, as the others are.
+    data : float32 or float64 ndarray (entries,)
+    n : int
+        Columns.
+    load : int64 ndarray (n + 1,) or None
+        load[j]: the cost of columns 0..j-1 of the whole X, by which feature-parallel passes divide the columns.
+    """
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    data: np.ndarray
+    n: int
+    load: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self), self.n
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.data.dtype
+
+
+@dataclass(frozen=True)
 class Rows:
     """A chunk of samples.
 
     Attributes
     ----------
-    X : ndarray (rows, n) of a dtype in the backend's ``READS``, aligned, any strides
+    X : ndarray (rows, n) of a dtype in the backend's ``READS``, aligned, any strides; or `Csr`
     y : int32 ndarray (rows,) or None (predictions need none)
     w : float64 ndarray (rows,) or None for all ones
     start : int
@@ -65,7 +103,7 @@ class Rows:
         eps: targets t become (1 - eps) t + eps / k.
     """
 
-    X: np.ndarray
+    X: np.ndarray | Csr
     y: np.ndarray | None = None
     w: np.ndarray | None = None
     start: int = 0

@@ -51,6 +51,15 @@ CONVERTED_BYTES = 32 << 20
 # with one.
 THREAD_FLOPS = 4e6
 
+# Sparse X. Entries a column should have for each private gradient, so that zeroing and adding up the gradients costs
+# little beside filling them; slabs at most; entries
+# a row costs besides its own; bytes of the residuals of a run of rows that a feature-parallel pass
+# keeps in cache between its two phases.
+SPARSE_ENTRIES = 4
+SPARSE_SLABS_MAX = 16
+ROW_ENTRIES = 8
+SHARED_BYTES = 2 << 20
+
 # float32 products are summed in float32 over at most this many rows, then added to float64.
 RUN_ROWS = 1024
 # ... or this many where only one gradient exists and a float64 copy of it would be the larger part of memory.
@@ -75,7 +84,8 @@ class Plan:
         The most threads that are worth waking; results do not depend on how many there are.
     strategy : str
         "row-parallel": each slab owns a gradient. "class-parallel": the gradient is large, and
-        threads share one by splitting the classes of each block.
+        threads share one by splitting the classes of each block. "feature-parallel", of sparse X: threads
+        share one gradient by splitting the features of each run of rows.
     """
 
     block: int
@@ -94,6 +104,18 @@ class Plan:
         """(slab, first row, end row) for the slabs of a chunk that have rows."""
         size = self.slab_rows(rows)
         return [(p, p * size, min((p + 1) * size, rows)) for p in range(self.slabs) if p * size < rows]
+
+    def sparse_slabs(self, indptr: np.ndarray) -> np.ndarray:
+        """Row where each slab of a sparse chunk begins, and the chunk's end: int64 (slabs + 1,).
+
+        Slabs get the same work, not the same rows: an entry counts 1, a row (its softmax) `ROW_ENTRIES` besides.
+        """
+        rows = len(indptr) - 1
+        work = indptr + ROW_ENTRIES * np.arange(rows + 1)
+        starts = np.searchsorted(work, work[-1] * np.arange(self.slabs + 1) / self.slabs)
+        starts = np.minimum(-(-starts // self.block) * self.block, rows)
+        starts[0], starts[-1] = 0, rows
+        return starts.astype(np.int64)
 
 
 def make_plan(
@@ -136,6 +158,49 @@ def make_plan(
     run = max(block, RUN_ROWS // block * block)
     threads = max(1, int(4.0 * min(m, chunk) * n * k / THREAD_FLOPS))
     return Plan(block=block, slabs=slabs, chunk=chunk, run=run, threads=threads, strategy=strategy)
+
+
+def make_sparse_plan(
+    m: int,
+    n: int,
+    k: int,
+    nnz: int,
+    dtype: np.dtype,
+    *,
+    block: int | None = None,
+    slabs: int | None = None,
+    chunk: int | None = None,
+    strategy: str | None = None,
+    gradient: bool = True,
+) -> Plan:
+    """The plan for m sparse rows with nnz entries in all; see `make_plan`.
+
+    Private gradients pay where they are small beside the entries they add up; else all threads share one.
+    """
+    itemsize = np.dtype(dtype).itemsize
+    fitting_slabs = min(SLAB_BYTES // (n * k * 8), nnz // (SPARSE_ENTRIES * n)) if gradient else SLABS_MAX
+    if strategy is None:
+        strategy = "row-parallel" if fitting_slabs >= SLABS_MIN or m <= SLAB_ROWS_MIN else "feature-parallel"
+    whole = BLOCK_BYTES // itemsize
+    block = -(-(block or _sparse_rows_per_block(k, itemsize)) // whole) * whole
+    if strategy == "feature-parallel":
+        slabs = 1
+    elif slabs is None:
+        slabs = int(max(1, min(SPARSE_SLABS_MAX, max(fitting_slabs, 1), -(-m // SLAB_ROWS_MIN))))
+    per_row = max(1.0, nnz / m) * k + 10 * k
+    if chunk is None:
+        chunk = max(int(CHUNK_FLOPS / 10 / (4 * per_row)), slabs * block)
+        chunk = -(-chunk // (slabs * block)) * slabs * block
+    run = max(1, SHARED_BYTES // (k * itemsize) // block) * block
+    threads = max(1, int(4.0 * min(m, chunk) * per_row / THREAD_FLOPS))
+    return Plan(block=block, slabs=slabs, chunk=chunk, run=run, threads=threads, strategy=strategy)
+
+
+def _sparse_rows_per_block(k: int, itemsize: int) -> int:
+    """As many rows, up to 128, as let the logits in both orders stay in half of L2."""
+    multiple = BLOCK_BYTES // itemsize
+    fit = cache_bytes()["L2"] // 2 // (2 * k * itemsize)
+    return int(np.clip(fit // multiple * multiple, multiple, BLOCK_MAX))
 
 
 def _rows_per_block(n: int, k: int, itemsize: int) -> int:
