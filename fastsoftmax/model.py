@@ -195,7 +195,8 @@ class _Prediction:
                 np.ascontiguousarray(theta, dtype=dtype),
                 None if bias is None else np.ascontiguousarray(bias, dtype=dtype),
             )
-        self.plan = make_plan(self.m, n, self.k, dtype, gradient=False, **self.source.hints)
+        hints = {**self.source.hints, "column_bytes": self.kernels.COLUMN_BYTES}
+        self.plan = make_plan(self.m, n, self.k, dtype, gradient=False, **hints)
         self.n_threads = min(self.n_threads, self.plan.threads)
 
     def whole(self, kind: str) -> np.ndarray:

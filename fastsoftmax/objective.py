@@ -108,10 +108,9 @@ class Objective:
         self.fit_intercept = bool(fit_intercept)
         self.l2 = validation.check_real(l2, "l2")
         self.n_threads = default_threads() if n_threads is None else validation.check_count(n_threads, "n_threads")
+        self._hints = {**self.source.hints, "column_bytes": self._kernels.COLUMN_BYTES}
         strategy = None if "class-parallel" in self._kernels.STRATEGIES else "row-parallel"
-        self.plan = make_plan(
-            m, self.n_features, self.n_classes, self.source.dtype, strategy=strategy, **self.source.hints
-        )
+        self.plan = make_plan(m, self.n_features, self.n_classes, self.source.dtype, strategy=strategy, **self._hints)
         self.shape = (self.n_features + self.fit_intercept, self.n_classes)
         self.n_passes = 0
 
@@ -170,7 +169,7 @@ class Objective:
         """X^T diag(w) X / sum(w), float64; with the intercept's column of ones last if there is one."""
         n = self.n_features
         source = self.source
-        plan = make_plan(source.shape[0], n, n, source.dtype, strategy="row-parallel", **source.hints)
+        plan = make_plan(source.shape[0], n, n, source.dtype, strategy="row-parallel", **self._hints)
         sums = Sums.zeros(plan.slabs, n, n, 1.0 / self.weight_sum)
         for rows in self._chunks(plan.chunk):
             self._kernels.dense_gram(rows, plan, sums, min(self.n_threads, plan.threads))

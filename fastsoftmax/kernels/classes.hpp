@@ -228,7 +228,7 @@ void by_classes(const Pass<T>& p) {
             const int rows = int(std::min(p.block, p.m - first));
 #pragma omp single
             {
-                X = stage(p.X, first, rows, p.n, s.staged);
+                X = stage(p.X, first, rows, p.m, p.n, s.staged);
                 columns = pack_columns(X, rows, p.n, s.columns);
                 load_rows(p, first, rows, s);
                 for (int r = 0; p.soft && r < p.block; ++r) s.mass[r] = r < rows ? soft_mass(first + r, p) : T(0);

@@ -45,12 +45,8 @@ void flush(ptrdiff_t outputs, const Pass<T>& p, Scratch<T>& s, double* grad, dou
 }
 
 template <class T>
-void gradient_of_block(const Matrix<T>& block, int rows, const Pass<T>& p, Scratch<T>& s, Ahead& ahead) {
-    const View<T> X = pack_rows(block, rows, p.n, p.block, s.rows);
-    const Split classes(p.k, NS_MAX);
-    const ptrdiff_t wide = round_up<T>(p.n);
-    for (int c = 0; c < classes.parts; ++c)
-        backward(X, rows, s.H, 1, p.block, classes.begin(c), classes.size(c), 0, p.n, s.G, wide, ahead);
+void gradient_of_block(const Matrix<T>& X, int rows, const Pass<T>& p, Scratch<T>& s, Ahead& ahead) {
+    backward(X, rows, {s.H, 1, p.block, int(p.k)}, p.n, s.panel, s.G, round_up<T>(p.n), ahead);
     add_column_sums(rows, p, s);
 }
 
@@ -69,53 +65,60 @@ void scale_rows(const Matrix<T>& X, int rows, ptrdiff_t n, const T* w, T* out) {
 // G[i][j] += sum_r w_r x_ri x_rj for the panels j that reach the diagonal; `gram` mirrors them. The column sums
 // are one more scalar, w itself.
 template <class T>
-void gram_of_block(const Matrix<T>& block, int rows, const Pass<T>& p, Scratch<T>& s, Ahead& ahead) {
+void gram_of_block(const Matrix<T>& X, int rows, const Pass<T>& p, Scratch<T>& s, Ahead& ahead) {
     const ptrdiff_t wide = round_up<T>(p.n);
-    const View<T> X = pack_rows(block, rows, p.n, p.block, s.rows);
-    const T* scaled = block.data;
-    ptrdiff_t step = block.row, scalar = block.col;
+    Scalars<T> scaled{X.data, X.row, X.col, int(p.n), true};
     if (p.w) {
-        scale_rows(block, rows, p.n, s.wt, s.columns);
-        scaled = s.columns, step = block.by_row ? p.n : 1, scalar = block.by_row ? 1 : rows;
+        scale_rows(X, rows, p.n, s.wt, s.columns);
+        scaled = {s.columns, X.by_row ? p.n : 1, X.by_row ? 1 : rows, int(p.n), true};
     }
-    const Split features(p.n, NS_MAX);
-    for (int i = 0; i < features.parts; ++i)
-        backward(X, rows, scaled, step, scalar, features.begin(i), features.size(i), features.begin(i), p.n, s.G, wide,
-                 ahead);
-    backward(X, rows, s.wt, 1, 0, 0, 1, 0, p.n, s.bias, wide, ahead);
+    backward(X, rows, scaled, p.n, s.panel, s.G, wide, ahead);
+    backward(X, rows, {s.wt, 1, 0, 1}, p.n, s.panel, s.bias, wide, ahead);
 }
 
-// Calls block(first, rows, scratch) for each block of each slab, slabs in parallel; flushes each run.
+// Calls block(first, rows, slab, scratch, ahead) for each block of a slab and flushes each run. Blocks are fetched ahead
+// up to row `last`, which lies in a later slab if the same thread does that next.
+template <class T, class Block>
+void do_slab(int slab, ptrdiff_t last, const Pass<T>& p, ptrdiff_t outputs, Scratch<T>& s, Block block) {
+    double* grad = p.grad ? (double*)p.grad + slab * outputs * p.n : nullptr;
+    double* grad_bias = p.grad ? p.grad_bias + slab * outputs : nullptr;
+    if (grad) clear(outputs, p, s);
+    const ptrdiff_t end = std::min(p.m, (slab + 1) * p.slab_rows), steps = tile_steps(p, outputs);
+    ptrdiff_t run = 0;
+    for (ptrdiff_t first = slab * p.slab_rows; first < end; first += p.block) {
+        Ahead ahead = next_block(p, first, last, steps);
+        ahead.far = outputs * p.n * ptrdiff_t(sizeof(T)) > FAR_BYTES;
+        block(first, int(std::min(p.block, end - first)), slab, s, ahead);
+        run += p.block;
+        if (grad && (run >= p.run || first + p.block >= end)) {
+            flush(outputs, p, s, grad, grad_bias);
+            run = 0;
+        }
+    }
+}
+
+// Turns a thread takes slabs in: neighbours, because the first block of a turn has not been fetched ahead.
+constexpr int TURNS = 8;
+
+// All slabs, shared by the threads.
 template <class T, class Block>
 void for_slabs(const Pass<T>& p, ptrdiff_t outputs, Block block) {
     const uintptr_t at = (uintptr_t(p.work) + VEC_BYTES - 1) / VEC_BYTES * VEC_BYTES;
     T* work = (T*)at + round_up<T>(p.n * p.k) * 2;
     const ptrdiff_t size = Scratch<T>(nullptr, p, outputs).size;
-    const int slabs = int((p.m + p.slab_rows - 1) / p.slab_rows);
-    const ptrdiff_t steps = tile_steps(p, outputs);
+    const int slabs = int((p.m + p.slab_rows - 1) / p.slab_rows), threads = std::min(p.threads, slabs);
+    const int turn = std::max(1, slabs / (TURNS * threads));
     (void)size;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(std::min(p.threads, slabs))
-    for (int slab = 0; slab < slabs; ++slab) {
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+    for (int begin = 0; begin < slabs; begin += turn) {
 #ifdef _OPENMP
         Scratch<T> s(work + size * omp_get_thread_num(), p, outputs);
 #else
         Scratch<T> s(work, p, outputs);
 #endif
-        double* grad = p.grad ? (double*)p.grad + slab * outputs * p.n : nullptr;
-        double* grad_bias = p.grad ? p.grad_bias + slab * outputs : nullptr;
-        if (grad) clear(outputs, p, s);
-        const ptrdiff_t end = std::min(p.m, (slab + 1) * p.slab_rows);
-        ptrdiff_t run = 0;
-        for (ptrdiff_t first = slab * p.slab_rows; first < end; first += p.block) {
-            Ahead ahead = next_block(p, first, end, steps);
-            ahead.far = outputs * p.n * ptrdiff_t(sizeof(T)) > FAR_BYTES;
-            block(first, int(std::min(p.block, end - first)), slab, s, ahead);
-            run += p.block;
-            if (grad && (run >= p.run || first + p.block >= end)) {
-                flush(outputs, p, s, grad, grad_bias);
-                run = 0;
-            }
-        }
+        const int end = std::min(slabs, begin + turn);
+        const ptrdiff_t last = std::min(p.m, end * p.slab_rows);
+        for (int slab = begin; slab < end; ++slab) do_slab(slab, last, p, outputs, s, block);
     }
 }
 
@@ -129,8 +132,8 @@ void value_and_grad(const Pass<T>& p) {
     T* theta = parameter_space(p);
     pack_parameters(p.theta, p.n, p.k, 0, p.k, theta);
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s, Ahead& ahead) {
-        const Matrix<T> X = stage(p.X, first, rows, p.n, s.staged);
-        forward(pack_columns(X, rows, p.n, s.columns), rows, theta, p.bias, p, s.H, ahead);
+        const Matrix<T> X = stage(p.X, first, rows, p.m, p.n, s.staged);
+        forward(columns_of(X, rows, p, s.columns, ahead), rows, theta, p.bias, p, s.H, ahead);
         if (p.row_label) label_rows(first, rows, p, s, p.row_label);
         residual(first, rows, p, s);
         p.loss[slab] += block_loss(rows, s);
@@ -149,8 +152,8 @@ void hess_prod(const Pass<T>& p) {
     pack_parameters(p.theta, p.n, p.k, 0, p.k, theta);
     pack_parameters(p.along, p.n, p.k, 0, p.k, along);
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int, Scratch<T>& s, Ahead& ahead) {
-        const Matrix<T> X = stage(p.X, first, rows, p.n, s.staged);
-        const View<T> columns = pack_columns(X, rows, p.n, s.columns);
+        const Matrix<T> X = stage(p.X, first, rows, p.m, p.n, s.staged);
+        const View<T> columns = columns_of(X, rows, p, s.columns, ahead);
         forward(columns, rows, theta, p.bias, p, s.H, ahead);
         forward(columns, rows, along, p.along_bias, p, s.U, ahead);
         load_rows(p, first, rows, s);
@@ -163,7 +166,7 @@ template <class T>
 void gram(const Pass<T>& p) {
     for_slabs(p, p.n, [&](ptrdiff_t first, int rows, int, Scratch<T>& s, Ahead& ahead) {
         load_rows(p, first, rows, s);
-        gram_of_block(stage(p.X, first, rows, p.n, s.staged), rows, p, s, ahead);
+        gram_of_block(stage(p.X, first, rows, p.m, p.n, s.staged), rows, p, s, ahead);
     });
     for (ptrdiff_t slab = 0; slab < p.slabs; ++slab) {
         double* g = (double*)p.grad + slab * p.n * p.n;
@@ -214,8 +217,8 @@ void predict(const Pass<T>& p, Kind kind, void* out) {
     T* theta = parameter_space(p);
     pack_parameters(p.theta, p.n, p.k, 0, p.k, theta);
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s, Ahead& ahead) {
-        const Matrix<T> X = stage(p.X, first, rows, p.n, s.staged);
-        forward(pack_columns(X, rows, p.n, s.columns), rows, theta, p.bias, p, s.H, ahead);
+        const Matrix<T> X = stage(p.X, first, rows, p.m, p.n, s.staged);
+        forward(columns_of(X, rows, p, s.columns, ahead), rows, theta, p.bias, p, s.H, ahead);
         p.loss[slab] += finite_or_nan(rows, p, s);
         if (kind == LABEL) return label_rows(first, rows, p, s, (int64_t*)out);
         if (kind != LOGITS) softmax_rows(rows, kind, p, s);

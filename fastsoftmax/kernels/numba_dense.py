@@ -42,6 +42,12 @@ from .plan import Plan
 
 READS = "".join(KINDS)
 STRATEGIES = ("row-parallel", "class-parallel")
+# Tiles fetch a line of every column before the next line of any, which suits short pieces: 500k x 50 in F order, k = 3,
+# float64, takes 10.4 ms with 512 bytes, 13.2 with 1,024; float32 slows down below 512.
+COLUMN_BYTES = 512
+
+# Turns a thread takes slabs in: neighbours, because the first block of a turn has not been fetched ahead.
+TURNS = 8
 
 _PREDICTION_TASKS = {
     "label": numba_pass.LABEL,
@@ -101,6 +107,7 @@ def _run(
     k = n if params is None else params.theta.shape[1]
     dtype = np.dtype(np.float64 if X.dtype.char == "d" else np.float32)
     slab_rows = plan.slab_rows(m)
+    slabs = -(-m // slab_rows)
     ticket = np.zeros(1, np.int64)
     job = Job(
         task=task,
@@ -134,7 +141,8 @@ def _run(
         block=plan.block,
         run=plan.run,
         slab_rows=slab_rows,
-        slabs=-(-m // slab_rows),
+        slabs=slabs,
+        turn=max(1, slabs // (TURNS * n_threads)),
         ticket=_address(ticket),
     )
     if plan.strategy == "class-parallel" and task <= numba_pass.HESSIAN:

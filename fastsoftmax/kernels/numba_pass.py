@@ -8,7 +8,7 @@ For a block of rows (r of them, n features, k classes):
     product    G[c, j] += sum_i X[i, j] D[c, i]                      features j in the lanes;
                                                              where X will not do, panels Q made from P
 
-Slabs are numbered tickets: a worker takes the next one until there are none. A slab is summed
+Slabs are numbered tickets: a worker takes the next few until there are none. A slab is summed
 by one worker in the order of its rows into sums of its own, so who takes it changes nothing.
 
 One function, `work`, is entered from Python. It gets addresses and strides, hence it is the
@@ -49,7 +49,7 @@ Job = namedtuple(
     "Job",
     "task n k X kind itemsize result_itemsize row_step feature_step rows y w soft smoothing theta bias "
     "direction direction_bias loss grad grad_itemsize bias_grad out dX row_loss row_label scale "
-    "block run slab_rows slabs ticket",
+    "block run slab_rows slabs turn ticket",
 )
 # Where the parts of a worker's scratch begin, in bytes; ld is the step between classes of H.
 Layout = namedtuple(
@@ -104,10 +104,12 @@ def make_work(digest):
         s = make_space(layout, scratch, tile_table(zero), zero)
         prepare(job, s, zero)
         while True:
-            p = take_ticket(job.ticket)
-            if p >= job.slabs:
+            first = take_ticket(job.ticket) * job.turn
+            if first >= job.slabs:
                 return
-            do_slab(job, layout, s, p, scratch + layout.G, zero)
+            end = min(first + job.turn, job.slabs)
+            for p in range(first, end):
+                do_slab(job, layout, s, p, min(end * job.slab_rows, job.rows), scratch + layout.G, zero)
 
     return work
 
@@ -154,8 +156,9 @@ def fill_bias(address, k, out, zero):
 
 
 @inlined
-def do_slab(job, layout, s, p, run_sums, zero):
-    """The blocks of slab p, in order. float32 sums its products over a run of rows, in ``run_sums``."""
+def do_slab(job, layout, s, p, last, run_sums, zero):
+    """The blocks of slab p, in order. float32 sums its products over a run of rows, in ``run_sums``. Blocks are
+    fetched ahead up to row ``last``, which lies in a later slab if the same worker does that next."""
     first = p * job.slab_rows
     end = min(first + job.slab_rows, job.rows)
     want_grad = GRADIENT <= job.task <= GRAM
@@ -169,7 +172,7 @@ def do_slab(job, layout, s, p, run_sums, zero):
         if in_runs:
             clear(G, job.k * job.n)
         for row in range(start, stop, job.block):
-            loss += do_block(job, layout, s, G, bias_grad, row, min(job.block, stop - row), end, zero)
+            loss += do_block(job, layout, s, G, bias_grad, row, min(job.block, stop - row), last, zero)
         if in_runs:
             add_run(G, job.k * job.n, pointer(grad, np.float64(0)))
     if job.task == GRAM:
@@ -191,12 +194,12 @@ def add_run(G, count, grad):
 
 
 @inlined
-def do_block(job, layout, s, G, bias_grad, row, r, end, zero):
+def do_block(job, layout, s, G, bias_grad, row, r, last, zero):
     """Rows row .. row + r: what they add to G and bias_grad, or to the prediction; their loss."""
     n, k, ld, loss = job.n, job.k, layout.ld, 0.0
     width = lanes(s.P)
     gram = job.task == GRAM
-    packing = start_fetch(job, s, row, r, end, width)
+    packing = start_fetch(job, s, row, r, last, width)
     X, row_step, feature_step, in_place = block_of_X(job, s, row, r, s.S if gram else s.P, zero)
     c_order = feature_step == 1
     # X in another order is packed once: P is one panel then, and the backward product reads that. A Gram
@@ -361,7 +364,7 @@ def may_use_columns(job, r, width):
 
 @kernel
 def start_fetch(job, s, row, r, end, width):
-    """Let the tiles fetch the next block of the slab; whether `pack` should, too."""
+    """Let the tiles fetch the next block, if it begins before row ``end``; whether `pack` should, too."""
     forwards = 2 if job.task == HESSIAN else 0 if job.task == GRAM else 1
     backwards = 1 if GRADIENT <= job.task <= GRAM else 0
     steps = tile_steps(job.n, job.k, r, width, forwards, backwards)

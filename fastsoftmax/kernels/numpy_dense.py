@@ -16,6 +16,7 @@ _quiet = np.errstate(over="ignore", invalid="ignore")
 
 READS = "fd"
 STRATEGIES = ("row-parallel",)
+COLUMN_BYTES = 2048
 
 
 def isa() -> str:

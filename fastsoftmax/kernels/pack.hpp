@@ -10,6 +10,8 @@
 // T in cache, in the orientation it came in, so that memory traffic is that of X's own type.
 #pragma once
 
+#include <algorithm>
+
 #include "tile.hpp"
 
 namespace {
@@ -26,7 +28,8 @@ template <class T>
 struct Matrix {  // strides in elements
     const T* data;
     ptrdiff_t row, col;
-    bool by_row;  // rows hold whole vectors of features; else columns hold whole vectors of rows
+    bool by_row;    // rows hold whole vectors of features; else columns hold whole vectors of rows
+    bool in_place;  // X itself, no copy
 };
 
 // ------------------------------------------------------------------------------- transposed copies
@@ -59,13 +62,15 @@ INLINE Vec<T> join_halves(const T* low, const T* high, std::integer_sequence<int
     return __builtin_shufflevector(a, b, L...);
 }
 template <class T>
-INLINE void transpose_square(const T* src, ptrdiff_t src_stride, int last, T* dst, ptrdiff_t dst_stride) {
+INLINE void transpose_square(const T* src, ptrdiff_t src_stride, int last, T* dst, ptrdiff_t dst_stride,
+                             ptrdiff_t further) {
     constexpr int S = VL<T> / 2;
     constexpr auto lanes = std::make_integer_sequence<int, VL<T>>{};
     Vec<T> r[VL<T>];
 #pragma GCC unroll 8
     for (int i = 0; i < S; ++i) {
         const T *a = src + (i < last ? i : last) * src_stride, *b = src + (i + S < last ? i + S : last) * src_stride;
+        if (further) __builtin_prefetch(a + further, 0, 2), __builtin_prefetch(b + further, 0, 2);
         r[i] = join_halves<T>(a, b, lanes);
         r[i + S] = join_halves<T>(a + S, b + S, lanes);
     }
@@ -76,9 +81,10 @@ INLINE void transpose_square(const T* src, ptrdiff_t src_stride, int last, T* ds
 
 // dst[panel][t][lane] = src[lane * src_stride + t] for panels of `length` steps: lines of the source become
 // lanes. Lanes past the last one, up to a whole vector, repeat it. A line must hold VL values at least; if
-// `steps` is fewer, dst has room for VL.
+// `steps` is fewer, dst has room for VL. What lies `further` elements on is fetched, unless that is 0.
 template <class T>
-void pack_transposed(const T* src, ptrdiff_t src_stride, int lanes, int steps, T* dst, ptrdiff_t length) {
+void pack_transposed(const T* src, ptrdiff_t src_stride, int lanes, int steps, T* dst, ptrdiff_t length,
+                     ptrdiff_t further = 0) {
     for (int l = 0; l < lanes; l += VL<T>) {
         const T* line = src + l * src_stride;
         T* out = dst + l / WIDTH<T> * (WIDTH<T> * length) + l % WIDTH<T>;
@@ -86,7 +92,7 @@ void pack_transposed(const T* src, ptrdiff_t src_stride, int lanes, int steps, T
         for (int t = 0; t < steps; t += VL<T>) {
             // The last square overlaps its neighbour and writes the same values again.
             const int at = t + VL<T> > steps && steps > VL<T> ? steps - VL<T> : t;
-            transpose_square(line + at, src_stride, last, out + at * WIDTH<T>, WIDTH<T>);
+            transpose_square(line + at, src_stride, last, out + at * WIDTH<T>, WIDTH<T>, further);
         }
     }
 }
@@ -140,30 +146,35 @@ constexpr ptrdiff_t round_up(ptrdiff_t x, ptrdiff_t to = WIDTH<T>) {
     return (x + to - 1) / to * to;
 }
 
-// Values a staged block needs: rows of whole vectors, or columns of whole vectors.
+// Values a staged block needs: rows, the last of which may be read past its end, or columns of whole vectors.
 template <class T>
 ptrdiff_t stage_size(ptrdiff_t block, ptrdiff_t n) {
-    const ptrdiff_t by_rows = block * round_up<T>(n, VL<T>), by_columns = n * round_up<T>(block, VL<T>);
+    const ptrdiff_t by_rows = block * std::max<ptrdiff_t>(n, VL<T>) + VL<T>, by_columns = n * round_up<T>(block, VL<T>);
     return by_rows > by_columns ? by_rows : by_columns;
 }
 
-// The block of `rows` rows at `first`: X itself where vectors can be loaded from it, else a copy in `buffer`.
+// The block of `rows` rows at `first`, of m: X itself where vectors can be loaded from it, else a copy in `buffer`.
 template <class T>
-Matrix<T> stage(const Source& X, ptrdiff_t first, int rows, ptrdiff_t n, T* buffer) {
+Matrix<T> stage(const Source& X, ptrdiff_t first, int rows, ptrdiff_t m, ptrdiff_t n, T* buffer) {
     const char* x = X.data + first * X.row;
     const bool same = X.type == (sizeof(T) == 8 ? FLOAT64 : FLOAT32);
     const ptrdiff_t size = sizeof(T);
-    if (same && X.col == size && n >= VL<T>) return {(const T*)x, X.row / size, 1, true};
-    if (same && X.row == size && rows % VL<T> == 0) return {(const T*)x, 1, X.col / size, false};
+    // What lies past the end of a row is the next row, if there is one.
+    const bool inside = !PanelsOf<T>(n).reads_past() || (X.row >= n * size && first + rows < m);
+    if (same && X.col == size && n >= VL<T> && inside) return {(const T*)x, X.row / size, 1, true, true};
+    if (same && X.row == size && rows % VL<T> == 0) return {(const T*)x, 1, X.col / size, false, true};
     const ConvertLine<T> convert = convert_line_of<T>(X.type);
     if (X.row == X.itemsize && X.col != X.itemsize) {
         const ptrdiff_t ld = round_up<T>(rows, VL<T>);
         for (ptrdiff_t j = 0; j < n; ++j) convert(x + j * X.col, X.row, rows, buffer + j * ld, ld);
-        return {buffer, 1, ld, false};
+        return {buffer, 1, ld, false, false};
     }
-    const ptrdiff_t ld = round_up<T>(n, VL<T>);
-    for (int r = 0; r < rows; ++r) convert(x + r * X.row, X.col, n, buffer + r * ld, ld);
-    return {buffer, ld, 1, true};
+    const ptrdiff_t ld = std::max<ptrdiff_t>(n, VL<T>);
+    if (ld == n && X.col == X.itemsize && X.row == n * X.itemsize)
+        convert(x, X.col, rows * n, buffer, rows * n);  // rows touch: one long line
+    else
+        for (int r = 0; r < rows; ++r) convert(x + r * X.row, X.col, n, buffer + r * ld, ld);
+    return {buffer, ld, 1, true, false};
 }
 
 // -------------------------------------------------------------------------------- the two orientations
@@ -177,24 +188,27 @@ struct View {
 
 // Rows in the lanes.
 template <class T>
-View<T> pack_columns(const Matrix<T>& X, int rows, ptrdiff_t n, T* buffer) {
+View<T> pack_columns(const Matrix<T>& X, int rows, ptrdiff_t n, T* buffer, ptrdiff_t further = 0) {
     if (!X.by_row) return {X.data, WIDTH<T>, X.col};
     const ptrdiff_t length = n < VL<T> ? VL<T> : n;
-    pack_transposed(X.data, X.row, rows, n, buffer, length);
+    pack_transposed(X.data, X.row, rows, n, buffer, length, further);
     return {buffer, WIDTH<T> * length, WIDTH<T>};
 }
 
-// Features in the lanes; packed panels are those of PanelsOf, so lanes that count twice are packed twice.
+// Features in the lanes: a panel of those of PanelsOf, so lanes that count twice are packed twice.
+template <class T>
+void pack_panel(const Matrix<T>& X, const Panel& panel, int rows, ptrdiff_t n, T* buffer) {
+    const int lanes = int(std::min<ptrdiff_t>(panel.vectors * VL<T>, n));
+    pack_transposed(X.data + panel.begin * X.col, X.col, lanes, rows, buffer, round_up<T>(rows, VL<T>));
+}
+
+// All panels, where threads share them.
 template <class T>
 View<T> pack_rows(const Matrix<T>& X, int rows, ptrdiff_t n, ptrdiff_t block, T* buffer) {
     if (X.by_row) return {X.data, 0, X.row};
     const PanelsOf<T> panels(n);
     const ptrdiff_t length = round_up<T>(block, VL<T>);
-    for (int i = 0; i < panels.count; ++i) {
-        const Panel panel = panels[i];
-        const int lanes = int(panel.vectors * VL<T> < n ? panel.vectors * VL<T> : n);
-        pack_transposed(X.data + panel.begin * X.col, X.col, lanes, rows, buffer + i * WIDTH<T> * length, length);
-    }
+    for (int i = 0; i < panels.count; ++i) pack_panel(X, panels[i], rows, n, buffer + i * WIDTH<T> * length);
     return {buffer, WIDTH<T> * length, WIDTH<T>};
 }
 

@@ -19,7 +19,7 @@ import numpy as np
 # are whole. The block, its transposed copy, the block after it (fetched meanwhile) and the logits
 # share the L2 cache: 60k x 784 in float64 took 3,030 cycles a row with 128 rows and 2,200 with 64.
 BLOCK_BYTES = 256
-BLOCK_MAX = 128  # also for F order: a block holds this many values of each column, a page of memory apart
+BLOCK_MAX = 128
 L2_SHARE = 0.9
 
 # Slabs a pass is cut into at most: enough to balance the load on dozens of cores, few enough
@@ -131,11 +131,13 @@ def make_plan(
     gradient: bool = True,
     converted: bool = False,
     by_columns: bool = False,
+    column_bytes: int = 1024,
 ) -> Plan:
     """The plan for m rows of n features and k classes.
 
     ``gradient=False`` is for passes that sum none (predictions), ``converted`` for sources that copy each chunk,
-    ``by_columns`` for X in F order; the other keywords override single choices (tests do).
+    ``by_columns`` for X in F order, of which a block has ``column_bytes`` of each column at most (a backend's
+    ``COLUMN_BYTES``); the other keywords override single choices (tests do).
     """
     itemsize = np.dtype(dtype).itemsize
     fitting_slabs = SLAB_BYTES // (n * k * 8) if gradient else SLABS_MAX
@@ -145,7 +147,8 @@ def make_plan(
     if strategy == "class-parallel":
         block, slabs = block or SHARED_BLOCK, 1
     whole = BLOCK_BYTES // itemsize
-    block = block or (BLOCK_MAX if by_columns else _rows_per_block(n, k, itemsize))
+    if block is None:
+        block = _rows_by_columns(n, column_bytes, itemsize) if by_columns else _rows_per_block(n, k, itemsize)
     block = -(-block // whole) * whole
     if slabs is None:
         by_rows = -(-m // SLAB_ROWS_MIN)
@@ -208,6 +211,13 @@ def _rows_per_block(n: int, k: int, itemsize: int) -> int:
     multiple = BLOCK_BYTES // itemsize
     fit = int(L2_SHARE * cache_bytes()["L2"]) // ((3 * n + k) * itemsize)
     return int(np.clip(fit // multiple * multiple, multiple, BLOCK_MAX))
+
+
+def _rows_by_columns(n: int, column_bytes: int, itemsize: int) -> int:
+    """Rows of a block of F-order X: long pieces of columns, which are pages apart, as far as one block fits in L2."""
+    fit = int(L2_SHARE * cache_bytes()["L2"]) // (n * itemsize)
+    multiple = BLOCK_BYTES // itemsize
+    return max(multiple, min(column_bytes // itemsize, fit) // multiple * multiple)
 
 
 @cache

@@ -147,26 +147,24 @@ struct Split {
     int size(int i) const { return small + (i < larger); }
 };
 
-// The lanes of a length n, panel by panel. The last panel starts early rather than end late: its first
+// The lanes of a length n, panel by panel. The last of several panels starts early rather than end late: its first
 // lanes repeat the previous panel's, are computed twice and dropped in the end, so that no vector
-// reads past the data and nothing is padded. Only n < VL needs a padded copy.
+// reads past the data and nothing is padded. A single panel has nowhere to start: its last vector does read past n,
+// and `stage` sees to it that something lies there. (A panel for the whole vectors and one for the rest, in its
+// place, took 500k x 50 in float32 from 9.8 to 12.6 ms on one thread.)
 struct Panel {
     ptrdiff_t begin;  // first lane read
-    ptrdiff_t slot;   // where its results go; lane begin + l counts if it is at least slot
+    ptrdiff_t slot;   // where its results go; lane begin + l counts if it is at least slot, and begin + l < n
     int vectors;
 };
 template <class T>
 struct PanelsOf {
     ptrdiff_t n, vectors;
     int count;
-    bool split;  // a single panel too short to start early: its last vector becomes a panel of its own
     explicit PanelsOf(ptrdiff_t n)
-        : n(n), vectors((n + VL<T> - 1) / VL<T>), count(int((vectors + NV_MAX - 1) / NV_MAX)),
-          split(n > VL<T> && n < WIDTH<T> && n % VL<T>) {
-        count += split;
-    }
+        : n(n), vectors((n + VL<T> - 1) / VL<T>), count(int((vectors + NV_MAX - 1) / NV_MAX)) {}
+    bool reads_past() const { return count == 1 && n % VL<T>; }
     Panel operator[](int i) const {
-        if (split) return i ? Panel{n - VL<T>, (vectors - 1) * VL<T>, 1} : Panel{0, 0, int(vectors - 1)};
         const ptrdiff_t slot = i * WIDTH<T>;
         const int size = vectors - i * NV_MAX < NV_MAX ? int(vectors - i * NV_MAX) : NV_MAX;
         const ptrdiff_t early = n - size * VL<T>;
