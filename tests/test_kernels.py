@@ -103,6 +103,16 @@ def test_large_shapes_with_tails_hessian_and_gram(backend, dtype, shape):
     check_gram(p, obj.gram())
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_very_many_features(backend, dtype, order):
+    """Blocks of one vector of rows; logits are summed a part of the features at a time."""
+    p = random_problem(37, 70_003, 3, dtype=dtype, weights=True, intercept=True, layout=order)
+    obj = p.objective(backend)
+    check_value_and_grad(p, *obj.value_and_grad(p.theta))
+    v = np.random.default_rng(9).standard_normal(p.theta.shape).astype(dtype)
+    check_hess_prod(p, v, obj.hess_prod(p.theta, v))
+
+
 @pytest.mark.parametrize("k", range(2, 41))
 def test_every_number_of_classes(backend, dtype, k):
     p = random_problem(67, 5, k, dtype=dtype, intercept=True)

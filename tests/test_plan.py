@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fastsoftmax.kernels import plan as plan_module
 from fastsoftmax.kernels.plan import (
-    BLOCK_BYTES,
+    VECTOR_BYTES,
     BLOCK_MAX,
     RUN_ROWS,
     SHARED_BLOCK,
@@ -41,7 +41,7 @@ def test_default_plan_keeps_its_bounds(size):
     m, n, k, dtype = size
     plan = make_plan(m, n, k, np.dtype(dtype))
     most = SHARED_BLOCK if plan.strategy == "class-parallel" else BLOCK_MAX
-    assert 1 <= plan.block <= most and plan.block * np.dtype(dtype).itemsize % BLOCK_BYTES == 0
+    assert 1 <= plan.block <= most and plan.block * np.dtype(dtype).itemsize % VECTOR_BYTES == 0
     assert 1 <= plan.slabs <= SLABS_MAX
     assert plan.slabs <= 4 or plan.slabs * n * k * 8 <= SLAB_BYTES
     assert plan.chunk % (plan.slabs * plan.block) == 0
@@ -55,10 +55,15 @@ def test_overrides_are_taken_as_given():
 
 
 @pytest.mark.parametrize("block", [1, 5, 33, 100])
-def test_a_block_is_always_whole_tiles(dtype, block):
-    """Kernels write whole tiles: a block of 5 rows would let them write past their scratch memory."""
+def test_a_block_is_always_whole_vectors(dtype, block):
+    """Kernels write whole vectors: a block of 5 rows would let them write past their scratch memory."""
     plan = make_plan(1000, 7, 3, dtype, block=block)
-    assert plan.block >= block and plan.block * dtype.itemsize % BLOCK_BYTES == 0
+    assert plan.block >= block and plan.block * dtype.itemsize % VECTOR_BYTES == 0
+
+
+def test_a_block_of_many_features_has_few_rows(dtype):
+    plan = make_plan(1000, 10**6, 3, dtype)
+    assert plan.block * dtype.itemsize == VECTOR_BYTES
 
 
 def test_one_row_makes_one_slab():

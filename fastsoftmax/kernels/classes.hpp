@@ -73,7 +73,7 @@ void group_forward(Group g, const View<T>& columns, int rows, const T* theta, co
     Pass<T> part = p;
     part.k = g.size;
     pack_parameters(theta, p.n, p.k, g.begin, g.size, parameters);
-    forward(columns, rows, parameters, bias ? bias + g.begin : nullptr, part, H + g.begin * p.block, ahead);
+    forward(columns, rows, parameters, bias ? bias + g.begin : nullptr, part, H + g.begin * p.block, ahead, 0, p.n);
 }
 
 template <class T>

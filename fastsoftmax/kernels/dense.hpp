@@ -133,7 +133,7 @@ void value_and_grad(const Pass<T>& p) {
     pack_parameters(p.theta, p.n, p.k, 0, p.k, theta);
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s, Ahead& ahead) {
         const Matrix<T> X = stage(p.X, first, rows, p.m, p.n, s.staged);
-        forward(columns_of(X, rows, p, s.columns, ahead), rows, theta, p.bias, p, s.H, ahead);
+        products_of_block<T>(X, rows, theta, nullptr, p, s, ahead);
         if (p.row_label) label_rows(first, rows, p, s, p.row_label);
         residual(first, rows, p, s);
         p.loss[slab] += block_loss(rows, s);
@@ -153,9 +153,7 @@ void hess_prod(const Pass<T>& p) {
     pack_parameters(p.along, p.n, p.k, 0, p.k, along);
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int, Scratch<T>& s, Ahead& ahead) {
         const Matrix<T> X = stage(p.X, first, rows, p.m, p.n, s.staged);
-        const View<T> columns = columns_of(X, rows, p, s.columns, ahead);
-        forward(columns, rows, theta, p.bias, p, s.H, ahead);
-        forward(columns, rows, along, p.along_bias, p, s.U, ahead);
+        products_of_block(X, rows, theta, along, p, s, ahead);
         load_rows(p, first, rows, s);
         curvature(rows, p, s);
         gradient_of_block(X, rows, p, s, ahead);
@@ -218,7 +216,7 @@ void predict(const Pass<T>& p, Kind kind, void* out) {
     pack_parameters(p.theta, p.n, p.k, 0, p.k, theta);
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s, Ahead& ahead) {
         const Matrix<T> X = stage(p.X, first, rows, p.m, p.n, s.staged);
-        forward(columns_of(X, rows, p, s.columns, ahead), rows, theta, p.bias, p, s.H, ahead);
+        products_of_block<T>(X, rows, theta, nullptr, p, s, ahead);
         p.loss[slab] += finite_or_nan(rows, p, s);
         if (kind == LABEL) return label_rows(first, rows, p, s, (int64_t*)out);
         if (kind != LOGITS) softmax_rows(rows, kind, p, s);
