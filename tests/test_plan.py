@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from fastsoftmax.kernels import plan as plan_module
 from fastsoftmax.kernels.plan import (
-    VECTOR_BYTES,
     BLOCK_MAX,
     RUN_ROWS,
     SHARED_BLOCK,
     SLAB_BYTES,
     SLABS_MAX,
+    VECTOR_BYTES,
     cache_bytes,
     default_threads,
     make_plan,
