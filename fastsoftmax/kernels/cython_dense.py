@@ -35,10 +35,13 @@ ISA = _pick()
 _build = importlib.import_module(f".cython_kernels_{ISA}", __package__)
 
 READS = "".join(_build.SOURCE_TYPES)
-STRATEGIES = ("row-parallel", "class-parallel")
+STRATEGIES = ("row-parallel", "class-parallel", "feature-parallel")
 dense_value_and_grad = _build.dense_value_and_grad
 dense_hess_prod = _build.dense_hess_prod
 dense_gram = _build.dense_gram
+sparse_value_and_grad = _build.sparse_value_and_grad
+sparse_hess_prod = _build.sparse_hess_prod
+sparse_gram_diagonal = _build.sparse_gram_diagonal
 predict = _build.predict
 
 
