@@ -140,9 +140,9 @@ cdef _describe_sparse(SparseSource* source, X, plan, int threads, bint by_featur
 def _column_cuts(X, parts):
     """Where each thread's columns begin, and n: parts of equal cost. No bit of a result depends on it."""
     shares = np.arange(parts + 1) / parts
-    cuts = X.n * shares if X.load is None else np.searchsorted(X.load, X.load[-1] * shares)
+    cuts = X.n * shares if X.load is None else np.searchsorted(X.load, X.load[X.n] * shares)
     cuts = cuts.astype(np.int64)
-    cuts[0], cuts[-1] = 0, X.n
+    cuts[0], cuts[parts] = 0, X.n
     return cuts
 
 
@@ -157,7 +157,7 @@ cdef _run(Operation operation, rows, params, direction, plan, sums, int n_thread
     call.sparse.indptr = NULL
     if isinstance(X, Csr):
         by_features = plan.strategy == "feature-parallel" and operation != PREDICT
-        alive = _describe_sparse(&call.sparse, X, plan, call.threads, by_features)  # noqa: F841
+        alive = _describe_sparse(&call.sparse, X, plan, call.threads, by_features)
         call.k = 2 if params is None else call.k
     else:
         _describe_dense(&call.X, X)
