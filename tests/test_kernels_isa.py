@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from problems import LAYOUTS, random_problem
 from test_kernels import check_every_pass
+from test_kernels_sparse import check_every_sparse_pass, sparse_problem
 from tolerance import check_prediction
 
 import fastsoftmax
@@ -71,6 +72,15 @@ def test_predictions(isa, dtype, kind):
 def test_numbers_of_classes_and_features(isa, dtype, k):
     for n in (1, 2, 3, 4, 5, 8, 9, 15, 16, 17, 31, 33):
         check_every_pass(random_problem(45, n, k, dtype=dtype, layout=list(LAYOUTS)[(n + k) % 2]), isa)
+
+
+@pytest.mark.parametrize("strategy", ["row-parallel", "feature-parallel"])
+@pytest.mark.parametrize("k", [2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 16, 23, 32, 75, 140])
+def test_sparse_passes(isa, dtype, k, strategy):
+    module = kernels.select(isa)[1]
+    for index in ("i4", "i8"):
+        s = sparse_problem(101, 19, k, dtype=dtype, weights=True, intercept=True)
+        check_every_sparse_pass(module, s, s.plan(strategy), index)
 
 
 def pick(isa, tmp_path):

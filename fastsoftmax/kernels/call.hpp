@@ -2,16 +2,25 @@
 #pragma once
 
 #include "classes.hpp"
+#include "sparse.hpp"
 
 namespace {
 
-enum Operation { VALUE_AND_GRAD, HESS_PROD, GRAM, PREDICT };
+enum Operation { VALUE_AND_GRAD, HESS_PROD, GRAM, PREDICT };  // of sparse X, GRAM is the diagonal alone
+
+struct SparseSource {  // X in CSR; indptr is null if X is dense
+    const int64_t* indptr;
+    const void *indices, *data;
+    bool wide;  // indices are int64
+    SparseCut cut;
+};
 
 struct Call {
     int operation, kind, threads;
     bool single;  // computed in float32
     bool by_classes, single_grad;
     Source X;
+    SparseSource sparse;
     ptrdiff_t m, n, k;
     const int32_t* y;
     const void* soft;
@@ -45,9 +54,22 @@ Pass<T> pass_of(const Call& c) {
     return p;
 }
 
+template <class T, class I>
+void run_sparse(const Call& c, const Pass<T>& p) {
+    const SparseCut& cut = c.sparse.cut;
+    const Csr<T, I> X{c.sparse.indptr, (const I*)c.sparse.indices, (const T*)c.sparse.data, c.m, c.n};
+    switch (c.operation) {
+        case VALUE_AND_GRAD:
+        case HESS_PROD: return cut.columns ? sparse_by_features(X, p, cut) : sparse_by_rows(X, p, cut);
+        case GRAM: return sparse_gram_diagonal(X, p, cut);
+        case PREDICT: return sparse_predict(X, p, cut, Kind(c.kind), c.out);
+    }
+}
+
 template <class T>
 void run_as(const Call& c) {
     const Pass<T> p = pass_of<T>(c);
+    if (c.sparse.indptr) return c.sparse.wide ? run_sparse<T, int64_t>(c, p) : run_sparse<T, int32_t>(c, p);
     if (c.by_classes && c.operation <= HESS_PROD) return c.single_grad ? by_classes<T, float>(p) : by_classes<T, double>(p);
     switch (c.operation) {
         case VALUE_AND_GRAD: return value_and_grad(p);
@@ -60,6 +82,7 @@ void run_as(const Call& c) {
 template <class T>
 ptrdiff_t work_bytes_as(const Call& c) {
     const Pass<T> p = pass_of<T>(c);
+    if (c.sparse.indptr) return ptrdiff_t(sizeof(T)) * sparse_work_size(p, c.sparse.cut);
     const ptrdiff_t outputs = c.operation == GRAM ? c.n : c.k;
     const bool classes = c.by_classes && c.operation <= HESS_PROD;
     return ptrdiff_t(sizeof(T)) * (classes ? class_work_size(p) : work_size(p, outputs));

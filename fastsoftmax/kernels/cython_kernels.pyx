@@ -1,7 +1,9 @@
 # cython: language_level=3, freethreading_compatible=True
-"""The kernel contract over the C++ passes of dense.hpp; built once for each instruction set."""
+"""The kernel contract over the C++ passes of dense.hpp and sparse.hpp; built once for each instruction set."""
 
 import numpy as np
+
+from . import Csr
 
 cimport numpy as cnp
 from libc.stdint cimport int32_t, int64_t
@@ -23,10 +25,23 @@ cdef extern from "call.hpp" nogil:
         Py_ssize_t row, col
         int type, itemsize
 
+    ctypedef struct SparseCut:
+        const int64_t* starts
+        const int64_t* columns
+        Py_ssize_t parts
+
+    ctypedef struct SparseSource:
+        const int64_t* indptr
+        const void* indices
+        const void* data
+        bint wide
+        SparseCut cut
+
     ctypedef struct Call:
         int operation, kind, threads
         bint single, by_classes, single_grad
         Source X
+        SparseSource sparse
         Py_ssize_t m, n, k
         const int32_t* y
         const void* soft
@@ -80,6 +95,21 @@ def dense_gram(rows, plan, sums, int n_threads):
     _run(GRAM, rows, None, None, plan, sums, n_threads)
 
 
+def sparse_value_and_grad(rows, params, plan, sums, int n_threads, outputs=None):
+    """See `fastsoftmax.kernels`."""
+    _run(VALUE_AND_GRAD, rows, params, None, plan, sums, n_threads, None, 0, outputs)
+
+
+def sparse_hess_prod(rows, params, direction, plan, sums, int n_threads):
+    """See `fastsoftmax.kernels`."""
+    _run(HESS_PROD, rows, params, direction, plan, sums, n_threads)
+
+
+def sparse_gram_diagonal(rows, plan, sums, int n_threads):
+    """See `fastsoftmax.kernels`."""
+    _run(GRAM, rows, None, None, plan, sums, n_threads)
+
+
 def predict(rows, params, plan, kind, out, sums, int n_threads):
     """See `fastsoftmax.kernels`."""
     _run(PREDICT, rows, params, None, plan, sums, n_threads, out, KINDS[kind])
@@ -89,16 +119,48 @@ cdef void* _address(array) noexcept:
     return NULL if array is None else cnp.PyArray_DATA(array)
 
 
+cdef void _describe_dense(Source* source, cnp.ndarray X):
+    source.data = <const char*>cnp.PyArray_DATA(X)
+    source.row, source.col = X.strides[0], X.strides[1]
+    source.type, source.itemsize = SOURCE_TYPES[X.dtype.char], X.itemsize
+
+
+cdef _describe_sparse(SparseSource* source, X, plan, int threads, bint by_features):
+    """Fills in ``source``; what it returns must live as long."""
+    starts = plan.sparse_slabs(X.indptr)
+    columns = _column_cuts(X, threads) if by_features else None
+    source.indptr = <const int64_t*>_address(X.indptr)
+    source.indices, source.data = _address(X.indices), _address(X.data)
+    source.wide = X.indices.itemsize == 8
+    source.cut.starts, source.cut.columns = <const int64_t*>_address(starts), <const int64_t*>_address(columns)
+    source.cut.parts = threads
+    return starts, columns
+
+
+def _column_cuts(X, parts):
+    """Where each thread's columns begin, and n: parts of equal cost. No bit of a result depends on it."""
+    shares = np.arange(parts + 1) / parts
+    cuts = X.n * shares if X.load is None else np.searchsorted(X.load, X.load[X.n] * shares)
+    cuts = cuts.astype(np.int64)
+    cuts[0], cuts[parts] = 0, X.n
+    return cuts
+
+
 cdef _run(Operation operation, rows, params, direction, plan, sums, int n_threads, out=None, int kind=0, outputs=None):
     cdef Call call
-    cdef cnp.ndarray X = rows.X
+    X = rows.X
+    m, n = X.shape
     call.operation, call.kind, call.single = operation, kind, X.dtype.char != "d"
     call.threads = n_threads if openmp_threads() else 1
-    call.X.data = <const char*>cnp.PyArray_DATA(X)
-    call.X.row, call.X.col = X.strides[0], X.strides[1]
-    call.X.type, call.X.itemsize = SOURCE_TYPES[X.dtype.char], X.itemsize
-    call.m, call.n = X.shape[0], X.shape[1]
-    call.k = X.shape[1] if params is None else params.theta.shape[1]
+    call.m, call.n = m, n
+    call.k = n if params is None else params.theta.shape[1]
+    call.sparse.indptr = NULL
+    if isinstance(X, Csr):
+        by_features = plan.strategy == "feature-parallel" and operation != PREDICT
+        alive = _describe_sparse(&call.sparse, X, plan, call.threads, by_features)
+        call.k = 2 if params is None else call.k
+    else:
+        _describe_dense(&call.X, X)
     call.y, call.w = <const int32_t*>_address(rows.y), <const double*>_address(rows.w)
     call.theta = _address(None if params is None else params.theta)
     call.bias = _address(None if params is None else params.bias)
@@ -113,8 +175,8 @@ cdef _run(Operation operation, rows, params, direction, plan, sums, int n_thread
     call.dX = _address(None if outputs is None else outputs.dX)
     call.row_loss = _address(None if outputs is None else outputs.loss)
     call.row_label = <int64_t*>_address(None if outputs is None else outputs.label)
-    call.slabs, call.slab_rows = plan.slabs, plan.slab_rows(X.shape[0])
-    call.block, call.run = plan.block, plan.run
+    call.slabs, call.slab_rows = plan.slabs, plan.slab_rows(m)
+    call.block, call.run = plan.block, min(plan.run, -(-m // plan.block) * plan.block)
     work = np.empty(work_bytes(call), np.uint8)  # scratch of this call alone: calls may overlap
     call.work = _address(work)
     with nogil:

@@ -178,8 +178,8 @@ void gram(const Pass<T>& p) {
 enum Kind { LABEL, LOGITS, PROBA, LOG_PROBA };
 
 // NaN where a logit is not finite: 0 * inf and 0 * NaN are NaN.
-template <class T>
-double finite_or_nan(int rows, const Pass<T>& p, const Scratch<T>& s) {
+template <class T, class Buffers>
+double finite_or_nan(int rows, const Pass<T>& p, const Buffers& s) {
     Vec<T> sum{};
     const int full = rows / VL<T> * VL<T>;
     T rest = 0;
@@ -191,8 +191,8 @@ double finite_or_nan(int rows, const Pass<T>& p, const Scratch<T>& s) {
 }
 
 // H^T becomes Z^T or log Z^T in place.
-template <class T>
-void softmax_rows(int rows, Kind kind, const Pass<T>& p, Scratch<T>& s) {
+template <class T, class Buffers>
+void softmax_rows(int rows, Kind kind, const Pass<T>& p, Buffers& s) {
     const ptrdiff_t R = p.block;
     for (int r = 0; r < rows; r += VL<T>) {
         T* H = s.H + r;

@@ -49,8 +49,8 @@ INLINE Exps<T> exp_rows(T* H, ptrdiff_t R, ptrdiff_t k, T share = T(0)) {
 }
 
 // H^T becomes D^T = w (Z - I). A row's loss is (top - hit) + logs.
-template <class T>
-void residual_of_labels(int rows, const Pass<T>& p, Scratch<T>& s) {
+template <class T, class Buffers>
+void residual_of_labels(int rows, const Pass<T>& p, Buffers& s) {
     const ptrdiff_t R = p.block;
     for (int r = 0; r < rows; ++r) s.hit[r] = s.H[s.label[r] * R + r];
     for (int r = 0; r < rows; r += VL<T>) {
@@ -68,8 +68,8 @@ void residual_of_labels(int rows, const Pass<T>& p, Scratch<T>& s) {
 
 // The same for smoothed labels, t = (1 - eps) I + eps / k: D = w (Z - t), and the loss takes
 // (1 - eps) (top - h_y) + eps / k sum_c (top - h_c) for top - hit.
-template <class T>
-void residual_of_smoothed(int rows, const Pass<T>& p, Scratch<T>& s) {
+template <class T, class Buffers>
+void residual_of_smoothed(int rows, const Pass<T>& p, Buffers& s) {
     const ptrdiff_t R = p.block;
     const T keep = T(1) - p.smoothing, share = p.smoothing / T(p.k);
     for (int r = 0; r < rows; ++r) s.hit[r] = s.H[s.label[r] * R + r];
@@ -88,8 +88,8 @@ void residual_of_smoothed(int rows, const Pass<T>& p, Scratch<T>& s) {
 
 // The same for any targets t (m, k) of total S = sum_c t_c: D = w (S Z - t) and the loss is
 // sum_c t_c (top - h_c) + S log sum. U gets t^T; smoothing has been applied to it.
-template <class T>
-void residual_of_soft(int rows, const Pass<T>& p, Scratch<T>& s) {
+template <class T, class Buffers>
+void residual_of_soft(int rows, const Pass<T>& p, Buffers& s) {
     const ptrdiff_t R = p.block;
     for (int r = 0; r < rows; r += VL<T>) {
         T *H = s.H + r, *t = s.U + r;
@@ -118,8 +118,8 @@ void load_soft(const Pass<T>& p, ptrdiff_t first, int rows, ptrdiff_t begin, ptr
     }
 }
 
-template <class T>
-void residual(ptrdiff_t first, int rows, const Pass<T>& p, Scratch<T>& s) {
+template <class T, class Buffers>
+void residual(ptrdiff_t first, int rows, const Pass<T>& p, Buffers& s) {
     load_rows(p, first, rows, s);
     if (p.soft) {
         load_soft(p, first, rows, 0, p.k, s.U);
@@ -150,8 +150,8 @@ double block_loss(int rows, const Buffers& s) {
 }
 
 // D^T = w Z (U - sum_c Z U), in H.
-template <class T>
-void curvature(int rows, const Pass<T>& p, Scratch<T>& s) {
+template <class T, class Buffers>
+void curvature(int rows, const Pass<T>& p, Buffers& s) {
     const ptrdiff_t R = p.block;
     for (int r = 0; r < rows; r += VL<T>) {
         T *H = s.H + r, *U = s.U + r;
@@ -164,8 +164,8 @@ void curvature(int rows, const Pass<T>& p, Scratch<T>& s) {
     }
 }
 
-template <class T>
-void add_column_sums(int rows, const Pass<T>& p, Scratch<T>& s) {
+template <class T, class Buffers>
+void add_column_sums(int rows, const Pass<T>& p, Buffers& s) {
     for (ptrdiff_t c = 0; c < p.k; ++c) {
         Vec<T> sum = load(s.bias + c * VL<T>);
         for (int r = 0; r < rows; r += VL<T>) sum += load(s.H + c * p.block + r);
