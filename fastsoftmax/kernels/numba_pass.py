@@ -235,7 +235,7 @@ def logits_block(job, s, P, step, ld, row, r, zero):
     return use_logits(job, s, ld, row, r, zero)
 
 
-@kernel
+@inlined
 def use_logits(job, s, ld, row, r, zero):
     """What the task makes of the logits H, and of U, those along the direction; their loss."""
     if job.task == HESSIAN:

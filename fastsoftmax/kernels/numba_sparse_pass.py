@@ -26,7 +26,7 @@ from collections import namedtuple
 import numpy as np
 
 from .numba_entries import gather, gather_table, panel, panels_of, scatter, scatter_table
-from .numba_lanes import at, kernel, lanes, load, pointer, read, store, take_ticket, transpose, write
+from .numba_lanes import at, inlined, kernel, lanes, load, pointer, read, store, take_ticket, transpose, write
 from .numba_pass import (
     GRADIENT,
     GRAM,
@@ -51,11 +51,17 @@ SparseJob = namedtuple(
 )
 # A worker's scratch: R by rows, H and U by classes (``step`` and ``ld`` apart), the pieces of rows in a range.
 SparseLayout = namedtuple(
-    "SparseLayout", "R H U bias direction_bias labels best losses w low high step ld kept_losses kept_sums kept size"
+    "SparseLayout",
+    "R H U bias direction_bias labels best losses w low high step ld itemsize kept_losses kept_sums kept size",
 )
 SparseSpace = namedtuple(
     "SparseSpace", "gathers scatters R H U bias direction_bias labels best losses w low high step ld"
 )
+
+
+# Rows that go through the blocks one after the other, and addresses: where D, its column sums and the loss go, and
+# the gradient to scatter into, 0 if that comes later.
+Share = namedtuple("Share", "first end D sums loss grad")
 
 
 def sparse_layout(job, width):
@@ -81,25 +87,28 @@ def sparse_layout(job, width):
     blocks = -(-job.run // job.block)
     kept = place_parts({"D": job.run * step * size, "losses": blocks * 8, "sums": blocks * k * 8}, 1)
     names = {"kept_losses": kept["losses"], "kept_sums": kept["sums"], "kept": kept["size"]}
-    return SparseLayout(**place_parts(elements, size), **names, step=step, ld=ld)
+    return SparseLayout(**place_parts(elements, size), **names, step=step, ld=ld, itemsize=size)
 
 
 def make_work(digest):
     """The entry; see `numba_pass` for ``digest``."""
 
     def work(job, layout, scratch, row, zero, index):
-        """Take tickets until there are none: slabs, or what is to do when the run that begins at ``row`` is next.
+        """Take tickets until there are none: ranges of columns of the run before ``row``, then shares of rows.
         ``zero`` and ``index`` have the dtypes of the computation and of the indices."""
         digest  # noqa: B018 - only so that it is part of the closure
         s = make_space(job, layout, scratch, gather_table(zero, index), scatter_table(zero, index), zero)
         while True:
             p = take_ticket(job.ticket)
-            if job.cuts == 0:
-                if p >= job.slabs:
-                    return
-                do_slab(job, s, p, zero, index)
-            elif not do_share(job, layout, s, p, row, zero, index):
+            if p < job.ranges:
+                do_range(job, layout, s, p, row, zero, index)
+                continue
+            share = (
+                slab(job, scratch + layout.R, p) if job.ranges == 0 else block_of_run(job, layout, p - job.ranges, row)
+            )
+            if share.first < 0:
                 return
+            do_rows(job, s, share, zero, index)
 
     return work
 
@@ -128,65 +137,70 @@ def make_space(job, layout, scratch, gathers, scatters, zero):
     return s
 
 
-# ------------------------------------------------------------------------------- row-parallel
+@inlined
+def do_rows(job, s, share, zero, index):
+    """The blocks of a share of rows, in order."""
+    loss = 0.0
+    for row in range(share.first, share.end, job.block):
+        r = min(job.block, share.end - row)
+        if job.task != GRAM:
+            loss += do_block(job, s, share, row, r, zero, index)
+        if share.grad:
+            low = at(pointer(job.indptr, np.int64(0)), row)
+            add_to_columns(job, s, share.grad, low, at(low, 1), row, r, s.R, zero, index)
+    losses = pointer(share.loss, np.float64(0))
+    write(losses, 0, read(losses, 0) + loss)
 
 
 @kernel
-def do_slab(job, s, p, zero, index):
-    """The blocks of slab p, in order."""
-    starts, width, loss = pointer(job.starts, np.int64(0)), lanes(s.R), 0.0
-    first, end = read(starts, p), read(starts, p + 1)
-    grad = job.grad + p * job.n * job.k * 8
-    bias_grad = pointer(job.bias_grad + p * job.k * 8, np.float64(0))
-    for row in range(first, end, job.block):
-        r = min(job.block, end - row)
-        low = at(pointer(job.indptr, np.int64(0)), row)
-        if job.task == GRAM:
-            copy_rows(job, s, row, r, width)
-            add_squares(job, low, at(low, 1), r, s.w, grad, zero, index)
-        else:
-            loss += do_block(job, s, s.R, bias_grad, row, r, zero, index)
-            if job.grad:
-                add_products(job, s, grad, low, at(low, 1), r, s.R, zero, index)
-    losses = pointer(job.loss, np.float64(0))
-    write(losses, p, read(losses, p) + loss)
+def slab(job, R, p):
+    """Slab p, as a share; its D goes where the logits were, to the address R."""
+    if p >= job.slabs:
+        return Share(-1, -1, 0, 0, 0, 0)
+    starts = pointer(job.starts, np.int64(0))
+    grad = job.grad + p * job.n * job.k * 8 if job.grad else 0
+    return Share(read(starts, p), read(starts, p + 1), R, job.bias_grad + p * job.k * 8, job.loss + p * 8, grad)
 
 
 # --------------------------------------------------------------------------- feature-parallel
 
 
 @kernel
-def do_share(job, layout, s, ticket, row, zero, index):
-    """A range of columns of the run before ``row``, or a block of the run that begins there; False if all are taken."""
-    number = row // job.run
-    if job.task == GRAM:  # needs no D: all rows are one run
-        if ticket < job.ranges:
-            range_of_squares(job, s, ticket, zero, index)
-        return ticket < job.ranges
-    if ticket < job.ranges:
-        if number > 0 and job.grad:
-            kept = job.kept + (number - 1) % 2 * layout.kept
-            range_of_products(job, s, ticket, row - job.run, min(row, job.rows), kept, zero, index)
-        if number > 0 and ticket == 0:
-            add_kept(job, layout, row - job.run, min(row, job.rows))
-        return True
-    b = ticket - job.ranges
+def block_of_run(job, layout, b, row):
+    """Block b of the run that begins at ``row``, as a share."""
     first, end = row + b * job.block, min(row + job.run, job.rows)
-    if first >= end:
-        return False
-    kept = job.kept + number % 2 * layout.kept
-    D = at(pointer(kept, zero), b * job.block * s.step)
-    sums = pointer(kept + layout.kept_sums + b * job.k * 8, np.float64(0))
-    clear(sums, job.k)
-    loss = do_block(job, s, D, sums, first, min(job.block, end - first), zero, index)
-    write(pointer(kept + layout.kept_losses, np.float64(0)), b, loss)
-    return True
+    if first >= end or job.task == GRAM:
+        return Share(-1, -1, 0, 0, 0, 0)
+    kept = job.kept + row // job.run % 2 * layout.kept
+    sums, loss = kept + layout.kept_sums + b * job.k * 8, kept + layout.kept_losses + b * 8
+    clear(pointer(sums, np.float64(0)), job.k)
+    clear(pointer(loss, np.float64(0)), 1)
+    D = kept + b * job.block * layout.step * layout.itemsize
+    return Share(first, min(first + job.block, end), D, sums, loss, 0)
 
 
 @kernel
-def add_kept(job, layout, first, end):
-    """The losses and column sums of the blocks of a run, in order."""
+def do_range(job, layout, s, p, row, zero, index):
+    """Range p of the columns, for the run before ``row``. A Gram matrix needs no D: all rows are one run."""
+    first, end = row - job.run, min(row, job.rows)
+    if job.task == GRAM:
+        first, end = 0, job.rows
+    elif first < 0:
+        return
     kept = job.kept + first // job.run % 2 * layout.kept
+    if job.grad:
+        for start in range(first, end, job.block):
+            r = min(job.block, end - start)
+            D = at(pointer(kept, zero), (start - first) * s.step)
+            low, high = pieces_of_rows(job, s, p, start, r, index)
+            add_to_columns(job, s, job.grad, low, high, start, r, D, zero, index)
+    if p == 0 and job.task != GRAM:
+        add_kept(job, layout, kept, first, end)
+
+
+@kernel
+def add_kept(job, layout, kept, first, end):
+    """The losses and column sums of the blocks of a run, in order."""
     losses, loss = pointer(kept + layout.kept_losses, np.float64(0)), pointer(job.loss, np.float64(0))
     bias_grad = pointer(job.bias_grad, np.float64(0))
     for b in range(pieces(end - first, job.block)):
@@ -195,25 +209,6 @@ def add_kept(job, layout, first, end):
             sums = pointer(kept + layout.kept_sums + b * job.k * 8, np.float64(0))
             for c in range(job.k):
                 write(bias_grad, c, read(bias_grad, c) + read(sums, c))
-
-
-@kernel
-def range_of_products(job, s, p, first, end, kept, zero, index):
-    """What rows first .. end add to the columns of range p."""
-    for row in range(first, end, job.block):
-        r = min(job.block, end - row)
-        D = at(pointer(kept, zero), (row - first) * s.step)
-        low, high = pieces_of_rows(job, s, p, row, r, index)
-        add_products(job, s, job.grad, low, high, r, D, zero, index)
-
-
-@kernel
-def range_of_squares(job, s, p, zero, index):
-    for row in range(0, job.rows, job.block):
-        r = min(job.block, job.rows - row)
-        copy_rows(job, s, row, r, lanes(s.R))
-        low, high = pieces_of_rows(job, s, p, row, r, index)
-        add_squares(job, low, high, r, s.w, job.grad, zero, index)
 
 
 @kernel
@@ -249,8 +244,8 @@ def before(indices, start, stop, column):
 # ------------------------------------------------------------------------------------ a block
 
 
-@kernel
-def do_block(job, s, D, sums, row, r, zero, index):
+@inlined
+def do_block(job, s, share, row, r, zero, index):
     """Rows row .. row + r: D, by rows, its column sums and what is wanted of each row; their loss."""
     width = lanes(s.R)
     copy_rows(job, s, row, r, width)
@@ -259,8 +254,8 @@ def do_block(job, s, D, sums, row, r, zero, index):
         logits(job, s, job.direction, s.direction_bias, s.U, row, r, zero, index)
     loss = use_logits(job, s, s.ld, row, r, zero)
     if job.grad:
-        add_column_sums(s.H, s.ld, job.k, r, sums)
-        transpose_all(s.H, s.ld, s.step, pieces(r, width) * width, D, s.step)
+        add_column_sums(s.H, s.ld, job.k, r, pointer(share.sums, np.float64(0)))
+        transpose_all(s.H, s.ld, s.step, pieces(r, width) * width, pointer(share.D, zero), s.step)
     write_row_losses(job, s, row, r, zero)
     return loss
 
@@ -295,19 +290,21 @@ def transpose_all(A, a_step, count, length, out, out_step):
 
 
 @kernel
-def add_products(job, s, grad, low, high, r, D, zero, index):
-    """G[j, :] += x D[i, :] for the entries low[i] .. high[i] of r rows."""
+def add_to_columns(job, s, grad, low, high, row, r, D, zero, index):
+    """G[j, :] += x D[i, :] for the entries low[i] .. high[i] of r rows; or, of a Gram matrix, w x^2 and w x."""
     k, G = job.k, pointer(grad, np.float64(0))
     indices, data = pointer(job.indices, index), pointer(job.data, zero)
+    if job.task == GRAM:
+        copy_rows(job, s, row, r, lanes(D))
+        add_squares(G, low, high, r, indices, data, s.w)
+        return
     for p in range(panels_of(k, lanes(G))):
         number, c, last = panel(k, lanes(G), p)
         scatter(s.scatters, number, at(G, c), k, low, high, r, indices, data, last, at(D, c), s.step)
 
 
 @kernel
-def add_squares(job, low, high, r, w, grad, zero, index):
-    """Columns' sums of w x^2 and of w x."""
-    G, indices, data = pointer(grad, np.float64(0)), pointer(job.indices, index), pointer(job.data, zero)
+def add_squares(G, low, high, r, indices, data, w):
     for i in range(r):
         weight = read(w, i)
         for e in range(read(low, i), read(high, i)):
