@@ -12,9 +12,9 @@ and G follow each other without padding, so the last vector of a row ends with i
 If k is less than a register, a mask (in the fewest lanes that hold k) keeps the row to itself. So nothing is
 read past theta, and no number of G is touched that belongs to another column.
 
-Each entry meets another row of an array too large for the caches, so both ask for the rows of the entries `AHEAD`
-further on. ``scatter`` may walk but a piece [low[i], high[i]) of each row (the columns of one thread): a
-second cursor goes before the first over the pieces.
+Each entry meets another row of an array too large for the caches, so both ask for the rows of the entries ``ahead``
+further on (0 where the array is small: asking takes longer than adding then). ``scatter`` may walk but a piece
+[low[i], high[i]) of each row (the columns of one thread): a second cursor goes before the first over the pieces.
 
 There is one LLVM function for each number of vectors, called through a table as in `numba_tile`.
 """
@@ -44,13 +44,13 @@ from .numba_lanes import (
 )
 from .numba_tile import cut, pieces
 
-PANEL = 2 * tile_vectors()  # with as many vectors of sums, and one of x, 16 or 32 registers suffice
-AHEAD = 8  # entries
+# Vectors in a panel: `scatter` keeps as many of D, of new sums, and one of x, in 16 or 32 registers.
+PANEL = 14 if tile_vectors() == 4 else 7
 LINE = 64
 FEWEST = 4  # lanes of the smallest vector
 
-GATHER = "theta k low rows indices data end last bias out out_step".split()
-SCATTER = "G k low high rows indices data last D D_step".split()
+GATHER = "theta k low rows indices data end ahead last bias out out_step".split()
+SCATTER = "G k low high rows indices data ahead last D D_step".split()
 
 
 # --------------------------------------------------------------------------- cutting classes
@@ -138,7 +138,7 @@ def function_type(names, pointers, index):
 
 
 @intrinsic
-def gather(typingctx, table, number, theta, k, low, rows, indices, data, end, last, bias, out, out_step):
+def gather(typingctx, table, number, theta, k, low, rows, indices, data, end, ahead, last, bias, out, out_step):
     """Function ``number`` of a `panel`: out[i * out_step + c] = bias[c] + sum over the entries e of row i of
     data[e] theta[indices[e] * k + c], low[i] <= e < low[i + 1], i < rows. ``last`` is where the last vector
     begins, ``end`` the last entry that may be looked at ahead."""
@@ -146,19 +146,19 @@ def gather(typingctx, table, number, theta, k, low, rows, indices, data, end, la
     def emit(context, builder, sig, args):
         call_entry(builder, gather_type(theta.dtype, indices.dtype), *args)
 
-    return types.void(*map(as_argument, (table, number, theta, k, low, rows)), indices, data, types.intp, types.intp,
+    return types.void(*map(as_argument, (table, number, theta, k, low, rows)), indices, data, *3 * (types.intp,),
                       bias, out, types.intp), emit  # fmt: skip
 
 
 @intrinsic
-def scatter(typingctx, table, number, G, k, low, high, rows, indices, data, last, D, D_step):
+def scatter(typingctx, table, number, G, k, low, high, rows, indices, data, ahead, last, D, D_step):
     """Function ``number`` of a `panel`: G[indices[e] * k + c] += data[e] D[i * D_step + c] for the entries e of
     row i, low[i] <= e < high[i], i < rows."""
 
     def emit(context, builder, sig, args):
         call_entry(builder, scatter_type(data.dtype, indices.dtype), *args)
 
-    return types.void(*map(as_argument, (table, number, G, k, low, high, rows)), indices, data, types.intp,
+    return types.void(*map(as_argument, (table, number, G, k, low, high, rows)), indices, data, *2 * (types.intp,),
                       D, types.intp), emit  # fmt: skip
 
 
@@ -285,10 +285,11 @@ class Gather(Walk):
         builder.ret_void()
 
     def add_entry(self, e, sums):
-        builder, end = self.builder, self.args["end"]
-        later = self.add(e, AHEAD)
-        later = builder.select(builder.icmp_signed("<", later, end), later, end)
-        self.fetch("theta", later, READ_INTO_L1)
+        builder, ahead, end = self.builder, self.args["ahead"], self.args["end"]
+        with builder.if_then(builder.icmp_signed(">", ahead, ir.Constant(INT64, 0))):
+            later = self.add(e, ahead)
+            later = builder.select(builder.icmp_signed("<", later, end), later, end)
+            self.fetch("theta", later, READ_INTO_L1)
         x = self.splat(self.read("data", e), self.vector)
         for place, value in zip(self.places(self.row_of("theta", e)), sums, strict=True):
             builder.store(emit_fma(builder, x, self.load(place, self.vector), builder.load(value)), value)
@@ -306,13 +307,15 @@ class Scatter(Walk):
         # The cursor that goes ahead: its row (that many rows: there is no more), entry, and the end of its piece.
         cursor = [self.variable(zero), self.variable(self.read("low", zero)), self.variable(self.read("high", zero))]
         builder.store(self.add(builder.load(cursor[1]), -1), cursor[1])
-        with self.counting(zero, ir.Constant(INT64, AHEAD)):
+        asking = builder.icmp_signed(">", args["ahead"], zero)
+        with self.counting(zero, args["ahead"]):
             self.advance(*cursor)
         with self.counting(zero, args["rows"]) as i:
             start = builder.gep(args["D"], [builder.mul(i, args["D_step"])])
             D = [self.widen(emit_load(builder, self.vector, place)) for place in self.places(start)]
             with self.counting(self.read("low", i), self.read("high", i)) as e:
-                self.advance(*cursor)
+                with builder.if_then(asking):
+                    self.advance(*cursor)
                 self.add_entry(e, D)
         builder.ret_void()
 

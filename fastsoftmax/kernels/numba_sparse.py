@@ -8,7 +8,7 @@ from . import Csr, Parameters, RowOutputs, Rows, Sums, numba_pass, numba_sparse_
 from .numba_lanes import vector_bytes
 from .numba_sparse_pass import SparseJob
 from .numba_threads import address_of, compiled, in_threads, new_scratch
-from .plan import Plan
+from .plan import ENTRIES_AHEAD, Plan, cache_bytes
 
 
 def sparse_value_and_grad(
@@ -81,6 +81,8 @@ def _run(
         scale=float(sums.scale),
         block=plan.block,
         run=_run_rows(plan, k, width),
+        theta_ahead=_ahead(X.n * k * X.dtype.itemsize),
+        grad_ahead=_ahead(X.n * k * 8),
         starts=address_of(starts),
         slabs=plan.slabs,
         cuts=0,
@@ -99,6 +101,11 @@ def _run_rows(plan: Plan, k: int, width: int) -> int:
     """Rows of a run whose residuals, padded to whole registers, take as many bytes as planned for `Plan.run` rows."""
     padded = -(-k // width) * width
     return max(1, plan.run * k // padded // plan.block) * plan.block
+
+
+def _ahead(size: int) -> int:
+    """Entries to look ahead by, in walks over an array of ``size`` bytes."""
+    return ENTRIES_AHEAD if size > cache_bytes()["L2"] else 0
 
 
 def _cuts(X: Csr, ranges: int) -> np.ndarray:

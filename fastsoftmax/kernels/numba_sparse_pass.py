@@ -47,7 +47,7 @@ from .numba_tile import pieces
 SparseJob = namedtuple(
     "SparseJob",
     "task n k indptr indices data entries result_itemsize rows y w soft smoothing theta bias direction "
-    "direction_bias loss grad bias_grad out row_loss row_label scale block run starts slabs cuts ranges kept ticket",
+    "direction_bias loss grad bias_grad out row_loss row_label scale block run theta_ahead grad_ahead starts slabs cuts ranges kept ticket",
 )
 # A worker's scratch: R by rows, H and U by classes (``step`` and ``ld`` apart), the pieces of rows in a range.
 SparseLayout = namedtuple(
@@ -272,7 +272,7 @@ def logits(job, s, theta, bias, H, row, r, zero, index):
             s.gathers, number,
             at(pointer(theta, zero), c), k,
             low, r, indices, data, job.entries - 1,
-            last, at(bias, c), at(s.R, c), step,
+            job.theta_ahead, last, at(bias, c), at(s.R, c), step,
         )  # fmt: skip
     whole = pieces(r, width) * width
     for i in range(r, whole):
@@ -300,7 +300,7 @@ def add_to_columns(job, s, grad, low, high, row, r, D, zero, index):
         return
     for p in range(panels_of(k, lanes(G))):
         number, c, last = panel(k, lanes(G), p)
-        scatter(s.scatters, number, at(G, c), k, low, high, r, indices, data, last, at(D, c), s.step)
+        scatter(s.scatters, number, at(G, c), k, low, high, r, indices, data, job.grad_ahead, last, at(D, c), s.step)
 
 
 @kernel
