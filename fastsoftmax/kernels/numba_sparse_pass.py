@@ -47,7 +47,8 @@ from .numba_tile import pieces
 SparseJob = namedtuple(
     "SparseJob",
     "task n k indptr indices data entries result_itemsize rows y w soft smoothing theta bias direction "
-    "direction_bias loss grad bias_grad out row_loss row_label scale block run theta_ahead grad_ahead starts slabs cuts ranges kept ticket",
+    "direction_bias loss grad bias_grad out row_loss row_label scale block run theta_ahead grad_ahead "
+    "starts slabs cuts ranges kept ticket",
 )
 # A worker's scratch: R by rows, H and U by classes (``step`` and ``ld`` apart), the pieces of rows in a range.
 SparseLayout = namedtuple(
