@@ -9,8 +9,9 @@ and G follow each other without padding, so the last vector of a row ends with i
     k = 21     |0 1 2 3 4 5 6 7|8 9 10 11 12 13 14 15|
                                           |13 14 .. 20|     lanes 13 to 15 get the same sums twice;
                                                             scatter reads all of them before it writes one
-If k is less than a register, a mask (in the fewest lanes that hold k) keeps the row to itself. So nothing is
-read past theta, and no number of G is touched that belongs to another column.
+If k is less than a register, vectors are shorter: the largest power of two in k, once or twice. So nothing is
+read past theta, and no number of G is touched that belongs to another column. (Not even under a mask: loads wait
+for masked stores to the same bytes. 17 columns side by side in each of 2M rows, k = 5: MASKED ms, so SHORT.)
 
 Each entry meets another row of an array too large for the caches, so both ask for the rows of the entries ``ahead``
 further on (0 where the array is small: asking takes longer than adding then). ``scatter`` may walk but a piece
@@ -26,11 +27,9 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from .numba_lanes import (
-    INT32,
     INT64,
     READ_INTO_L1,
     WRITE,
-    call,
     element_type,
     emit_fma,
     emit_load,
@@ -39,7 +38,6 @@ from .numba_lanes import (
     emit_store,
     kernel,
     lanes_of,
-    suffix,
     tile_vectors,
 )
 from .numba_tile import cut, pieces
@@ -47,7 +45,6 @@ from .numba_tile import cut, pieces
 # Vectors in a panel: `scatter` keeps as many of D, of new sums, and one of x, in 16 or 32 registers.
 PANEL = 14 if tile_vectors() == 4 else 7
 LINE = 64
-FEWEST = 4  # lanes of the smallest vector
 
 GATHER = "theta k low rows indices data end ahead last bias out out_step".split()
 SCATTER = "G k low high rows indices data ahead last D D_step".split()
@@ -65,22 +62,20 @@ def panels_of(k, width):
 @kernel
 def panel(k, width, p):
     """Panel p: the number of its function, its first class, and where its last vector begins after that."""
-    if k < width:
-        number = 0
-        while FEWEST << number < k:
-            number += 1
-        return number, 0, 0
-    vectors, panels, number = pieces(k, width), panels_of(k, width), 0
-    while FEWEST << number <= width:
-        number += 1
+    number, size = 0, 2
+    while size < width and 2 * size <= k:
+        number, size = number + 2, 2 * size
+    if size < width:
+        return number + min(1, k - size), 0, k - size
+    vectors, panels = pieces(k, width), panels_of(k, width)
     first, end = cut(vectors, panels, p), cut(vectors, panels, p + 1)
     return number + end - first - 1, first * width, min((end - 1) * width, k - width) - first * width
 
 
 def shapes(width):
-    """(lanes, vectors, whether under a mask) of the functions in a table, by number."""
-    few = [FEWEST << i for i in range(8) if FEWEST << i <= width]
-    return [(lanes, 1, True) for lanes in few] + [(width, v, False) for v in range(1, PANEL + 1)]
+    """(lanes, vectors) of the functions in a table, by number."""
+    shorter = [(2 << i, v) for i in range(8) if 2 << i < width for v in (1, 2)]
+    return shorter + [(width, v) for v in range(1, PANEL + 1)]
 
 
 # ---------------------------------------------------------------------------------- tables
@@ -110,10 +105,10 @@ def scatter_table(typingctx, like, index):
 
 def emit_table(builder, writer, kind, dtype, cases, name):
     functions = []
-    for lanes, vectors, masked in cases:
-        function = ir.Function(builder.module, kind, f"fastsoftmax_{name}_{lanes}x{vectors}{'m' * masked}")
+    for lanes, vectors in cases:
+        function = ir.Function(builder.module, kind, f"fastsoftmax_{name}_{lanes}x{vectors}")
         function.linkage = "internal"
-        writer(function, dtype, lanes, vectors, masked).emit()
+        writer(function, dtype, lanes, vectors).emit()
         functions.append(function)
     table = ir.Constant(ir.ArrayType(functions[0].type, len(functions)), functions)
     return builder.ptrtoint(cgutils.global_constant(builder, f"fastsoftmax_{name}s", table), INT64)
@@ -180,8 +175,8 @@ class Walk:
 
     names: list[str]
 
-    def __init__(self, function, dtype, lanes, vectors, masked):
-        self.function, self.vectors, self.masked = function, vectors, masked
+    def __init__(self, function, dtype, lanes, vectors):
+        self.function, self.vectors = function, vectors
         self.vector = ir.VectorType(element_type(dtype), lanes)
         self.sums = self.vector
         self.args = dict(zip(self.names, function.args, strict=True))
@@ -241,33 +236,6 @@ class Walk:
     def splat(self, value, vector):
         return emit_splat(self.builder, vector, value)
 
-    def mask(self):
-        """Lanes below k."""
-        integers = ir.VectorType(INT32, self.vector.count)
-        numbers = ir.Constant(integers, list(range(self.vector.count)))
-        k = emit_splat(self.builder, integers, self.builder.trunc(self.args["k"], INT32))
-        return self.builder.icmp_signed("<", numbers, k)
-
-    def load(self, place, vector):
-        """The vector at ``place``, under the mask."""
-        if not self.masked:
-            return emit_load(self.builder, vector, place)
-        align, zero = self.alignment(vector), ir.Constant(vector, [0.0] * vector.count)
-        place = self.builder.bitcast(place, vector.as_pointer())
-        name = f"llvm.masked.load.{suffix(vector)}.p0"
-        return call(self.builder, name, vector, place, align, self.mask(), zero)
-
-    def store(self, value, place):
-        if not self.masked:
-            emit_store(self.builder, value, place)
-            return
-        place = self.builder.bitcast(place, value.type.as_pointer())
-        name = f"llvm.masked.store.{suffix(value.type)}.p0"
-        call(self.builder, name, ir.VoidType(), value, place, self.alignment(value.type), self.mask())
-
-    def alignment(self, vector):
-        return ir.Constant(INT32, 8 if vector.element == ir.DoubleType() else 4)
-
 
 class Gather(Walk):
     names = GATHER
@@ -292,14 +260,14 @@ class Gather(Walk):
             self.fetch("theta", later, READ_INTO_L1)
         x = self.splat(self.read("data", e), self.vector)
         for place, value in zip(self.places(self.row_of("theta", e)), sums, strict=True):
-            builder.store(emit_fma(builder, x, self.load(place, self.vector), builder.load(value)), value)
+            builder.store(emit_fma(builder, x, emit_load(builder, self.vector, place), builder.load(value)), value)
 
 
 class Scatter(Walk):
     names = SCATTER
 
-    def __init__(self, function, dtype, lanes, vectors, masked):
-        super().__init__(function, dtype, lanes, vectors, masked)
+    def __init__(self, function, dtype, lanes, vectors):
+        super().__init__(function, dtype, lanes, vectors)
         self.sums = ir.VectorType(ir.DoubleType(), lanes)
 
     def emit(self):
@@ -347,9 +315,11 @@ class Scatter(Walk):
         builder = self.builder
         x = self.splat(self.widen(self.read("data", e)), self.sums)
         places = self.places(self.row_of("G", e))
-        values = [emit_fma(builder, x, d, self.load(place, self.sums)) for place, d in zip(places, D, strict=True)]
+        values = [
+            emit_fma(builder, x, d, emit_load(builder, self.sums, place)) for place, d in zip(places, D, strict=True)
+        ]
         for place, value in zip(places, values, strict=True):
-            self.store(value, place)
+            emit_store(builder, value, place)
 
     def widen(self, value):
         """A number, or the lanes of a vector, as float64."""
