@@ -14,34 +14,27 @@ a `Job` of addresses and lets threads work on it.
 `numba_rows`          softmax, loss and residual on a tile of logits
 `numba_math`          exp and log
 `numba_lanes`         SIMD vectors as Numba values
+`numba_threads`       threads, scratch, the disk cache
+`numba_sparse`        the Python side of sparse X
+`numba_sparse_pass`   its block loop and strategies
+`numba_entries`       its inner loops, over the entries of rows
 ====================  ==================================================================
-
-Threads are Python's own: the compiled code holds no GIL and takes slabs by an atomic counter. So
-nothing depends on Numba's threading layers (one of them aborts the process when two threads enter
-it), and several Python threads may call at once. The calling thread works too; n_threads = 1 starts none.
 """
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from types import ModuleType
-
 import numpy as np
-from numba import njit
 
-from . import Parameters, RowOutputs, Rows, Sums, numba_classes, numba_pass
+from . import Csr, Parameters, RowOutputs, Rows, Sums, numba_classes, numba_pass
 from .numba_lanes import host_features, vector_bytes
 from .numba_narrow import KINDS
 from .numba_pass import Job
+from .numba_sparse import predict_sparse, sparse_gram_diagonal, sparse_hess_prod, sparse_value_and_grad
+from .numba_threads import address_of, compiled, in_threads, new_scratch
 from .plan import Plan
 
 READS = "".join(KINDS)
-STRATEGIES = ("row-parallel", "class-parallel")
+STRATEGIES = ("row-parallel", "class-parallel", "feature-parallel")
 # Tiles fetch a line of every column before the next line of any, which suits short pieces: 500k x 50 in F order, k = 3,
 # float64, takes 10.4 ms with 512 bytes, 13.2 with 1,024; float32 slows down below 512.
 COLUMN_BYTES = 512
@@ -49,12 +42,19 @@ COLUMN_BYTES = 512
 # Turns a thread takes slabs in: neighbours, because the first block of a turn has not been fetched ahead.
 TURNS = 8
 
-_PREDICTION_TASKS = {
-    "label": numba_pass.LABEL,
-    "logits": numba_pass.LOGITS,
-    "proba": numba_pass.PROBA,
-    "log_proba": numba_pass.LOG_PROBA,
-}
+__all__ = [
+    "READS",
+    "STRATEGIES",
+    "dense_gram",
+    "dense_hess_prod",
+    "dense_value_and_grad",
+    "isa",
+    "predict",
+    "sparse_gram_diagonal",
+    "sparse_hess_prod",
+    "sparse_value_and_grad",
+    "threading",
+]
 
 
 def isa() -> str:
@@ -88,7 +88,10 @@ def dense_gram(rows: Rows, plan: Plan, sums: Sums, n_threads: int) -> None:
 
 def predict(rows: Rows, params: Parameters, plan: Plan, kind: str, out: np.ndarray, sums: Sums, n_threads: int) -> None:
     """Predictions; see `fastsoftmax.kernels`."""
-    _run(_PREDICTION_TASKS[kind], rows, plan, sums, n_threads, params, out=out)
+    if isinstance(rows.X, Csr):
+        predict_sparse(rows, params, plan, kind, out, sums, n_threads)
+    else:
+        _run(numba_pass.PREDICTION_TASKS[kind], rows, plan, sums, n_threads, params, out=out)
 
 
 def _run(
@@ -121,29 +124,29 @@ def _run(
         row_step=X.strides[0] // X.itemsize if m > 1 else n,
         feature_step=X.strides[1] // X.itemsize if n > 1 else 1,
         rows=m,
-        y=_address(rows.y),
-        w=_address(rows.w),
-        soft=_address(rows.soft),
+        y=address_of(rows.y),
+        w=address_of(rows.w),
+        soft=address_of(rows.soft),
         smoothing=float(rows.smoothing),
-        theta=_address(params and params.theta),
-        bias=_address(params and params.bias),
-        direction=_address(direction and direction.theta),
-        direction_bias=_address(direction and direction.bias),
-        loss=_address(sums.loss),
-        grad=_address(sums.grad),
+        theta=address_of(params and params.theta),
+        bias=address_of(params and params.bias),
+        direction=address_of(direction and direction.theta),
+        direction_bias=address_of(direction and direction.bias),
+        loss=address_of(sums.loss),
+        grad=address_of(sums.grad),
         grad_itemsize=0 if sums.grad is None else sums.grad.itemsize,
-        bias_grad=_address(sums.bias),
-        out=_address(out),
-        dX=_address(outputs and outputs.dX),
-        row_loss=_address(outputs and outputs.loss),
-        row_label=_address(outputs and outputs.label),
+        bias_grad=address_of(sums.bias),
+        out=address_of(out),
+        dX=address_of(outputs and outputs.dX),
+        row_loss=address_of(outputs and outputs.loss),
+        row_label=address_of(outputs and outputs.label),
         scale=float(sums.scale),
         block=plan.block,
         run=plan.run,
         slab_rows=slab_rows,
         slabs=slabs,
         turn=max(1, slabs // (TURNS * n_threads)),
-        ticket=_address(ticket),
+        ticket=address_of(ticket),
     )
     if plan.strategy == "class-parallel" and task <= numba_pass.HESSIAN:
         _share_blocks(job, ticket, dtype.type(0), n_threads)
@@ -154,21 +157,21 @@ def _run(
 def _share_slabs(job: Job, zero: np.floating, n_threads: int) -> None:
     """Row-parallel: each thread takes slabs until there are none."""
     layout = numba_pass.scratch_layout(job, vector_bytes() // job.result_itemsize)
-    work = _work(numba_pass)
+    work = compiled(numba_pass)
 
     def share() -> None:
-        _scratch, address = _new_scratch(layout.size)
+        _scratch, address = new_scratch(layout.size)
         work(job, layout, address, zero)
 
-    _in_threads(share, min(n_threads, job.slabs))
+    in_threads(share, min(n_threads, job.slabs))
 
 
 def _share_blocks(job: Job, ticket: np.ndarray, zero: np.floating, n_threads: int) -> None:
     """Class-parallel: block after block, each in phases; some are shared by the threads."""
     width = vector_bytes() // job.result_itemsize
     shared, own = numba_classes.shared_layout(job, width), numba_classes.own_layout(job, width)
-    work = _work(numba_classes)
-    _shared_scratch, shared_address = _new_scratch(shared.size)
+    work = compiled(numba_classes)
+    _shared_scratch, shared_address = new_scratch(shared.size)
     spare: list[tuple[np.ndarray, int]] = []  # scratch of threads between two phases
     workers = min(n_threads, -(-job.k // numba_classes.GROUP))
 
@@ -176,13 +179,13 @@ def _share_blocks(job: Job, ticket: np.ndarray, zero: np.floating, n_threads: in
         try:
             scratch = spare.pop()
         except IndexError:
-            scratch = _new_scratch(own.size)
+            scratch = new_scratch(own.size)
         work(job, shared, own, shared_address, scratch[1], phase, row, zero)
         spare.append(scratch)
 
     def all_threads(phase: int, row: int) -> None:
         ticket[0] = 0
-        _in_threads(lambda: one(phase, row), workers)
+        in_threads(lambda: one(phase, row), workers)
 
     for row in range(0, job.rows, job.block):
         one(numba_classes.BEGIN, row)
@@ -193,54 +196,3 @@ def _share_blocks(job: Job, ticket: np.ndarray, zero: np.floating, n_threads: in
         if job.dX:
             all_threads(numba_classes.TO_INPUT, row)
             one(numba_classes.STORE, row)
-
-
-def _new_scratch(size: int) -> tuple[np.ndarray, int]:
-    """Memory, and the address in it where a cache line begins."""
-    scratch = np.empty(size + 64, np.uint8)
-    return scratch, -(-scratch.ctypes.data // 64) * 64
-
-
-def _address(array: np.ndarray | None) -> int:
-    """Where a contiguous array begins; 0 for None."""
-    if array is None:
-        return 0
-    assert array.flags.c_contiguous
-    return array.ctypes.data
-
-
-@functools.cache
-def _work(module: ModuleType) -> Callable[..., None]:
-    """The compiled entry of a strategy, cached on disk where a directory can be written to."""
-    files = sorted(Path(__file__).parent.glob("numba_*.py"))
-    work = module.make_work(hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest())
-    try:
-        return njit(nogil=True, cache=True, error_model="numpy")(work)
-    except RuntimeError:  # Numba finds no directory to cache in
-        return njit(nogil=True, error_model="numpy")(work)
-
-
-# --------------------------------------------------------------------------------- threads
-
-
-@functools.cache
-def _pool() -> ThreadPoolExecutor:
-    """Starts a thread only when all it has are busy."""
-    return ThreadPoolExecutor(max_workers=1024, thread_name_prefix="fastsoftmax")
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
-
-
-def _in_threads(share: Callable[[], None], workers: int) -> None:
-    """Call ``share`` in ``workers`` threads, this one among them; an exception in any is raised here."""
-    futures = [_pool().submit(share) for _ in range(workers - 1)]
-    try:
-        share()
-    finally:
-        # One that has not begun would find nothing left to do. The others still use the caller's arrays.
-        errors = [future.exception() for future in futures if not future.cancel()]
-    for error in errors:
-        if error is not None:
-            raise error

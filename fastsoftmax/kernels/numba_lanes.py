@@ -236,10 +236,12 @@ def prefetch(typingctx, p, i):
     return types.void(p, types.intp), emit
 
 
-def emit_prefetch(builder, address):
+READ_INTO_L2, READ_INTO_L1, WRITE = (0, 2), (0, 3), (1, 3)
+
+
+def emit_prefetch(builder, address, purpose=READ_INTO_L2):
     place = builder.inttoptr(address, cgutils.voidptr_t)
-    read_data_into_l2 = [ir.Constant(INT32, i) for i in (0, 2, 1)]
-    call(builder, "llvm.prefetch.p0", ir.VoidType(), place, *read_data_into_l2)
+    call(builder, "llvm.prefetch.p0", ir.VoidType(), place, *(ir.Constant(INT32, i) for i in (*purpose, 1)))
 
 
 @intrinsic

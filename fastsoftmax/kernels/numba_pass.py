@@ -42,6 +42,7 @@ from .numba_rows import (
 from .numba_tile import TILE_SCALARS, TILE_VECTORS, pieces, tile_table
 
 VALUE, GRADIENT, HESSIAN, GRAM, LABEL, LOGITS, PROBA, LOG_PROBA = range(8)
+PREDICTION_TASKS = {"label": LABEL, "logits": LOGITS, "proba": PROBA, "log_proba": LOG_PROBA}
 
 # What a pass works on. Arrays are addresses, 0 for None; steps count elements of X, which are of a `kind` of
 # `numba_narrow`.
@@ -230,16 +231,23 @@ def do_block(job, layout, s, G, bias_grad, row, r, last, zero):
 @inlined
 def logits_block(job, s, P, step, ld, row, r, zero):
     """The logits of a block, and what the task makes of them; their loss."""
-    n, k, loss = job.n, job.k, 0.0
+    n, k = job.n, job.k
     forward(s.tiles, P, step, s.theta, s.bias, n, k, r, s.H, ld, s.fetch)
     if job.task == HESSIAN:
         forward(s.tiles, P, step, s.direction, s.direction_bias, n, k, r, s.U, ld, s.fetch)
-        hessian_rows(s.H, s.U, ld, k, r, s.w)
-    elif job.task <= GRADIENT:
-        loss = loss_block(job, s, ld, row, r, zero)
-    else:
-        loss = not_finite(s.H, ld, k, r)
-        predict_block(job, s, ld, row, r, zero)
+    return use_logits(job, s, ld, row, r, zero)
+
+
+@inlined
+def use_logits(job, s, ld, row, r, zero):
+    """What the task makes of the logits H, and of U, those along the direction; their loss."""
+    if job.task == HESSIAN:
+        hessian_rows(s.H, s.U, ld, job.k, r, s.w)
+        return 0.0
+    if job.task <= GRADIENT:
+        return loss_block(job, s, ld, row, r, zero)
+    loss = not_finite(s.H, ld, job.k, r)
+    predict_block(job, s, ld, row, r, zero)
     return loss
 
 
@@ -275,17 +283,23 @@ def load_targets(job, row, r, labels, first, k, t, ld, zero):
 @kernel
 def write_rows(job, s, ld, row, r, zero):
     """What is wanted of each row beside the sums."""
+    write_row_losses(job, s, row, r, zero)
+    if job.dX:
+        residual_to_input(
+            s.tiles, s.H, ld, pointer(job.theta, zero), job.k, np.int64(0), job.n, r, s.zeros, s.P, s.fetch
+        )
+        store_rows(s.P, ld, job.n, r, job.scale, at(pointer(job.dX, zero), row * job.n), job.n)
+
+
+@kernel
+def write_row_losses(job, s, row, r, zero):
+    """Loss and label of each row."""
     if job.row_loss:
         losses = pointer(job.row_loss, zero)
         for i in range(r):
             write(losses, row + i, read(s.losses, i))
     if job.row_label:
         write_labels(s.best, row, r, pointer(job.row_label, np.int64(0)))
-    if job.dX:
-        residual_to_input(
-            s.tiles, s.H, ld, pointer(job.theta, zero), job.k, np.int64(0), job.n, r, s.zeros, s.P, s.fetch
-        )
-        store_rows(s.P, ld, job.n, r, job.scale, at(pointer(job.dX, zero), row * job.n), job.n)
 
 
 @kernel

@@ -1,0 +1,151 @@
+"""The Python side of sparse X for the Numba backend: a `SparseJob` of addresses for `numba_sparse_pass`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import Csr, Parameters, RowOutputs, Rows, Sums, numba_pass, numba_sparse_pass
+from .numba_lanes import vector_bytes
+from .numba_sparse_pass import SparseJob
+from .numba_threads import address_of, compiled, in_threads, new_scratch
+from .plan import ENTRIES_AHEAD, Plan, cache_bytes
+
+
+def sparse_value_and_grad(
+    rows: Rows, params: Parameters, plan: Plan, sums: Sums, n_threads: int, outputs: RowOutputs | None = None
+) -> None:
+    """Loss and gradient; see `fastsoftmax.kernels`."""
+    task = numba_pass.VALUE if sums.grad is None else numba_pass.GRADIENT
+    _run(task, rows, plan, sums, n_threads, params, outputs=outputs)
+
+
+def sparse_hess_prod(
+    rows: Rows, params: Parameters, direction: Parameters, plan: Plan, sums: Sums, n_threads: int
+) -> None:
+    """Hessian product; see `fastsoftmax.kernels`."""
+    _run(numba_pass.HESSIAN, rows, plan, sums, n_threads, params, direction)
+
+
+def sparse_gram_diagonal(rows: Rows, plan: Plan, sums: Sums, n_threads: int) -> None:
+    """Diagonal of the Gram matrix, and the sums of columns; see `fastsoftmax.kernels`."""
+    _run(numba_pass.GRAM, rows, plan, sums, n_threads)
+
+
+def predict_sparse(
+    rows: Rows, params: Parameters, plan: Plan, kind: str, out: np.ndarray, sums: Sums, n_threads: int
+) -> None:
+    """Predictions for a `Csr`; see `fastsoftmax.kernels`."""
+    _run(numba_pass.PREDICTION_TASKS[kind], rows, plan, sums, n_threads, params, out=out)
+
+
+def _run(
+    task: int,
+    rows: Rows,
+    plan: Plan,
+    sums: Sums,
+    n_threads: int,
+    params: Parameters | None = None,
+    direction: Parameters | None = None,
+    out: np.ndarray | None = None,
+    outputs: RowOutputs | None = None,
+) -> None:
+    X = rows.X
+    k = 2 if params is None else params.theta.shape[1]  # a Gram matrix: two sums for each column
+    width = vector_bytes() // X.dtype.itemsize
+    starts, ticket = plan.sparse_slabs(X.indptr), np.zeros(1, np.int64)
+    job = SparseJob(
+        task=task,
+        n=X.n,
+        k=k,
+        indptr=address_of(X.indptr),
+        indices=address_of(X.indices),
+        data=address_of(X.data),
+        entries=int(X.indptr[-1]),
+        result_itemsize=X.dtype.itemsize,
+        rows=len(X),
+        y=address_of(rows.y),
+        w=address_of(rows.w),
+        soft=address_of(rows.soft),
+        smoothing=float(rows.smoothing),
+        theta=address_of(params and params.theta),
+        bias=address_of(params and params.bias),
+        direction=address_of(direction and direction.theta),
+        direction_bias=address_of(direction and direction.bias),
+        loss=address_of(sums.loss),
+        # Predictions get sums whose gradient, if there is one, is not theirs.
+        grad=address_of(sums.grad) if task <= numba_pass.GRAM else 0,
+        bias_grad=address_of(sums.bias),
+        out=address_of(out),
+        row_loss=address_of(outputs and outputs.loss),
+        row_label=address_of(outputs and outputs.label),
+        scale=float(sums.scale),
+        block=plan.block,
+        run=_run_rows(plan, k, width),
+        theta_ahead=_ahead(X.n * k * X.dtype.itemsize),
+        grad_ahead=_ahead(X.n * k * 8),
+        starts=address_of(starts),
+        slabs=plan.slabs,
+        cuts=0,
+        ranges=0,
+        kept=0,
+        ticket=address_of(ticket),
+    )
+    kinds = X.dtype.type(0), X.indices.dtype.type(0)
+    if plan.strategy == "feature-parallel":
+        _share_features(job, _cuts(X, n_threads), ticket, kinds, n_threads)
+    else:
+        _share_slabs(job, kinds, n_threads)
+
+
+def _run_rows(plan: Plan, k: int, width: int) -> int:
+    """Rows of a run whose residuals, padded to whole registers, take as many bytes as planned for `Plan.run` rows."""
+    padded = -(-k // width) * width
+    return max(1, plan.run * k // padded // plan.block) * plan.block
+
+
+def _ahead(size: int) -> int:
+    """Entries to look ahead by, in walks over an array of ``size`` bytes."""
+    return ENTRIES_AHEAD if size > cache_bytes()["L2"] else 0
+
+
+def _cuts(X: Csr, ranges: int) -> np.ndarray:
+    """Columns where each of the ranges begins, int64 (ranges + 1,): all cost about the same."""
+    if X.load is None:
+        return np.arange(ranges + 1) * X.n // ranges
+    return np.searchsorted(X.load, X.load[-1] * np.arange(ranges + 1) / ranges)
+
+
+def _share_slabs(job: SparseJob, kinds: tuple, n_threads: int) -> None:
+    """Row-parallel: each thread takes slabs until there are none."""
+    layout = numba_sparse_pass.sparse_layout(job, vector_bytes() // job.result_itemsize)
+    work = compiled(numba_sparse_pass)
+
+    def share() -> None:
+        _scratch, address = new_scratch(layout.size)
+        work(job, layout, address, 0, *kinds)
+
+    in_threads(share, min(n_threads, job.slabs))
+
+
+def _share_features(job: SparseJob, cuts: np.ndarray, ticket: np.ndarray, kinds: tuple, n_threads: int) -> None:
+    """Feature-parallel: run after run, each shared by the threads."""
+    layout = numba_sparse_pass.sparse_layout(job, vector_bytes() // job.result_itemsize)
+    _kept, kept = new_scratch(2 * layout.kept)
+    job = job._replace(cuts=address_of(cuts), ranges=len(cuts) - 1, kept=kept)
+    work = compiled(numba_sparse_pass)
+    spare: list[tuple[np.ndarray, int]] = []  # scratch of threads between two runs
+    row = 0
+
+    def share() -> None:
+        try:
+            scratch = spare.pop()
+        except IndexError:
+            scratch = new_scratch(layout.size)
+        work(job, layout, scratch[1], row, *kinds)
+        spare.append(scratch)
+
+    # Once more after the last run, for its columns. A Gram matrix has no runs.
+    last = 0 if job.task == numba_pass.GRAM else -(-job.rows // job.run) * job.run
+    for row in range(0, last + 1, job.run):  # noqa: B007 - read by share
+        ticket[0] = 0
+        in_threads(share, n_threads)

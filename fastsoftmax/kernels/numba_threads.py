@@ -1,0 +1,67 @@
+"""What every pass of the Numba backend runs on: threads, scratch, addresses, the compiled entry.
+
+Threads are Python's own: the compiled code holds no GIL and takes its share of the work by an atomic counter.
+So nothing depends on Numba's threading layers (one of them aborts the process when two threads enter
+it), and several Python threads may call at once. The calling thread works too; n_threads = 1 starts none.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+from numba import njit
+
+
+def new_scratch(size: int) -> tuple[np.ndarray, int]:
+    """Memory, and the address in it where a cache line begins."""
+    scratch = np.empty(size + 64, np.uint8)
+    return scratch, -(-scratch.ctypes.data // 64) * 64
+
+
+def address_of(array: np.ndarray | None) -> int:
+    """Where a contiguous array begins; 0 for None."""
+    if array is None:
+        return 0
+    assert array.flags.c_contiguous
+    return array.ctypes.data
+
+
+@functools.cache
+def compiled(module: ModuleType) -> Callable[..., None]:
+    """The compiled entry of a strategy, cached on disk where a directory can be written to."""
+    files = sorted(Path(__file__).parent.glob("numba_*.py"))
+    work = module.make_work(hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest())
+    try:
+        return njit(nogil=True, cache=True, error_model="numpy")(work)
+    except RuntimeError:  # Numba finds no directory to cache in
+        return njit(nogil=True, error_model="numpy")(work)
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    """Starts a thread only when all it has are busy."""
+    return ThreadPoolExecutor(max_workers=1024, thread_name_prefix="fastsoftmax")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
+
+
+def in_threads(share: Callable[[], None], workers: int) -> None:
+    """Call ``share`` in ``workers`` threads, this one among them; an exception in any is raised here."""
+    futures = [_pool().submit(share) for _ in range(workers - 1)]
+    try:
+        share()
+    finally:
+        # One that has not begun would find nothing left to do. The others still use the caller's arrays.
+        errors = [future.exception() for future in futures if not future.cancel()]
+    for error in errors:
+        if error is not None:
+            raise error
