@@ -6,7 +6,7 @@ not know: the mean, the l2 penalty and the bias row of theta. Whether X is dense
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -193,6 +193,15 @@ class Objective:
         self._require_finite(second, "diagonal of the Gram matrix")
         return second, mean
 
+    def gram_diagonal_at(
+        self, theta: np.ndarray, weigh: Callable[[Rows, np.ndarray], np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`gram_diagonal` of sparse X with the weights weigh(rows, Z): for metrics that know theta."""
+        assert isinstance(self._passes, SparsePasses)
+        self.n_passes += 1
+        params = self._parameters(self._check(theta))
+        return self._passes.gram_diagonal_at(params, 1.0 / self.weight_sum, self.n_threads, weigh)
+
     def _run_value_and_grad(self, theta: np.ndarray, sums: Sums, wanted: RowOutputs) -> None:
         params = self._parameters(theta)
         for rows in self._chunks():
@@ -231,24 +240,12 @@ class Objective:
 
     def _finish(self, sums: Sums, theta: np.ndarray, what: str) -> np.ndarray:
         """The gradient of all slabs with its mean and l2 theta; shaped and typed like theta."""
-        n = self.n_features
-        out = sums.joined(self.fit_intercept)
-        finite = blockwise.finish(out[:n], sums.scale, self.l2, theta[:n])
-        if self.fit_intercept:
-            out[n] *= sums.scale
-            finite &= bool(np.isfinite(out[n]).all())
+        out, finite = blockwise.finish(sums.joined(self.fit_intercept), sums.scale, self.l2, theta, self.n_features)
         if not finite:
             explain_nonfinite(self.source, self.plan.chunk, what)
-        return self._as(out, theta.dtype, what)
-
-    @staticmethod
-    def _as(out: np.ndarray, dtype: np.dtype, what: str) -> np.ndarray:
-        """A result in the dtype its caller gave; one that does not fit is an error, not an infinity."""
-        with np.errstate(over="ignore"):
-            cast = out.astype(dtype, copy=False)
-        if cast is not out and not validation.all_finite(cast):
-            raise FloatingPointError(f"the {what} overflows {dtype}, the dtype it was asked for in")
-        return cast
+        if out.dtype != np.float64 and not validation.all_finite(out):
+            raise FloatingPointError(f"the {what} overflows {out.dtype}, the dtype it was asked for in")
+        return out
 
     def _parameters(self, theta: np.ndarray) -> Parameters:
         with np.errstate(over="ignore"):  # an overflow is found in the loss

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import ModuleType
@@ -13,9 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from .kernels import Csr, Rows, Sums
+from .kernels import Csr, Parameters, Rows, Sums
 from .kernels.plan import RUN_ROWS_MAX, Plan, make_plan, make_sparse_plan
 from .sources import ArraySource, SparseSource
+
+# Probabilities of a chunk of rows that `SparsePasses.gram_diagonal_at` holds.
+PROBABILITY_BYTES = 16 << 20
 
 
 class DensePasses:
@@ -85,19 +87,37 @@ class SparsePasses:
         n = self.source.shape[1]
         raise TypeError(f"gram() needs dense X: of sparse X it would be a dense {n} x {n} matrix; use gram_diagonal()")
 
-    def gram_diagonal(
+    def gram_diagonal(self, scale: float, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
+        """As of dense rows."""
+        return self._diagonal(self.plan(2), scale, n_threads, lambda rows: rows)
+
+    def gram_diagonal_at(
         self,
+        params: Parameters,
         scale: float,
         n_threads: int,
-        weigh: Callable[[Rows], Rows] = lambda rows: rows,
-        most: int = sys.maxsize,
+        weigh: Callable[[Rows, np.ndarray], np.ndarray],
     ) -> tuple[np.ndarray, np.ndarray]:
-        """As of dense rows; ``weigh`` may change their weights, chunk by chunk of ``most`` rows."""
+        """The same with the weights weigh(rows, Z), Z the probabilities by these parameters."""
+        k = params.theta.shape[1]
+        predicting = self.plan(k, gradient=False)
+
+        def weighted(rows: Rows) -> Rows:
+            Z = np.empty((len(rows.X), k), self.source.dtype)
+            sums = self.sums(predicting, k, 1.0, grad=False)
+            self._kernels.predict(rows, params, predicting, "proba", Z, sums, min(n_threads, predicting.threads))
+            return replace(rows, w=weigh(rows, Z))
+
         plan = self.plan(2)
-        plan = replace(plan, chunk=min(plan.chunk, most))
+        few = max(plan.block, PROBABILITY_BYTES // (k * self.source.dtype.itemsize))
+        return self._diagonal(replace(plan, chunk=min(plan.chunk, few)), scale, n_threads, weighted)
+
+    def _diagonal(
+        self, plan: Plan, scale: float, n_threads: int, weighted: Callable[[Rows], Rows]
+    ) -> tuple[np.ndarray, np.ndarray]:
         sums = self.sums(plan, 2, scale)
         for rows in self.chunks(plan):
-            self._kernels.sparse_gram_diagonal(weigh(rows), plan, sums, min(n_threads, plan.threads))
+            self._kernels.sparse_gram_diagonal(weighted(rows), plan, sums, min(n_threads, plan.threads))
         both, _ = sums.total()
         return both[:, 0].copy(), both[:, 1].copy()
 
