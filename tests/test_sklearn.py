@@ -373,11 +373,6 @@ def test_bad_weights(weights, error, message):
 
 def test_bad_data():
     X, y = iris()
-    for container in (sparse.csr_array, sparse.csr_matrix):
-        with pytest.raises(TypeError, match="[Ss]parse"):
-            fit(container(X), y)
-        with pytest.raises(TypeError, match="[Ss]parse"):
-            fit(X, y).predict(container(X))
     with pytest.raises(ValueError, match=r"one class only \(np.int64\(7\)\)|one class only \(7\)"):
         fit(X, np.full(150, 7))
     with pytest.raises(ValueError, match="continuous"):
