@@ -33,7 +33,7 @@ def finish(out: np.ndarray, scale: float, l2: float, theta: np.ndarray, n: int) 
             if l2:
                 part = others[a : min(b, n)] if by_rows else others[a:b, :n]
                 spare = spare if spare.shape == part.shape else np.empty(part.shape)
-                piece[: part.shape[0], : part.shape[1]] += np.multiply(part, l2, out=spare)
+                piece[: part.shape[0], : part.shape[1]] += np.multiply(part, l2, out=spare, dtype=np.float64)
             if result is not out:
                 target[a:b] = piece
     return result, finite

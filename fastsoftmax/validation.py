@@ -1,4 +1,6 @@
-"""The only place that converts or rejects input. Every message names the argument, what came and what is wanted.
+"""The only place that converts or rejects input, with `validation_sparse`.
+
+Every message names the argument, what came and what is wanted.
 
 X is not scanned for NaN and inf here: a pass over X costs as much as a kernel. The kernels carry a
 non-finite value through to the loss or the gradient, and only then does `nonfinite_row` look for it.
