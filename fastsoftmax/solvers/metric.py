@@ -26,6 +26,8 @@ from typing import Any
 
 import numpy as np
 
+from ..blockwise import blocks
+
 # Cholesky and one triangular solve a step: n^3 / 3 and 2 n^2 k operations, a second and 30 ms at n = 4000, k = 10.
 CHOLESKY_MAX = 4000
 # What rounding leaves of a variance that is zero, and of an eigenvalue of a correlation matrix, in units of
@@ -62,7 +64,10 @@ def moments(obj: Any) -> Moments:
     bias = bool(getattr(obj, "fit_intercept", False))
     eps = float(np.finfo(np.float64 if source is None else source.dtype).eps)
     if is_sparse(obj) or (hasattr(obj, "gram_diagonal") and obj.shape[0] - bias > CHOLESKY_MAX):
-        second, mean = obj.gram_diagonal()
+        try:
+            second, mean = obj.gram_diagonal()
+        except FloatingPointError as error:
+            raise FloatingPointError("the second moments of X overflow: X is too large to be scaled by them") from error
         return Moments(second, mean if bias else None, eps)
     gram = obj.gram()
     return Moments(gram[:-1, :-1], gram[-1, :-1], eps) if bias else Moments(gram, None, eps)
@@ -142,15 +147,42 @@ class Metric:
         if self.mean is None:
             return self._features(grad, transposed=True)
         out = np.empty(grad.shape)
-        self._features(self.centred(grad), transposed=True, out=out[:-1])
+        self._features(self.centred(grad, out=out[:-1]), transposed=True, out=out[:-1])
         out[-1] = grad[-1] / np.sqrt(self.curvature)
         return out
 
-    def centred(self, grad: np.ndarray) -> np.ndarray:
+    def size(self, grad: np.ndarray) -> float:
+        """The norm of S^T grad."""
+        if self.factor is not None:
+            return float(np.linalg.norm(self.to_phi_gradient(grad)))
+        total = 0.0 if self.mean is None else float(grad[-1] @ grad[-1]) / self.curvature
+        for a, b in blocks(grad[: len(self.scale)]):
+            piece = self._centred_rows(grad, a, b) * self.scale[a:b, None]
+            total += float(np.einsum("jc,jc->", piece, piece))
+        return float(np.sqrt(total))
+
+    def precondition(self, grad: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """S S^T grad; in ``out`` if that is given and S is diagonal."""
+        if self.factor is not None:
+            return self.to_theta(self.to_phi_gradient(grad))
+        out = np.empty(grad.shape) if out is None else out
+        for a, b in blocks(out[: len(self.scale)]):
+            np.multiply(self._centred_rows(grad, a, b), self.scale[a:b, None] ** 2, out=out[a:b])
+        if self.mean is not None:
+            out[-1] = grad[-1] / self.curvature - self.mean @ out[:-1]
+        return out
+
+    def _centred_rows(self, grad: np.ndarray, a: int, b: int) -> np.ndarray:
+        """Rows a..b-1 of `centred`."""
+        rows: np.ndarray = grad[a:b] if self.mean is None else grad[a:b] - self.mean[a:b, None] * grad[-1]
+        return rows
+
+    def centred(self, grad: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """The feature rows of a gradient, as if the columns of X were centred."""
         if self.mean is None:
             return grad
-        centred: np.ndarray = grad[:-1] - self.mean[:, None] * grad[-1]
+        centred: np.ndarray = np.multiply(self.mean[:, None], grad[-1], out=out)
+        np.subtract(grad[:-1], centred, out=centred)
         return centred
 
     def design(self, X: np.ndarray) -> np.ndarray:
