@@ -291,7 +291,7 @@ def _predict(options: PredictOptions) -> None:
     names, n = model.feature_names, model.n_features
     data = files.read_features(options.data, names, n, header=not options.no_header)
     files.write_columns(out, _predictions(model, data.X, options))
-    click.echo(f"{len(data.X)} predictions written to {out}")
+    click.echo(f"{data.X.shape[0]} predictions written to {out}")
 
 
 def _predictions(model: Model, X: np.ndarray, options: PredictOptions) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@
 .parquet .pq                    columns by name
 .npy                            a 2-D array, columns numbered from 0
 .npz                            arrays X and y
-.svmlight .libsvm .svm          sparse text; made dense, up to `DENSE_BYTES`
+.svmlight .libsvm .svm          sparse text; X stays sparse
 ==============================  ===========================================================
 
 Every error of a file is a ValueError with the file and, in text, the line (the first is 1) and
@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from . import _extras
-from ._tables import DENSE_BYTES, ArrayTable, CsvTable, Data, ParquetTable, listed, read_npy, read_npz, read_svmlight
-from .validation import nonfinite_row
+from ._tables import ArrayTable, CsvTable, Data, ParquetTable, listed, read_npy, read_npz, read_svmlight
+from .validation import check_X, nonfinite_place
 
-__all__ = ["DENSE_BYTES", "Data", "kind_to_write", "read", "read_features", "write_columns"]
+__all__ = ["Data", "kind_to_write", "read", "read_features", "write_columns"]
 
 _KINDS = {
     "csv": (".csv", ".tsv", ".txt"),
@@ -174,12 +174,11 @@ def _existing(path: str | Path) -> tuple[Path, str]:
 
 def _checked(data: Data, path: Path) -> Data:
     """The same data, or an error if it has no rows, no columns or a value that is not finite."""
-    if not data.X.size:
+    if 0 in data.X.shape:
         raise ValueError(f"{path.name} has {data.X.shape[0]} rows of data and {data.X.shape[1]} feature columns")
-    bad = nonfinite_row(data.X)
+    bad = nonfinite_place(check_X(data.X))
     if bad is not None:
-        row, column = bad
-        value = data.X[row, column]
+        row, column, value = bad
         raise ValueError(
             f"{path.name}, row {row} (the first is 0), column {data.feature_names[column]!r} holds {value}"
         )

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import kernels, validation
-from .kernels import Parameters, Sums
-from .kernels.plan import Plan, default_threads, make_plan
+from .kernels import Csr, Parameters, Sums
+from .kernels.plan import Plan, default_threads
 from .model_file import read, write
 from .objective import explain_nonfinite
-from .sources import ArraySource
+from .passes import passes_over
 
 # Logits that `Model.top_k` holds at a time.
 _TOP_BYTES = 64 << 20
@@ -32,9 +32,9 @@ _TOP_BYTES = 64 << 20
 class Model:
     """A softmax regression model: H = X theta + bias, one column for each class.
 
-    Every method takes X (m, n) in any layout, float32 or float64 without a copy, and the keywords
-    ``backend`` and ``n_threads`` of `fastsoftmax.Objective`. Results have the dtype X is computed
-    in: float32 for float32 X, float64 for float64.
+    Every method takes X (m, n) in any layout, float32 or float64 without a copy, or sparse, and the keywords
+    ``backend`` and ``n_threads`` of `fastsoftmax.Objective`, which says what becomes of sparse X. Results have the
+    dtype X is computed in: float32 for float32 X, float64 for float64.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ class Model:
         count = validation.check_count(count, "count")
         if count > self.n_classes:
             raise ValueError(f"count is {count}; the model has {self.n_classes} classes")
-        work = _Prediction(X, self.theta, self.bias, backend, n_threads)
+        work = _Prediction(validation.check_X(X), self.theta, self.bias, backend, n_threads)
         order = np.empty((work.m, count), np.int64)
         probabilities = np.empty((work.m, count), work.source.dtype)
         for rows, H in work.pieces(max(1, _TOP_BYTES // (self.n_classes * 8))):
@@ -172,22 +172,22 @@ class Model:
             raise ValueError(f"{path} is not a sound fastsoftmax model: {error}") from error
 
     def _run(self, X: ArrayLike, kind: str, backend: str, n_threads: int | None) -> np.ndarray:
-        return _Prediction(X, self.theta, self.bias, backend, n_threads).whole(kind)
+        return _Prediction(validation.check_X(X), self.theta, self.bias, backend, n_threads).whole(kind)
 
 
 class _Prediction:
-    """One pass over X that predicts: validated input, a plan, and the kernels to run."""
+    """One pass over checked X that predicts: a plan, and the kernels to run."""
 
     def __init__(
-        self, X: ArrayLike, theta: np.ndarray, bias: np.ndarray | None, backend: str, n_threads: int | None
+        self, X: np.ndarray | Csr, theta: np.ndarray, bias: np.ndarray | None, backend: str, n_threads: int | None
     ) -> None:
-        array = validation.check_X(X)
         n, self.k = theta.shape
-        self.m = array.shape[0]
-        if array.shape[1] != n:
-            raise ValueError(f"X has {array.shape[1]} features, but the model was fitted with {n} features")
+        self.m = X.shape[0]
+        if X.shape[1] != n:
+            raise ValueError(f"X has {X.shape[1]} features, but the model was fitted with {n} features")
         self.kernels: ModuleType = kernels.select(backend)[1]
-        self.source = ArraySource(array, reads=self.kernels.READS)
+        self.passes = passes_over(X, self.kernels)
+        self.source = self.passes.source
         self.n_threads = default_threads() if n_threads is None else validation.check_count(n_threads, "n_threads")
         dtype = self.source.dtype
         with np.errstate(over="ignore"):  # an overflow is found in the logits
@@ -195,15 +195,14 @@ class _Prediction:
                 np.ascontiguousarray(theta, dtype=dtype),
                 None if bias is None else np.ascontiguousarray(bias, dtype=dtype),
             )
-        hints = {**self.source.hints, "column_bytes": self.kernels.COLUMN_BYTES}
-        self.plan = make_plan(self.m, n, self.k, dtype, gradient=False, **hints)
+        self.plan = self.passes.plan(self.k, gradient=False)
         self.n_threads = min(self.n_threads, self.plan.threads)
 
     def whole(self, kind: str) -> np.ndarray:
         """One of the `kernels.PREDICTIONS` for all rows."""
         out = np.empty(self.m, np.int64) if kind == "label" else np.empty((self.m, self.k), self.source.dtype)
         sums = self._sums()
-        for rows in self.source.chunks(self.plan.chunk):
+        for rows in self.passes.chunks(self.plan):
             end = rows.start + len(rows.X)
             self.kernels.predict(rows, self.params, self.plan, kind, out[rows.start : end], sums, self.n_threads)
         self._require_finite(sums, self.plan)
@@ -213,7 +212,7 @@ class _Prediction:
         """Logits of at most ``most`` rows at a time, with the rows they belong to."""
         plan = replace(self.plan, chunk=min(most, self.plan.chunk))
         sums = self._sums()
-        for rows in self.source.chunks(plan.chunk):
+        for rows in self.passes.chunks(plan):
             H = np.empty((len(rows.X), self.k), self.source.dtype)
             self.kernels.predict(rows, self.params, plan, "logits", H, sums, self.n_threads)
             self._require_finite(sums, plan)
@@ -250,7 +249,7 @@ def softmax(H: ArrayLike) -> np.ndarray:
     array([[0.5, 0.5],
            [1. , 0. ]])
     """
-    array = validation.check_X(H, "H")
+    array = validation.check_dense(H, "H")
     array = array.astype(validation.compute_dtype(array.dtype), copy=False)
     place = validation.nonfinite_row(array)
     if place is not None:
@@ -271,7 +270,7 @@ def predict_proba(
 
     Parameters
     ----------
-    X : array_like (m, n)
+    X : array_like (m, n), or sparse
     theta : array_like (n, k), or (n + 1, k) with the bias last if ``fit_intercept``
     backend, n_threads
         As in `fastsoftmax.Objective`.
@@ -288,10 +287,10 @@ def predict_proba(
     theta = np.asarray(theta)
     if theta.ndim != 2 or 0 in theta.shape:
         raise ValueError(f"theta has shape {theta.shape}; (features, classes) is wanted")
-    X = validation.check_X(X)
-    checked = validation.check_theta(theta, X.shape[1], theta.shape[1], fit_intercept)
+    array = validation.check_X(X)
+    checked = validation.check_theta(theta, array.shape[1], theta.shape[1], fit_intercept)
     weights, bias = (checked[:-1], checked[-1]) if fit_intercept else (checked, None)
-    return _Prediction(X, weights, bias, backend, n_threads).whole("proba")
+    return _Prediction(array, weights, bias, backend, n_threads).whole("proba")
 
 
 def _softmax(H: np.ndarray) -> np.ndarray:

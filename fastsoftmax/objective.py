@@ -1,21 +1,23 @@
 """The objective: loss, gradient, Hessian products and Gram matrix of a data source.
 
 It walks the source chunk by chunk, hands each chunk to the kernels, and adds what kernels do
-not know: the mean, the l2 penalty and the bias row of theta.
+not know: the mean, the l2 penalty and the bias row of theta. Whether X is dense or sparse only `passes` knows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import kernels, validation
+from . import blockwise, kernels, validation
 from .kernels import Parameters, RowOutputs, Rows, Sums
-from .kernels.plan import RUN_ROWS_MAX, default_threads, make_plan
-from .sources import ArraySource
+from .kernels.plan import default_threads
+from .passes import SparsePasses, passes_over
+from .sources import Source
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,13 @@ class Objective:
 
     Parameters
     ----------
-    X : array_like (m, n)
+    X : array_like (m, n), or sparse array or matrix of SciPy
         Rows are samples. float32 and float64 are read where they are, in C order, F order or
         strided, memory maps included; other dtypes are converted by the kernels or a chunk at a time.
+        Sparse X is never made dense. CSR is read where it is, by int32 or int64 indices; CSC, COO and other formats
+        are converted to CSR once, which copies every entry and index (12 bytes an entry in float64 with int32 indices)
+        and takes the time of a few passes. So are, once, rows that are not sorted by column or repeat one:
+        repetitions are added up. All indices are checked; X itself is not changed.
     y : array_like (m,) or (m, k)
         Class numbers 0..k-1, or soft targets: the share t_ic of each class, not negative. The loss of a
         row is then sum_c t_ic (logsumexp(H_i) - H_ic).
@@ -74,6 +80,8 @@ class Objective:
     ----------
     shape : tuple of int
         Shape of theta, (n, k) or (n + 1, k).
+    sparse : bool
+        Whether X is sparse.
     n_passes : int
         Passes over X so far.
 
@@ -104,13 +112,13 @@ class Objective:
         targets, self.n_classes = validation.check_targets(y, m, n_classes, validation.compute_dtype(array.dtype))
         w, self.weight_sum = validation.check_weights(sample_weight, m)
         self.backend, self._kernels = kernels.select(backend)
-        self.source = ArraySource(array, targets, w, smoothing=smoothing, reads=self._kernels.READS)
+        self._passes = passes_over(array, self._kernels, targets, w, smoothing=smoothing)
+        self.source: Source = self._passes.source
+        self.sparse = isinstance(self._passes, SparsePasses)
         self.fit_intercept = bool(fit_intercept)
         self.l2 = validation.check_real(l2, "l2")
         self.n_threads = default_threads() if n_threads is None else validation.check_count(n_threads, "n_threads")
-        self._hints = {**self.source.hints, "column_bytes": self._kernels.COLUMN_BYTES}
-        strategy = None if "class-parallel" in self._kernels.STRATEGIES else "row-parallel"
-        self.plan = make_plan(m, self.n_features, self.n_classes, self.source.dtype, strategy=strategy, **self._hints)
+        self.plan = self._passes.plan(self.n_classes)
         self.shape = (self.n_features + self.fit_intercept, self.n_classes)
         self.n_passes = 0
 
@@ -135,21 +143,18 @@ class Objective:
     def evaluate(
         self, theta: ArrayLike, *, grad: bool = True, dX: bool = False, row_loss: bool = False, label: bool = False
     ) -> Evaluation:
-        """Whatever one pass over X can tell at theta: see `Evaluation`. ``dX`` needs ``grad``."""
+        """Whatever one pass over X can tell at theta: see `Evaluation`. ``dX`` needs ``grad`` and dense X."""
         checked = self._check(theta)
         if dX and not grad:
             raise ValueError("dX=True needs grad=True: both come from the residual")
+        if dX and self.sparse:
+            raise ValueError("dX=True needs dense X: the gradient with respect to sparse X is a dense (m, n) array")
         wanted = self._row_outputs(dX, row_loss, label)
         sums = self._sums(grad=grad)
         self._run_value_and_grad(checked, sums, wanted)
         value = float(np.add.reduce(sums.loss))
         self._require_finite(value, "loss")
-        out = None
-        if grad:
-            out = self._join(sums, "gradient")
-            if self.l2:
-                out[: self.n_features] += self.l2 * checked[: self.n_features]
-            out = self._as(out, checked.dtype, "gradient").reshape(np.shape(theta))
+        out = self._finish(sums, checked, "gradient").reshape(np.shape(theta)) if grad else None
         return Evaluation(value + self._penalty(checked), out, wanted.dX, wanted.loss, wanted.label)
 
     def hess_prod(self, theta: ArrayLike, v: ArrayLike) -> np.ndarray:
@@ -159,21 +164,20 @@ class Objective:
         params, along = self._parameters(checked), self._parameters(direction)
         sums = self._sums()
         for rows in map(_weighted_by_mass, self._chunks()):
-            self._kernels.dense_hess_prod(rows, params, along, self.plan, sums, self.threads)
-        out = self._join(sums, "Hessian product")
-        if self.l2:
-            out[: self.n_features] += self.l2 * direction[: self.n_features]
-        return self._as(out, direction.dtype, "Hessian product").reshape(np.shape(v))
+            self._passes.hess_prod(rows, params, along, self.plan, sums, self.threads)
+        return self._finish(sums, direction, "Hessian product").reshape(np.shape(v))
 
     def gram(self) -> np.ndarray:
-        """X^T diag(w) X / sum(w), float64; with the intercept's column of ones last if there is one."""
+        """X^T diag(w) X / sum(w), float64; with the intercept's column of ones last if there is one.
+
+        Raises
+        ------
+        TypeError
+            For sparse X, whose Gram matrix is dense.
+        """
         n = self.n_features
-        source = self.source
-        plan = make_plan(source.shape[0], n, n, source.dtype, strategy="row-parallel", **self._hints)
-        sums = Sums.zeros(plan.slabs, n, n, 1.0 / self.weight_sum)
-        for rows in self._chunks(plan.chunk):
-            self._kernels.dense_gram(rows, plan, sums, min(self.n_threads, plan.threads))
-        out, column_sums = sums.total()
+        out, column_sums = self._passes.gram(1.0 / self.weight_sum, self.n_threads)
+        self.n_passes += 1
         self._require_finite(out, "Gram matrix")
         if not self.fit_intercept:
             return out
@@ -181,11 +185,28 @@ class Objective:
         out[:n, n] = out[n, :n] = column_sums
         return out
 
+    def gram_diagonal(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weighted means of x_j^2 and of x_j over the rows, each float64 (n,): what `gram` has in its diagonal and
+        in its last row. Dense or sparse X."""
+        self.n_passes += 1
+        second, mean = self._passes.gram_diagonal(1.0 / self.weight_sum, self.n_threads)
+        self._require_finite(second, "diagonal of the Gram matrix")
+        return second, mean
+
+    def gram_diagonal_at(
+        self, theta: np.ndarray, weigh: Callable[[Rows, np.ndarray], np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`gram_diagonal` of sparse X with the weights weigh(rows, Z): for metrics that know theta."""
+        assert isinstance(self._passes, SparsePasses)
+        self.n_passes += 1
+        params = self._parameters(self._check(theta))
+        return self._passes.gram_diagonal_at(params, 1.0 / self.weight_sum, self.n_threads, weigh)
+
     def _run_value_and_grad(self, theta: np.ndarray, sums: Sums, wanted: RowOutputs) -> None:
         params = self._parameters(theta)
         for rows in self._chunks():
             part = wanted.rows(rows.start, rows.start + len(rows.X))
-            self._kernels.dense_value_and_grad(rows, params, self.plan, sums, self.threads, part)
+            self._passes.value_and_grad(rows, params, self.plan, sums, self.threads, part)
 
     def _row_outputs(self, dX: bool, row_loss: bool, label: bool) -> RowOutputs:
         m, dtype = self.source.shape[0], self.source.dtype
@@ -199,8 +220,7 @@ class Objective:
         if self.l2 == 0.0:
             return 0.0
         with np.errstate(over="ignore"):
-            weights = theta[: self.n_features].astype(np.float64).ravel()
-            penalty = 0.5 * self.l2 * float(weights @ weights)
+            penalty = 0.5 * self.l2 * blockwise.squared_norm(theta[: self.n_features])
         if not np.isfinite(penalty):
             raise FloatingPointError(f"the penalty l2/2 ||theta||^2 overflows float64 (l2 = {self.l2})")
         return penalty
@@ -210,36 +230,22 @@ class Objective:
         """Threads a pass runs on: `n_threads`, or fewer where the work is too little to wake them for."""
         return min(self.n_threads, self.plan.threads)
 
-    def _chunks(self, rows: int | None = None) -> Iterator[Rows]:
+    def _chunks(self) -> Iterator[Rows]:
         """The rows of one pass, a call of the kernels each; Ctrl-C is served between them."""
         self.n_passes += 1
-        return self.source.chunks(rows or self.plan.chunk)
+        return self._passes.chunks(self.plan)
 
     def _sums(self, *, grad: bool = True) -> Sums:
-        # The one large gradient of a class-parallel pass may stay float32 as long as a run of rows may.
-        shared = self.plan.strategy == "class-parallel" and "class-parallel" in self._kernels.STRATEGIES
-        few = shared and self.source.shape[0] <= RUN_ROWS_MAX
-        dtype = self.source.dtype if few else np.float64
-        scale = 1.0 / self.weight_sum
-        return Sums.zeros(self.plan.slabs, self.n_classes, self.n_features, scale, grad=grad, dtype=dtype)
+        return self._passes.sums(self.plan, self.n_classes, 1.0 / self.weight_sum, grad=grad)
 
-    def _join(self, sums: Sums, what: str) -> np.ndarray:
-        """The gradient of all slabs, shaped like theta; a view of the transposed sums if there is no bias."""
-        grad, bias = sums.total()
-        self._require_finite(grad, what)
-        if not self.fit_intercept:
-            return grad
-        self._require_finite(bias, what)
-        return np.vstack([grad, bias])
-
-    @staticmethod
-    def _as(out: np.ndarray, dtype: np.dtype, what: str) -> np.ndarray:
-        """A result in the dtype its caller gave; one that does not fit is an error, not an infinity."""
-        with np.errstate(over="ignore"):
-            cast = out.astype(dtype, copy=False)
-        if cast is not out and not _all_finite(cast):
-            raise FloatingPointError(f"the {what} overflows {dtype}, the dtype it was asked for in")
-        return cast
+    def _finish(self, sums: Sums, theta: np.ndarray, what: str) -> np.ndarray:
+        """The gradient of all slabs with its mean and l2 theta; shaped and typed like theta."""
+        out, finite = blockwise.finish(sums.joined(self.fit_intercept), sums.scale, self.l2, theta, self.n_features)
+        if not finite:
+            explain_nonfinite(self.source, self.plan.chunk, what)
+        if out.dtype != np.float64 and not validation.all_finite(out):
+            raise FloatingPointError(f"the {what} overflows {out.dtype}, the dtype it was asked for in")
+        return out
 
     def _parameters(self, theta: np.ndarray) -> Parameters:
         with np.errstate(over="ignore"):  # an overflow is found in the loss
@@ -253,7 +259,7 @@ class Objective:
 
     def _require_finite(self, result: float | np.ndarray, what: str) -> None:
         """Raise for a non-finite result, naming the row of X that caused it if one did."""
-        if not _all_finite(result):
+        if not validation.all_finite(result):
             explain_nonfinite(self.source, self.plan.chunk, what)
 
 
@@ -265,24 +271,17 @@ def _weighted_by_mass(rows: Rows) -> Rows:
     return replace(rows, soft=None, w=mass if rows.w is None else rows.w * mass)
 
 
-def _all_finite(result: float | np.ndarray) -> bool:
-    with np.errstate(over="ignore", invalid="ignore"):
-        quick = np.isfinite(np.sum(result))  # no temporary; a sum may overflow where no term does
-    return bool(quick or np.isfinite(result).all())
-
-
-def explain_nonfinite(source: ArraySource, chunk: int, what: str) -> None:
+def explain_nonfinite(source: Source, chunk: int, what: str) -> NoReturn:
     """Raise ValueError with the first NaN or infinity of X, else FloatingPointError.
 
     Called only after a result came out non-finite, so that sound data is never scanned.
     """
     for rows in source.chunks(chunk):
-        place = validation.nonfinite_row(rows.X)
+        place = validation.nonfinite_place(rows.X)
         if place is not None:
-            row, column = place
+            row, column, value = place
             raise ValueError(
-                f"X must be finite; row {rows.start + row}, column {column} holds {rows.X[row, column]}"
-                " (NaN or infinity)"
+                f"X must be finite; row {rows.start + row}, column {column} holds {value} (NaN or infinity)"
             )
     raise FloatingPointError(f"the {what} overflows {source.dtype}: logits X theta must stay finite")
 

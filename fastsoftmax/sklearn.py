@@ -24,6 +24,10 @@ except ImportError as error:
     raise ImportError(f"SoftmaxRegression needs scikit-learn: {install_command('sklearn')} ({error})") from error
 
 
+# What scikit-learn checks; nothing is converted.
+_CHECKS: dict[str, Any] = {"accept_sparse": True, "dtype": "numeric", "order": None, "ensure_all_finite": False}
+
+
 class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unused-ignore]  # untyped bases
     r"""Softmax (multinomial logistic) regression.
 
@@ -91,6 +95,9 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
     computed in float32 with sums in float64; predictions have the dtype X is computed in. X is not scanned
     for NaN and infinity beforehand: they are found in the result, and named by row and column.
 
+    Sparse X is never made dense, the intercept included. CSR is read where it lies; other formats, and rows that are
+    not sorted or repeat a column, are copied to CSR once in every call.
+
     Examples
     --------
     >>> from sklearn.datasets import load_iris
@@ -137,7 +144,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
 
         Parameters
         ----------
-        X : array_like (m, n)
+        X : array_like (m, n), or sparse array or matrix of SciPy
         y : array_like (m,)
             Labels: integers, whole floats, booleans or strings.
         sample_weight : array_like (m,), optional
@@ -150,14 +157,14 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
         Raises
         ------
         TypeError, ValueError
-            For sparse, empty or non-numeric X, NaN or infinity, one class only, or a bad parameter.
+            For empty, non-numeric or malformed sparse X, NaN or infinity, one class only, or a bad parameter.
 
         Warns
         -----
         ConvergenceWarning
             If the solver ended before it reached ``tol``.
         """
-        X, labels = validate_data(self, X, y, dtype="numeric", order=None, ensure_all_finite=False)
+        X, labels = validate_data(self, X, y, **_CHECKS)
         classes, codes = _encode(labels)
         if len(classes) < 2:
             raise ValueError(f"y holds one class only ({classes[0]!r}); at least two classes are wanted")
@@ -206,8 +213,14 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
         """Logarithms of the probabilities (m, k), from the logits: finite where a probability rounds to 0."""
         return self._model().predict_log_proba(self._check(X), **self._options())
 
-    def _check(self, X: ArrayLike) -> np.ndarray:
-        checked: np.ndarray = validate_data(self, X, dtype="numeric", order=None, ensure_all_finite=False, reset=False)
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def _check(self, X: ArrayLike) -> Any:
+        """Dense or sparse X, as scikit-learn lets it pass."""
+        checked = validate_data(self, X, reset=False, **_CHECKS)
         return checked
 
     def _model(self) -> Model:

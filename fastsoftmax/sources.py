@@ -1,17 +1,20 @@
 """Where rows come from: each source hands out chunks of rows that a kernel can read.
 
 An array or memory map is never copied whole. Chunks of a dtype that the kernels read are views, whatever
-their strides; others are converted one chunk at a time, so that the extra memory is one chunk.
+their strides; others are converted one chunk at a time, so that the extra memory is one chunk. Sparse X likewise:
+a chunk's indices and data are views, and only its row pointers are made anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 
-from .kernels import Rows
+from .kernels import Csr, Rows
+from .kernels.plan import CONVERTED_BYTES
 from .validation import compute_dtype
 
 
@@ -25,7 +28,28 @@ class Source(Protocol):
     def chunks(self, rows: int) -> Iterator[Rows]: ...
 
 
-class ArraySource:
+class _Labelled:
+    """What a source has beside X: targets, weights and smoothing, cut as its rows are."""
+
+    def __init__(self, targets: np.ndarray | None, w: np.ndarray | None, smoothing: float) -> None:
+        soft = targets is not None and targets.ndim == 2
+        self.y: np.ndarray | None = None if soft else targets
+        self.soft: np.ndarray | None = targets if soft else None
+        self.w, self.smoothing = w, smoothing
+
+    def _rows(self, X: np.ndarray | Csr, start: int) -> Rows:
+        part = slice(start, start + len(X))
+        return Rows(
+            X=X,
+            y=None if self.y is None else self.y[part],
+            w=None if self.w is None else self.w[part],
+            start=start,
+            soft=None if self.soft is None else self.soft[part],
+            smoothing=self.smoothing,
+        )
+
+
+class ArraySource(_Labelled):
     """Rows of a NumPy array or memory map, with labels and weights beside them.
 
     Parameters
@@ -47,11 +71,8 @@ class ArraySource:
         smoothing: float = 0.0,
         reads: str = "fd",
     ) -> None:
+        super().__init__(targets, w, smoothing)
         self.X = X.view(np.uint8) if X.dtype == np.bool_ else X
-        soft = targets is not None and targets.ndim == 2
-        self.y: np.ndarray | None = None if soft else targets
-        self.soft: np.ndarray | None = targets if soft else None
-        self.w, self.smoothing = w, smoothing
         self.shape: tuple[int, int] = X.shape
         self.dtype = compute_dtype(X.dtype)
         self._converts = not (self.X.dtype.char in reads and self.X.dtype.isnative and self.X.flags.aligned)
@@ -60,12 +81,54 @@ class ArraySource:
 
     def chunks(self, rows: int) -> Iterator[Rows]:
         for start in range(0, self.shape[0], rows):
-            part = slice(start, start + rows)
-            yield Rows(
-                X=np.array(self.X[part], dtype=self.dtype, order="K") if self._converts else np.asarray(self.X[part]),
-                y=None if self.y is None else self.y[part],
-                w=None if self.w is None else self.w[part],
-                start=start,
-                soft=None if self.soft is None else self.soft[part],
-                smoothing=self.smoothing,
-            )
+            part = self.X[start : start + rows]
+            yield self._rows(np.array(part, dtype=self.dtype, order="K") if self._converts else np.asarray(part), start)
+
+
+class SparseSource(_Labelled):
+    """Rows of a sparse matrix, with labels and weights beside them.
+
+    Parameters
+    ----------
+    X : Csr of all rows, as `validation.check_X` returns it
+    targets, w, smoothing
+        As `ArraySource` has them.
+    """
+
+    def __init__(
+        self, X: Csr, targets: np.ndarray | None = None, w: np.ndarray | None = None, *, smoothing: float = 0.0
+    ) -> None:
+        super().__init__(targets, w, smoothing)
+        self.X = X
+        self.shape: tuple[int, int] = X.shape
+        self.dtype = compute_dtype(X.dtype)
+        self.nnz = int(X.indptr[-1])
+        self.hints: dict[str, Any] = {"nnz": self.nnz}
+        self._converts = not (X.dtype == self.dtype and X.dtype.isnative and X.data.flags.aligned)
+
+    def chunks(self, rows: int) -> Iterator[Rows]:
+        """Chunks of at most that many rows; fewer where their entries have to be converted and are many."""
+        start, X = 0, self.X
+        while start < len(X):
+            end = min(start + rows, len(X))
+            first = int(X.indptr[start])
+            if self._converts:
+                most = first + CONVERTED_BYTES // self.dtype.itemsize
+                while end > start + 1 and X.indptr[end] > most:
+                    end = start + (end - start) // 2
+            last = int(X.indptr[end])
+            indptr = X.indptr[start : end + 1].astype(np.int64, copy=start > 0)
+            if start:
+                indptr -= first
+            data = X.data[first:last].astype(self.dtype, copy=self._converts)
+            yield self._rows(Csr(indptr, X.indices[first:last], data, X.n), start)
+            start = end
+
+    @cached_property
+    def load(self) -> np.ndarray:
+        """load[j], the entries in columns 0..j-1: int64 (n + 1,), by which threads share the columns."""
+        out = np.zeros(self.X.n + 1, np.int64)
+        step = max(1 << 20, self.X.n)
+        for start in range(0, self.nnz, step):
+            out[1:] += np.bincount(self.X.indices[start : start + step], minlength=self.X.n)
+        return np.cumsum(out, out=out)

@@ -1,4 +1,6 @@
-"""The only place that converts or rejects input. Every message names the argument, what came and what is wanted.
+"""The only place that converts or rejects input, with `validation_sparse`.
+
+Every message names the argument, what came and what is wanted.
 
 X is not scanned for NaN and inf here: a pass over X costs as much as a kernel. The kernels carry a
 non-finite value through to the loss or the gradient, and only then does `nonfinite_row` look for it.
@@ -13,14 +15,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .kernels import Csr
+from .validation_sparse import check_sparse, is_sparse, nonfinite_entry
+
 # Converted to float32 chunk by chunk: every value of these is exact in float32.
 _EXACT_IN_FLOAT32 = "?bBhHe"
 
 
-def check_X(X: ArrayLike, name: str = "X") -> np.ndarray:
-    """X as a 2-D real array, not copied: its dtype and strides stay as they are."""
-    if getattr(X, "format", None) is not None and hasattr(X, "tocsr"):
-        raise TypeError(f"{name} is a sparse {type(X).__name__}; a dense array is wanted (X.toarray() makes one)")
+def check_X(X: Any, name: str = "X") -> np.ndarray | Csr:
+    """X as a 2-D real array, not copied: its dtype and strides stay as they are. Sparse X as a `Csr` of all rows."""
+    return check_sparse(X, name) if is_sparse(X) else check_dense(X, name)
+
+
+def check_dense(X: ArrayLike, name: str = "X") -> np.ndarray:
+    """`check_X` of what is not sparse."""
     if np.ma.isMaskedArray(X):
         raise TypeError(
             f"{name} is a masked array; one without a mask is wanted (X.filled() or X.compressed() make one)"
@@ -136,7 +144,7 @@ def check_theta(theta: ArrayLike, n: int, k: int, fit_intercept: bool, name: str
     if array.shape != (rows, k) and array.shape != (rows * k,):
         bias = " (the last row is the bias)" if fit_intercept else ""
         raise ValueError(f"{name} has shape {array.shape}; ({rows}, {k}){bias} or ({rows * k},) is wanted")
-    bad = _nonfinite(array)
+    bad = _nonfinite(array) if not all_finite(array) else np.empty(0, np.int64)
     if len(bad):
         row, column = divmod(int(bad[0]), k)
         raise ValueError(f"{name} must be finite; row {row}, column {column} holds {array.ravel()[bad[0]]}")
@@ -171,6 +179,14 @@ def check_share(value: Any, name: str) -> float:
     return share
 
 
+def nonfinite_place(X: np.ndarray | Csr) -> tuple[int, int, float] | None:
+    """Row, column and value of the first NaN or infinity of X, or None."""
+    if isinstance(X, Csr):
+        return nonfinite_entry(X)
+    place = nonfinite_row(X)
+    return None if place is None else (*place, float(X[place]))
+
+
 def nonfinite_row(X: np.ndarray) -> tuple[int, int] | None:
     """Row and column of the first NaN or infinity of X, or None; a block of rows at a time."""
     if X.dtype.kind != "f":
@@ -182,6 +198,12 @@ def nonfinite_row(X: np.ndarray) -> tuple[int, int] | None:
             row, column = divmod(int(bad[0]), X.shape[1])
             return start + row, column
     return None
+
+
+def all_finite(result: float | np.ndarray) -> bool:
+    """Whether no number is NaN or infinite, without a temporary: their sum tells, unless it overflows."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(np.sum(result)) or np.isfinite(result).all())
 
 
 def _as_array(value: ArrayLike, name: str) -> np.ndarray:

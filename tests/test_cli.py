@@ -231,6 +231,31 @@ def test_predictions_are_those_of_the_model(run, iris, model, tmp_path, suffix):
     np.testing.assert_array_equal(table["p_2"].to_numpy(), np.sort(Z, axis=1)[:, -2])
 
 
+@pytest.fixture
+def svmlight(tmp_path):
+    """Words of 3,000 rows in 200,000 columns: 4.8 GB as a dense array."""
+    rng = np.random.default_rng(0)
+    path = tmp_path / "words.svm"
+    with path.open("w") as file:
+        for y in rng.integers(3, size=3000):
+            words = np.unique(np.append(rng.integers(1, 200_000, 5), [1 + y, 200_000]))
+            file.write(f"{y} " + " ".join(f"{j}:1" for j in words) + "\n")
+    return path
+
+
+def test_svmlight_is_trained_on_and_predicted_without_being_dense(run, svmlight, tmp_path):
+    model = tmp_path / "words.npz"
+    code, out, err = run("train", svmlight, "--json", "--out", model, *FAST)
+    report = json.loads(out)
+    assert code == 0 and report["features"] == 200_000 and report["test"]["accuracy"] > 0.9, err
+    code, out, err = run("predict", model, svmlight, "--out", tmp_path / "p.npy", "--backend", "numpy")
+    assert code == 0 and "3000 predictions" in out, err
+    labels = np.array([int(line[0]) for line in svmlight.read_text().splitlines()])
+    assert np.mean(np.load(tmp_path / "p.npy") == labels) > 0.9
+    code, out, err = run("predict", model, svmlight, "--top", 2, "--out", tmp_path / "p.csv", "--backend", "numpy")
+    assert code == 0, err
+
+
 def test_arrays_of_labels_or_probabilities(run, iris, model, tmp_path):
     path = tmp_path / "p.npy"
     assert run("predict", model, iris, "--out", path)[0] == 0

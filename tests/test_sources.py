@@ -4,9 +4,14 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import scipy.sparse
 
-from fastsoftmax import Objective
-from fastsoftmax.sources import ArraySource
+from fastsoftmax import Objective, kernels, sources
+from fastsoftmax.kernels import Csr
+from fastsoftmax.kernels.plan import make_sparse_plan
+from fastsoftmax.passes import SparsePasses
+from fastsoftmax.sources import ArraySource, SparseSource
+from fastsoftmax.validation import check_X
 
 NARROW = ["?", "i1", "u1", "i2", "u2", "f2"]
 WIDE = ["i4", "u4", "i8", "u8", "f8", ">f8", "g"]
@@ -93,3 +98,58 @@ def test_an_objective_over_float_data_copies_nothing_as_large_as_x(tmp_path):
         tracemalloc.stop()
     assert all(np.shares_memory(c, X) for c in chunks)
     assert peak < X.nbytes / 10
+
+
+# ------------------------------------------------------------------------------------------ sparse X
+
+
+def sparse_source(m=200, n=30, dtype="f8", index="i4", **options):
+    X = scipy.sparse.random_array((m, n), density=0.2, format="csr", rng=np.random.default_rng(0))
+    X.data = (X.data * 100).astype(dtype)
+    X.indices, X.indptr = X.indices.astype(index), X.indptr.astype(index)
+    return X, SparseSource(check_X(X), np.arange(m, dtype=np.int32) % 3, np.arange(1.0, m + 1), **options)
+
+
+@pytest.mark.parametrize("index", ["i4", "i8"])
+@pytest.mark.parametrize("rows", [1, 7, 200, 1000])
+def test_sparse_chunks_are_the_rows_in_order(dtype, index, rows):
+    X, source = sparse_source(dtype=dtype, index=index)
+    chunks = list(source.chunks(rows))
+    assert [c.start for c in chunks] == list(range(0, 200, rows))
+    assert all(len(c.X) == len(c.y) == len(c.w) <= rows for c in chunks)
+    for c in chunks:
+        assert isinstance(c.X, Csr) and c.X.indptr.dtype == np.int64 and c.X.indptr[0] == 0
+        assert c.X.indptr[-1] == len(c.X.indices) == len(c.X.data)
+        assert np.shares_memory(c.X.indices, X.indices) and np.shares_memory(c.X.data, X.data)
+        part = scipy.sparse.csr_array((c.X.data, c.X.indices, c.X.indptr), shape=c.X.shape).toarray()
+        np.testing.assert_array_equal(part, X.toarray()[c.start : c.start + rows])
+
+
+@pytest.mark.parametrize("given", ["u1", "i2", "i4", "i8", ">f4", ">f8", "g"])
+def test_sparse_data_of_other_dtypes_are_converted_by_chunks(given, monkeypatch):
+    monkeypatch.setattr(sources, "CONVERTED_BYTES", 400)
+    X, source = sparse_source(dtype=given)
+    assert source.dtype == (np.float32 if given in ("u1", "i2", ">f4") else np.float64)
+    chunks = list(source.chunks(100))
+    assert all(c.X.data.nbytes <= 400 or len(c.X) == 1 for c in chunks) and len(chunks) > 2
+    assert all(c.X.data.dtype == source.dtype and c.X.data.dtype.isnative for c in chunks)
+    np.testing.assert_array_equal(np.concatenate([c.X.data for c in chunks]), X.data)
+    assert sum(len(c.X) for c in chunks) == 200
+
+
+def test_load_counts_the_entries_of_the_columns_before():
+    X, source = sparse_source()
+    np.testing.assert_array_equal(np.diff(source.load), [np.sum(X.indices == j) for j in range(30)])
+    assert source.load.dtype == np.int64 and source.load[0] == 0 and source.load[-1] == source.nnz == X.nnz
+    assert source.load is source.load, "made once"
+
+
+def test_only_a_feature_parallel_pass_makes_the_load():
+    _, source = sparse_source()
+    passes = SparsePasses(source, kernels.select("numpy")[1])
+    row, feature = (
+        make_sparse_plan(200, 30, 3, source.nnz, source.dtype, strategy=name)
+        for name in ("row-parallel", "feature-parallel")
+    )
+    assert all(rows.X.load is None for rows in passes.chunks(row))
+    assert all(rows.X.load is source.load for rows in passes.chunks(feature))

@@ -155,17 +155,24 @@ class Sums:
     ----------
     loss : ndarray (slabs,)
     grad : ndarray (slabs, k, n) or None
-        The transpose of theta's gradient: features are contiguous, as the kernel writes them.
+        The transpose of theta's gradient: features are contiguous, as the kernel writes them. Sparse kernels write
+        (slabs, n, k).
     bias : ndarray (slabs, k) or None
     scale : float
         1 / sum(w). Losses are scaled as they are added, so that a mean of huge ones cannot
-        overflow on the way; gradients are scaled once, in `total`.
+        overflow on the way; gradients are scaled once, in `total` or by who takes them `joined`.
+    by_feature : bool
+        Whether ``grad`` is (slabs, n, k).
+    room : float64 ndarray (n + 1, k) or None
+        Memory whose first rows are the one slab of ``grad``, so that the bias joins them without a copy of them.
     """
 
     loss: np.ndarray
     grad: np.ndarray | None
     bias: np.ndarray | None
     scale: float
+    by_feature: bool = False
+    room: np.ndarray | None = None
 
     @classmethod
     def zeros(
@@ -178,15 +185,38 @@ class Sums:
             scale=scale,
         )
 
+    @classmethod
+    def zeros_by_feature(cls, slabs: int, k: int, n: int, scale: float, *, grad: bool = True) -> Sums:
+        """What a pass over sparse X adds into."""
+        if not grad:
+            return cls(np.zeros(slabs), None, None, scale, by_feature=True)
+        room = np.zeros((n + 1, k)) if slabs == 1 else None
+        out = np.zeros((slabs, n, k)) if room is None else room[None, :n]
+        return cls(np.zeros(slabs), out, np.zeros((slabs, k)), scale, by_feature=True, room=room)
+
     def total(self) -> tuple[np.ndarray, np.ndarray]:
         """Gradient (n, k) and bias gradient (k,): the slabs added in the order of their numbers.
 
         The gradient is scaled in place where there is one slab: call once.
         """
+        grad, bias = self._added()
+        grad *= self.scale
+        return grad, bias * self.scale
+
+    def joined(self, with_bias: bool) -> np.ndarray:
+        """The same, not yet scaled, as one array (n [+ 1], k) that is the caller's from now on."""
+        grad, bias = self._added()
+        if not with_bias:
+            return grad
+        if self.room is None:
+            return np.vstack([grad, bias])
+        self.room[-1] = bias
+        return self.room
+
+    def _added(self) -> tuple[np.ndarray, np.ndarray]:
         assert self.grad is not None and self.bias is not None
         grad = self.grad[0] if len(self.grad) == 1 else np.add.reduce(self.grad, axis=0)
-        grad *= self.scale
-        return grad.T, np.add.reduce(self.bias, axis=0) * self.scale
+        return grad if self.by_feature else grad.T, np.add.reduce(self.bias, axis=0)
 
 
 @dataclass(frozen=True)

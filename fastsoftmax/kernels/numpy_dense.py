@@ -1,21 +1,25 @@
 """The reference behind the kernel contract: plain NumPy, one slab after the other.
 
-For checking, and for machines where nothing else loads. It forms the logits of a whole slab.
+For checking, and for machines where nothing else loads. It forms the logits of a whole slab. Sparse rows
+(see `numpy_sparse`) take the same steps: SciPy's arrays multiply as NumPy's do.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 
 from .. import reference
-from . import Parameters, RowOutputs, Rows, Sums
+from . import Csr, Parameters, RowOutputs, Rows, Sums, numpy_sparse
 from .plan import Plan
 
 # A kernel raises nothing, warnings included: what is not finite shows in the sums.
 _quiet = np.errstate(over="ignore", invalid="ignore")
 
 READS = "fd"
-STRATEGIES = ("row-parallel",)
+STRATEGIES = ("row-parallel", "feature-parallel")
 COLUMN_BYTES = 2048
 
 
@@ -31,8 +35,7 @@ def threading() -> str:
 def dense_value_and_grad(
     rows: Rows, params: Parameters, plan: Plan, sums: Sums, n_threads: int, outputs: RowOutputs | None = None
 ) -> None:
-    for p, a, b in plan.slab_ranges(len(rows.X)):
-        X = rows.X[a:b]
+    for p, a, b, X in _pieces(rows, plan, params.theta.shape[1]):
         w = np.ones(b - a) if rows.w is None else rows.w[a:b]
         H = reference.logits(X, params.theta, params.bias)
         t = _targets(rows, a, b, H.shape[1])
@@ -59,11 +62,11 @@ def _targets(rows: Rows, a: int, b: int, k: int) -> np.ndarray:
     return t if rows.smoothing == 0 else (1 - rows.smoothing) * t + rows.smoothing / k
 
 
+@_quiet
 def dense_hess_prod(
     rows: Rows, params: Parameters, direction: Parameters, plan: Plan, sums: Sums, n_threads: int
 ) -> None:
-    for p, a, b in plan.slab_ranges(len(rows.X)):
-        X = rows.X[a:b]
+    for p, a, b, X in _pieces(rows, plan, params.theta.shape[1]):
         Z = reference.softmax(reference.logits(X, params.theta, params.bias))
         U = reference.logits(X, direction.theta, direction.bias)
         R = Z * (U - np.sum(Z * U, axis=1, keepdims=True))
@@ -72,15 +75,14 @@ def dense_hess_prod(
 
 @_quiet
 def dense_gram(rows: Rows, plan: Plan, sums: Sums, n_threads: int) -> None:
-    for p, a, b in plan.slab_ranges(len(rows.X)):
-        X = rows.X[a:b]
+    for p, a, b, X in _pieces(rows, plan, rows.X.shape[1]):
         _add(sums, p, X, X if rows.w is None else X * rows.w[a:b, None])
 
 
 @_quiet
 def predict(rows: Rows, params: Parameters, plan: Plan, kind: str, out: np.ndarray, sums: Sums, n_threads: int) -> None:
-    for p, a, b in plan.slab_ranges(len(rows.X)):
-        H = reference.logits(rows.X[a:b], params.theta, params.bias)
+    for p, a, b, X in _pieces(rows, plan, params.theta.shape[1]):
+        H = reference.logits(X, params.theta, params.bias)
         sums.loss[p] += 0.0 if np.isfinite(H).all() else np.nan
         if kind == "label":
             out[a:b] = np.argmax(H, axis=1)
@@ -94,7 +96,22 @@ def predict(rows: Rows, params: Parameters, plan: Plan, kind: str, out: np.ndarr
                 out[a:b] = H - np.log(np.exp(H).sum(axis=1, keepdims=True))
 
 
-def _add(sums: Sums, p: int, X: np.ndarray, D: np.ndarray) -> None:
+sparse_value_and_grad, sparse_hess_prod = dense_value_and_grad, dense_hess_prod
+sparse_gram_diagonal = numpy_sparse.sparse_gram_diagonal
+
+
+def _pieces(rows: Rows, plan: Plan, k: int) -> Iterator[tuple[int, int, int, Any]]:
+    """(slab, first row, end row, X of those rows)."""
+    if isinstance(rows.X, Csr):
+        yield from numpy_sparse.pieces(rows.X, plan, k)
+    else:
+        yield from ((p, a, b, rows.X[a:b]) for p, a, b in plan.slab_ranges(len(rows.X)))
+
+
+def _add(sums: Sums, p: int, X: Any, D: np.ndarray) -> None:
     assert sums.grad is not None and sums.bias is not None
-    sums.grad[p] += (X.T @ D).T
+    if sums.by_feature:  # SciPy adds row after row: not in float32
+        sums.grad[p] += X.T @ D.astype(np.float64, copy=False)
+    else:
+        sums.grad[p] += (X.T @ D).T
     sums.bias[p] += D.sum(axis=0)

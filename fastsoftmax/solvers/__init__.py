@@ -80,10 +80,10 @@ def minimize(
     ----------
     obj : Objective
         Or anything with ``shape``, ``n_passes``, ``l2``, ``fit_intercept``, ``value_and_grad`` and ``gram``; newton_cg
-        needs ``hess_prod`` too, and newton the rows themselves.
+        needs ``hess_prod`` too, and newton the rows themselves. X may be sparse.
     solver : {"auto", "lbfgs", "newton", "newton_cg", "gradient_descent"}
         "auto" takes newton or lbfgs, whichever should be faster, and newton after lbfgs where that converges slowly;
-        ``message`` says what it took and why.
+        of sparse X, newton_cg or lbfgs. ``message`` says what it took and why. newton needs dense X.
     l1 : float
         Strength of a penalty l1 sum |theta_jc| (bias left out) beside the objective's own l2: above 0 it makes
         parameters exactly 0, and takes a method of its own (``solver`` must be "auto"). ``value`` includes it.

@@ -7,7 +7,8 @@ not, one Gram matrix stands for all, each row with the mean of its curvatures ov
 that matter (all classes moving alike do not): sum_c z_c (1 - z_c) / (k - 1). Boehning's bound has
 1/2 for each row; rows that are classified without doubt have nearly none.
 
-Both read X once, by blocks that fit the cache, and count as one pass.
+Both read X once, by blocks that fit the cache, and count as one pass. Sparse X has the second kind only, its diagonal:
+the kernels' own probabilities weigh the rows of their own diagonal Gram.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from .metric import CHOLESKY_MAX, Metric, Moments
+from ..kernels import Rows
+from .metric import CHOLESKY_MAX, Metric, Moments, is_sparse
 
 # Bytes of a block of X and of its logits in float64.
 BLOCK_BYTES = 4 << 20
@@ -26,6 +28,11 @@ BLOCK_BYTES = 4 << 20
 def can_walk(obj: Any) -> bool:
     """Whether an objective has what this file needs beyond the gradient: its rows."""
     return hasattr(obj, "source") and hasattr(obj, "weight_sum")
+
+
+def has_hessian(obj: Any) -> bool:
+    """Whether `hessian` can be had: not of sparse X, whose Gram matrices are dense."""
+    return can_walk(obj) and not is_sparse(obj)
 
 
 def _blocks(obj: Any, theta: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -43,15 +50,41 @@ def _blocks(obj: Any, theta: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarra
 
 def metric_at(obj: Any, theta: np.ndarray) -> Metric:
     """The metric in which each row weighs by its curvature at theta."""
-    n, k = obj.source.shape[1], theta.shape[1]
+    if is_sparse(obj):
+        return _sparse_metric_at(obj, theta)
+    n = obj.source.shape[1]
     full = n <= CHOLESKY_MAX
     second, first, total = np.zeros((n, n) if full else n), np.zeros(n), 0.0
     for X, w, Z in _blocks(obj, theta):
-        u = w * np.einsum("ic,ic->i", Z, 1.0 - Z) / (k - 1)
+        u = w * _curvatures(Z)
         weighted = u[:, None] * X
         second += weighted.T @ X if full else np.einsum("ij,ij->j", weighted, X)
         first += weighted.sum(axis=0)
         total += float(u.sum())
+    return _weighted_metric(obj, second, first, total)
+
+
+def _sparse_metric_at(obj: Any, theta: np.ndarray) -> Metric:
+    total = 0.0
+
+    def weigh(rows: Rows, Z: np.ndarray) -> np.ndarray:
+        nonlocal total
+        u: np.ndarray = _curvatures(Z) if rows.w is None else rows.w * _curvatures(Z)
+        total += float(u.sum()) / obj.weight_sum
+        return u
+
+    second, first = obj.gram_diagonal_at(theta, weigh)
+    return _weighted_metric(obj, second, first, total)
+
+
+def _curvatures(Z: np.ndarray) -> np.ndarray:
+    """Mean curvature of each row over the k - 1 directions that matter."""
+    out: np.ndarray = np.einsum("ic,ic->i", Z, 1.0 - Z, dtype=np.float64) / (Z.shape[1] - 1)
+    return out
+
+
+def _weighted_metric(obj: Any, second: np.ndarray, first: np.ndarray, total: float) -> Metric:
+    """The metric of rows weighted by curvatures of that sum."""
     total = max(total, np.finfo(np.float64).tiny)
     eps = float(np.finfo(np.float64).eps)
     moments = Moments(second / total, first / total if obj.fit_intercept else None, eps)

@@ -15,7 +15,8 @@ S is found in three steps, each of which takes a difficulty away:
 2. *Scale* each centred column to a diagonal of 1: scales from 1e-30 to 1e30 are now the same.
 3. *Factor* what is left, a correlation matrix, by Cholesky, with a ridge of the size of its rounding errors, so
    that columns that nearly depend on each other do no harm. Without a penalty, those that wholly do are
-   found by pivoting and left out. Beyond `CHOLESKY_MAX` features step 3 is omitted.
+   found by pivoting and left out. Beyond `CHOLESKY_MAX` features, and of sparse X, whose Gram matrix is
+   dense, step 3 is omitted. Centring is then a product with the vector of means: no X is touched.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from ..blockwise import blocks
 
 # Cholesky and one triangular solve a step: n^3 / 3 and 2 n^2 k operations, a second and 30 ms at n = 4000, k = 10.
 CHOLESKY_MAX = 4000
@@ -56,29 +59,23 @@ class Moments:
 
 
 def moments(obj: Any) -> Moments:
-    """The moments of an objective's X, by one pass; the diagonal alone where n exceeds `CHOLESKY_MAX`."""
+    """The moments of an objective's X, by one pass; the diagonal alone where X is sparse or wide."""
     source = getattr(obj, "source", None)
     bias = bool(getattr(obj, "fit_intercept", False))
     eps = float(np.finfo(np.float64 if source is None else source.dtype).eps)
-    if source is not None and obj.shape[0] - bias > CHOLESKY_MAX:
-        second, mean = _column_moments(obj)
+    if is_sparse(obj) or (hasattr(obj, "gram_diagonal") and obj.shape[0] - bias > CHOLESKY_MAX):
+        try:
+            second, mean = obj.gram_diagonal()
+        except FloatingPointError as error:
+            raise FloatingPointError("the second moments of X overflow: X is too large to be scaled by them") from error
         return Moments(second, mean if bias else None, eps)
     gram = obj.gram()
     return Moments(gram[:-1, :-1], gram[-1, :-1], eps) if bias else Moments(gram, None, eps)
 
 
-def _column_moments(obj: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted means of x_j^2 and of x_j, summed in float64 without a copy of a chunk."""
-    obj.n_passes += 1
-    second, first = np.zeros(obj.source.shape[1]), np.zeros(obj.source.shape[1])
-    options: Any = {"dtype": np.float64, "casting": "safe"}
-    for rows in obj.source.chunks(obj.plan.chunk):
-        w = np.ones(len(rows.X)) if rows.w is None else rows.w
-        second += np.einsum("i,ij,ij->j", w, rows.X, rows.X, **options)
-        first += np.einsum("i,ij->j", w, rows.X, **options)
-    if not (np.isfinite(second).all() and np.isfinite(first).all()):
-        raise FloatingPointError("the second moments of X overflow: X is too large to be scaled by them")
-    return second / obj.weight_sum, first / obj.weight_sum
+def is_sparse(obj: Any) -> bool:
+    """Whether an objective's X is sparse."""
+    return bool(getattr(obj, "sparse", False))
 
 
 class Metric:
@@ -140,21 +137,52 @@ class Metric:
         """S phi."""
         if self.mean is None:
             return self._features(phi)
-        top = self._features(phi[:-1])
-        return np.vstack([top, phi[-1] / np.sqrt(self.curvature) - self.mean @ top])
+        out = np.empty(phi.shape)
+        top = self._features(phi[:-1], out=out[:-1])
+        out[-1] = phi[-1] / np.sqrt(self.curvature) - self.mean @ top
+        return out
 
     def to_phi_gradient(self, grad: np.ndarray) -> np.ndarray:
         """S^T grad: the gradient with respect to phi."""
         if self.mean is None:
             return self._features(grad, transposed=True)
-        top = self._features(self.centred(grad), transposed=True)
-        return np.vstack([top, grad[-1] / np.sqrt(self.curvature)])
+        out = np.empty(grad.shape)
+        self._features(self.centred(grad, out=out[:-1]), transposed=True, out=out[:-1])
+        out[-1] = grad[-1] / np.sqrt(self.curvature)
+        return out
 
-    def centred(self, grad: np.ndarray) -> np.ndarray:
+    def size(self, grad: np.ndarray) -> float:
+        """The norm of S^T grad."""
+        if self.factor is not None:
+            return float(np.linalg.norm(self.to_phi_gradient(grad)))
+        total = 0.0 if self.mean is None else float(grad[-1] @ grad[-1]) / self.curvature
+        for a, b in blocks(grad[: len(self.scale)]):
+            piece = self._centred_rows(grad, a, b) * self.scale[a:b, None]
+            total += float(np.einsum("jc,jc->", piece, piece))
+        return float(np.sqrt(total))
+
+    def precondition(self, grad: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """S S^T grad; in ``out`` if that is given and S is diagonal."""
+        if self.factor is not None:
+            return self.to_theta(self.to_phi_gradient(grad))
+        out = np.empty(grad.shape) if out is None else out
+        for a, b in blocks(out[: len(self.scale)]):
+            np.multiply(self._centred_rows(grad, a, b), self.scale[a:b, None] ** 2, out=out[a:b])
+        if self.mean is not None:
+            out[-1] = grad[-1] / self.curvature - self.mean @ out[:-1]
+        return out
+
+    def _centred_rows(self, grad: np.ndarray, a: int, b: int) -> np.ndarray:
+        """Rows a..b-1 of `centred`."""
+        rows: np.ndarray = grad[a:b] if self.mean is None else grad[a:b] - self.mean[a:b, None] * grad[-1]
+        return rows
+
+    def centred(self, grad: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """The feature rows of a gradient, as if the columns of X were centred."""
         if self.mean is None:
             return grad
-        centred: np.ndarray = grad[:-1] - self.mean[:, None] * grad[-1]
+        centred: np.ndarray = np.multiply(self.mean[:, None], grad[-1], out=out)
+        np.subtract(grad[:-1], centred, out=centred)
         return centred
 
     def design(self, X: np.ndarray) -> np.ndarray:
@@ -171,14 +199,15 @@ class Metric:
             inner = np.pad(inner, (0, 1))
         return inner
 
-    def _features(self, rows: np.ndarray, *, transposed: bool = False) -> np.ndarray:
+    def _features(self, rows: np.ndarray, *, transposed: bool = False, out: np.ndarray | None = None) -> np.ndarray:
         if self.factor is None:
-            scaled: np.ndarray = self.scale[:, None] * rows
+            scaled: np.ndarray = np.multiply(self.scale[:, None], rows, out=out)
             return scaled
         from scipy.linalg import solve_triangular
 
+        out = np.empty(rows.shape) if out is None else out
         if transposed:
-            out: np.ndarray = solve_triangular(self.factor, self.scale[:, None] * rows, trans="T", check_finite=False)
+            out[...] = solve_triangular(self.factor, self.scale[:, None] * rows, trans="T", check_finite=False)
             return out
-        back: np.ndarray = self.scale[:, None] * solve_triangular(self.factor, rows, check_finite=False)
-        return back
+        np.multiply(self.scale[:, None], solve_triangular(self.factor, rows, check_finite=False), out=out)
+        return out

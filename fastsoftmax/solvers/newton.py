@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .curvature import can_walk, hessian
+from .curvature import can_walk, has_hessian, hessian
 from .result import Run
 
 # Unknowns at most: the Hessian takes 8 (n k)^2 bytes, 0.8 GB here.
@@ -25,6 +25,10 @@ def solve(run: Run) -> None:
     """Step until `Run.accept` stops the run."""
     if not can_walk(run.obj):
         raise TypeError("solver 'newton' needs an objective with rows to walk over (source, weight_sum), as Objective")
+    if not has_hessian(run.obj):
+        raise ValueError(
+            "solver 'newton' needs dense X, since the exact Hessian is dense; X is sparse: use 'newton_cg'"
+        )
     size = run.obj.shape[0] * run.obj.shape[1]
     if size > SIZE_MAX:
         raise ValueError(f"solver 'newton' takes at most {SIZE_MAX} parameters; theta has {size}: use 'newton_cg'")

@@ -2,9 +2,9 @@ r"""Truncated Newton: the Newton system solved roughly, by conjugate gradients o
 
 One product is one pass over X, so the system is solved no more closely than its step is worth: until the
 residual is below eta times the gradient, with eta shrinking as fast as the gradients did (Eisenstat and
-Walker, 1996, "Choosing the forcing terms in an inexact Newton method", choice 2). Conjugate gradients run in phi,
-theta = S phi: the metric of Boehning's bound first, and then that of the rows' own curvature (see `lbfgs`).
-They never leave the span of the gradients, which the null space (a shift of all classes) is not part of.
+Walker, 1996, "Choosing the forcing terms in an inexact Newton method", choice 2). Conjugate gradients are
+preconditioned by S S^T: of the metric of Boehning's bound first, and then of that of the rows' own curvature (see
+`lbfgs`). They never leave the span of the gradients, which the null space (a shift of all classes) is not part of.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import blockwise
 from .curvature import can_walk, metric_at
 from .metric import Metric
 from .result import Run
@@ -32,9 +33,9 @@ def solve(run: Run) -> None:
     metric = metric_at(run.obj, run.theta) if closer and run.theta.any() else run.metric
     eta, since = ETA_MAX, 0
     while True:
-        before = float(np.linalg.norm(metric.to_phi_gradient(run.grad)))
+        before = metric.size(run.grad)
         run.descend(direction(run, metric, eta))
-        after = float(np.linalg.norm(metric.to_phi_gradient(run.grad)))
+        after = metric.size(run.grad)
         # The safeguard keeps eta from dropping in one lucky step.
         kept = 0.9 * eta**2
         eta = min(ETA_MAX, max(0.9 * (after / before) ** 2 if before else 0.0, kept if kept > 0.1 else 0.0, 1e-6))
@@ -44,22 +45,24 @@ def solve(run: Run) -> None:
 
 
 def direction(run: Run, metric: Metric, eta: float) -> np.ndarray:
-    """A step d with ||H d + gradient|| <= eta ||gradient||, norms in phi; a descent direction however it ends."""
+    """A step d with ||H d + gradient|| <= eta ||gradient||, norms of S^T; a descent direction however it ends."""
     obj: Any = run.obj
-    residual = -metric.to_phi_gradient(run.grad)
-    step = np.zeros_like(residual)
-    along, square = residual.copy(), float(np.vdot(residual, residual))
-    goal = eta * eta * square
+    residual = -run.grad
+    step = np.zeros(residual.shape)
+    along = metric.precondition(residual)
+    square = float(np.vdot(residual, along))
+    goal, towards = eta * eta * square, None
     for _ in range(INNER_MAX):
-        product = metric.to_phi_gradient(obj.hess_prod(run.theta, metric.to_theta(along)))
+        product = obj.hess_prod(run.theta, along)
         curvature = float(np.vdot(along, product))
         if not curvature > 0:
             break
         length = square / curvature
-        step += length * along
-        residual -= length * product
-        square, old = float(np.vdot(residual, residual)), square
+        blockwise.add(step, length, along)
+        blockwise.add(residual, -length, product)
+        towards = metric.precondition(residual, out=towards)
+        square, old = float(np.vdot(residual, towards)), square
         if square <= goal:
             break
-        along = residual + square / old * along
-    return metric.to_theta(step if step.any() else residual)
+        blockwise.scale_and_add(along, square / old, towards)
+    return step if step.any() else along

@@ -236,7 +236,7 @@ class Run:
 
     def _norm(self, grad: np.ndarray) -> float:
         with np.errstate(over="ignore"):
-            root = float(np.linalg.norm(self.metric.to_phi_gradient(grad)))
+            root = self.metric.size(grad)
         return root / float(np.sqrt(2.0 * max(self.value, np.finfo(np.float64).tiny))) if root else 0.0
 
     def change(self, theta: np.ndarray, value: float, grad: np.ndarray) -> float:

@@ -1,0 +1,140 @@
+"""What a pass over dense rows and one over sparse rows do differently: the plan, the sums, the kernels.
+
+`Objective` and `Model` walk their rows through one of the two and know no other difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from .kernels import Csr, Parameters, Rows, Sums
+from .kernels.plan import RUN_ROWS_MAX, Plan, make_plan, make_sparse_plan
+from .sources import ArraySource, SparseSource
+
+# Probabilities of a chunk of rows that `SparsePasses.gram_diagonal_at` holds.
+PROBABILITY_BYTES = 16 << 20
+
+
+class DensePasses:
+    """Passes over an `ArraySource` by the dense kernels of a backend."""
+
+    def __init__(self, source: ArraySource, kernels: ModuleType) -> None:
+        self.source, self._kernels = source, kernels
+        self._hints = {**source.hints, "column_bytes": kernels.COLUMN_BYTES}
+        self.value_and_grad, self.hess_prod = kernels.dense_value_and_grad, kernels.dense_hess_prod
+
+    def plan(self, k: int, *, gradient: bool = True) -> Plan:
+        m, n = self.source.shape
+        strategy = None if "class-parallel" in self._kernels.STRATEGIES else "row-parallel"
+        return make_plan(m, n, k, self.source.dtype, strategy=strategy, gradient=gradient, **self._hints)
+
+    def sums(self, plan: Plan, k: int, scale: float, *, grad: bool = True) -> Sums:
+        # The one large gradient of a class-parallel pass may stay float32 as long as a run of rows may.
+        shared = plan.strategy == "class-parallel" and "class-parallel" in self._kernels.STRATEGIES
+        few = shared and self.source.shape[0] <= RUN_ROWS_MAX
+        dtype = self.source.dtype if few else np.float64
+        return Sums.zeros(plan.slabs, k, self.source.shape[1], scale, grad=grad, dtype=dtype)
+
+    def chunks(self, plan: Plan) -> Iterator[Rows]:
+        return self.source.chunks(plan.chunk)
+
+    def gram(self, scale: float, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
+        """scale * X^T diag(w) X and scale * X^T w."""
+        m, n = self.source.shape
+        plan = make_plan(m, n, n, self.source.dtype, strategy="row-parallel", **self._hints)
+        sums = Sums.zeros(plan.slabs, n, n, scale)
+        for rows in self.source.chunks(plan.chunk):
+            self._kernels.dense_gram(rows, plan, sums, min(n_threads, plan.threads))
+        return sums.total()
+
+    def gram_diagonal(self, scale: float, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
+        """The diagonal of the first and the second of `gram`, summed in float64 without a copy of a chunk."""
+        second, first = np.zeros(self.source.shape[1]), np.zeros(self.source.shape[1])
+        options: Any = {"dtype": np.float64, "casting": "safe"}
+        for rows in self.source.chunks(self.plan(2).chunk):
+            w = np.ones(len(rows.X)) if rows.w is None else rows.w
+            second += np.einsum("i,ij,ij->j", w, rows.X, rows.X, **options)
+            first += np.einsum("i,ij->j", w, rows.X, **options)
+        return second * scale, first * scale
+
+
+class SparsePasses:
+    """Passes over a `SparseSource` by the sparse kernels of a backend."""
+
+    def __init__(self, source: SparseSource, kernels: ModuleType) -> None:
+        self.source, self._kernels = source, kernels
+        self.value_and_grad, self.hess_prod = kernels.sparse_value_and_grad, kernels.sparse_hess_prod
+
+    def plan(self, k: int, *, gradient: bool = True) -> Plan:
+        m, n = self.source.shape
+        return make_sparse_plan(m, n, k, self.source.nnz, self.source.dtype, gradient=gradient)
+
+    def sums(self, plan: Plan, k: int, scale: float, *, grad: bool = True) -> Sums:
+        return Sums.zeros_by_feature(plan.slabs, k, self.source.shape[1], scale, grad=grad)
+
+    def chunks(self, plan: Plan) -> Iterator[Rows]:
+        for rows in self.source.chunks(plan.chunk):
+            if plan.strategy == "feature-parallel":
+                assert isinstance(rows.X, Csr)
+                rows = replace(rows, X=replace(rows.X, load=self.source.load))
+            yield rows
+
+    def gram(self, scale: float, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
+        n = self.source.shape[1]
+        raise TypeError(f"gram() needs dense X: of sparse X it would be a dense {n} x {n} matrix; use gram_diagonal()")
+
+    def gram_diagonal(self, scale: float, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
+        """As of dense rows."""
+        return self._diagonal(self.plan(2), scale, n_threads, lambda rows: rows)
+
+    def gram_diagonal_at(
+        self,
+        params: Parameters,
+        scale: float,
+        n_threads: int,
+        weigh: Callable[[Rows, np.ndarray], np.ndarray],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same with the weights weigh(rows, Z), Z the probabilities by these parameters."""
+        k = params.theta.shape[1]
+        predicting = self.plan(k, gradient=False)
+
+        def weighted(rows: Rows) -> Rows:
+            Z = np.empty((len(rows.X), k), self.source.dtype)
+            sums = self.sums(predicting, k, 1.0, grad=False)
+            self._kernels.predict(rows, params, predicting, "proba", Z, sums, min(n_threads, predicting.threads))
+            return replace(rows, w=weigh(rows, Z))
+
+        plan = self.plan(2)
+        few = max(plan.block, PROBABILITY_BYTES // (k * self.source.dtype.itemsize))
+        return self._diagonal(replace(plan, chunk=min(plan.chunk, few)), scale, n_threads, weighted)
+
+    def _diagonal(
+        self, plan: Plan, scale: float, n_threads: int, weighted: Callable[[Rows], Rows]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        sums = self.sums(plan, 2, scale)
+        for rows in self.chunks(plan):
+            self._kernels.sparse_gram_diagonal(weighted(rows), plan, sums, min(n_threads, plan.threads))
+        both, _ = sums.total()
+        return both[:, 0].copy(), both[:, 1].copy()
+
+
+Passes = DensePasses | SparsePasses
+
+
+def passes_over(
+    X: np.ndarray | Csr,
+    kernels: ModuleType,
+    targets: np.ndarray | None = None,
+    w: np.ndarray | None = None,
+    *,
+    smoothing: float = 0.0,
+) -> Passes:
+    """The passes over what `validation.check_X` returned, its targets and weights."""
+    if isinstance(X, Csr):
+        return SparsePasses(SparseSource(X, targets, w, smoothing=smoothing), kernels)
+    return DensePasses(ArraySource(X, targets, w, smoothing=smoothing, reads=kernels.READS), kernels)

@@ -1,0 +1,54 @@
+"""Blocks give what whole arrays give, wherever they meet."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastsoftmax import blockwise
+
+
+@given(
+    rows=st.integers(1, 50),
+    columns=st.integers(1, 9),
+    bias=st.booleans(),
+    order=st.sampled_from("CF"),
+    l2=st.sampled_from([0.0, 0.7]),
+    dtype=st.sampled_from(["f4", "f8"]),
+)
+def test_finish_is_the_formula(rows, columns, bias, order, l2, dtype):
+    rng = np.random.default_rng(rows)
+    sums, theta = np.asarray(rng.standard_normal((rows, columns)), order=order), rng.standard_normal((rows, columns))
+    theta = theta.astype(dtype)
+    n = rows - bias
+    wanted = 0.3 * sums
+    wanted[:n] += l2 * theta[:n].astype("f8")
+    saved, blockwise.BLOCK_BYTES = blockwise.BLOCK_BYTES, 128
+    try:
+        out, finite = blockwise.finish(sums, 0.3, l2, theta, n)
+    finally:
+        blockwise.BLOCK_BYTES = saved
+    assert finite and out.dtype == dtype
+    np.testing.assert_array_equal(out, wanted.astype(dtype))
+    assert np.shares_memory(out, sums) == (dtype == "f8")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("at", [0, 70_000, 199_999])
+def test_finish_finds_what_is_not_finite(bad, at):
+    sums = np.ones((200_000, 2))
+    sums[at, 1] = bad
+    assert not blockwise.finish(sums, 1.0, 0.0, sums, len(sums))[1]
+
+
+def test_a_sum_that_overflows_is_no_infinite_number():
+    assert blockwise.finish(np.full((100, 2), 1e308), 1.0, 0.0, np.ones((100, 2)), 100)[1]
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_squared_norm(dtype):
+    array = np.random.default_rng(0).standard_normal((60_000, 7)).astype(dtype)
+    wanted = np.sum(array.astype(np.longdouble) ** 2)
+    # All terms are of one sign: a sum of N of them in blocks of B loses at most B + N / B roundings.
+    assert abs(blockwise.squared_norm(array) - wanted) <= wanted * 1e4 * np.finfo(float).eps
+    assert blockwise.squared_norm(np.full((2, 2), 1e200)) == np.inf
