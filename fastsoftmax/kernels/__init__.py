@@ -16,6 +16,11 @@ the GIL and checks nothing: `fastsoftmax.validation` has done that.
     The same with D = w Z (U - sum_c Z U), U = X direction; sums.loss stays as it is.
 ``dense_gram(rows, plan, sums, n_threads)``
     sums.grad[p] += X^T diag(w) X (n, n) and sums.bias[p] += X^T w (n,).
+``dense_hessian(rows, params, plan, sums, n_threads)``
+    The exact Hessian by pairs of classes: sums.grad (slabs, pairs * n, n) has a matrix for each of the k (k - 1) / 2
+    pairs c < d, in the order of `numpy.triu_indices`; it += X^T diag(w z_c z_d) X. Only what is on or above
+    the diagonal counts. Block (c, d) of the Hessian is minus that; block (c, c) is the sum over the pairs that c is
+    in, for the rows of diag(z) - z z^T add up to zero. sums.bias is None: a column of ones in X is the bias's.
 ``sparse_value_and_grad``, ``sparse_hess_prod``
     The same for rows whose X is a `Csr`, with a plan of `plan.make_sparse_plan`. Their sums.grad is (slabs, n, k):
     theta's own order, since an entry of X reads a row of theta and writes a row of the gradient. No dX.

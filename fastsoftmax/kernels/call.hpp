@@ -2,10 +2,11 @@
 #pragma once
 
 #include "classes.hpp"
+#include "hessian.hpp"
 
 namespace {
 
-enum Operation { VALUE_AND_GRAD, HESS_PROD, GRAM, PREDICT };
+enum Operation { VALUE_AND_GRAD, HESS_PROD, GRAM, PREDICT, HESSIAN };
 
 struct Call {
     int operation, kind, threads;
@@ -54,13 +55,14 @@ void run_as(const Call& c) {
         case HESS_PROD: return hess_prod(p);
         case GRAM: return gram(p);
         case PREDICT: return predict(p, Kind(c.kind), c.out);
+        case HESSIAN: return hessian(p);
     }
 }
 
 template <class T>
 ptrdiff_t work_bytes_as(const Call& c) {
     const Pass<T> p = pass_of<T>(c);
-    const ptrdiff_t outputs = c.operation == GRAM ? c.n : c.k;
+    const ptrdiff_t outputs = c.operation == GRAM ? c.n : c.operation == HESSIAN ? pairs_of(c.k) * c.n : c.k;
     const bool classes = c.by_classes && c.operation <= HESS_PROD;
     return ptrdiff_t(sizeof(T)) * (classes ? class_work_size(p) : work_size(p, outputs));
 }

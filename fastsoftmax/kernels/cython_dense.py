@@ -39,6 +39,7 @@ STRATEGIES = ("row-parallel", "class-parallel")
 dense_value_and_grad = _build.dense_value_and_grad
 dense_hess_prod = _build.dense_hess_prod
 dense_gram = _build.dense_gram
+dense_hessian = _build.dense_hessian
 predict = _build.predict
 
 

@@ -17,6 +17,7 @@ cdef extern from "call.hpp" nogil:
         HESS_PROD
         GRAM
         PREDICT
+        HESSIAN
 
     ctypedef struct Source:
         const char* data
@@ -78,6 +79,11 @@ def dense_hess_prod(rows, params, direction, plan, sums, int n_threads):
 def dense_gram(rows, plan, sums, int n_threads):
     """See `fastsoftmax.kernels`."""
     _run(GRAM, rows, None, None, plan, sums, n_threads)
+
+
+def dense_hessian(rows, params, plan, sums, int n_threads):
+    """See `fastsoftmax.kernels`."""
+    _run(HESSIAN, rows, params, None, plan, sums, n_threads)
 
 
 def predict(rows, params, plan, kind, out, sums, int n_threads):

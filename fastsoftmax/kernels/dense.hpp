@@ -30,7 +30,7 @@ void add_features(const T* row, const PanelsOf<T>& panels, double* out) {
 template <class T>
 void clear(ptrdiff_t outputs, const Pass<T>& p, Scratch<T>& s) {
     std::fill_n(s.G, outputs * round_up<T>(p.n), T(0));
-    std::fill_n(s.bias, std::max(outputs * VL<T>, round_up<T>(p.n)), T(0));
+    if (p.grad_bias) std::fill_n(s.bias, std::max(outputs * VL<T>, round_up<T>(p.n)), T(0));
 }
 
 // The running sums of a block run, in T, into the float64 slab; then zero again.
@@ -40,7 +40,7 @@ void flush(ptrdiff_t outputs, const Pass<T>& p, Scratch<T>& s, double* grad, dou
     const PanelsOf<T> panels(p.n);
     for (ptrdiff_t c = 0; c < outputs; ++c) add_features(s.G + c * wide, panels, grad + c * p.n);
     if (!p.theta) add_features(s.bias, panels, grad_bias);
-    for (ptrdiff_t c = 0; p.theta && c < outputs; ++c) grad_bias[c] += sum_lanes<T>(load(s.bias + c * VL<T>));
+    for (ptrdiff_t c = 0; p.theta && grad_bias && c < outputs; ++c) grad_bias[c] += sum_lanes<T>(load(s.bias + c * VL<T>));
     clear(outputs, p, s);
 }
 
@@ -102,7 +102,7 @@ void for_slabs(const Pass<T>& p, ptrdiff_t outputs, Block block) {
         Scratch<T> s(work, p, outputs);
 #endif
         double* grad = p.grad ? (double*)p.grad + slab * outputs * p.n : nullptr;
-        double* grad_bias = p.grad ? p.grad_bias + slab * outputs : nullptr;
+        double* grad_bias = p.grad_bias ? p.grad_bias + slab * outputs : nullptr;
         if (grad) clear(outputs, p, s);
         const ptrdiff_t end = std::min(p.m, (slab + 1) * p.slab_rows);
         ptrdiff_t run = 0;

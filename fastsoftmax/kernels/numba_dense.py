@@ -10,6 +10,7 @@ a `Job` of addresses and lets threads work on it.
 `numba_fetch`         what the tiles prefetch
 `numba_classes`       the class-parallel strategy
 `numba_product`       the two products, cut into
+`numba_pairs`         the exact Hessian, made of the second
 `numba_tile`          register tiles, the inner loop
 `numba_rows`          softmax, loss and residual on a tile of logits
 `numba_math`          exp and log
@@ -78,6 +79,11 @@ def dense_hess_prod(
 def dense_gram(rows: Rows, plan: Plan, sums: Sums, n_threads: int) -> None:
     """Gram matrix; see `fastsoftmax.kernels`."""
     _run(numba_pass.GRAM, rows, plan, sums, n_threads)
+
+
+def dense_hessian(rows: Rows, params: Parameters, plan: Plan, sums: Sums, n_threads: int) -> None:
+    """Gram matrices of the pairs of classes; see `fastsoftmax.kernels`."""
+    _run(numba_pass.PAIRS, rows, plan, sums, n_threads, params)
 
 
 def predict(rows: Rows, params: Parameters, plan: Plan, kind: str, out: np.ndarray, sums: Sums, n_threads: int) -> None:

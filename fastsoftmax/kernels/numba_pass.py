@@ -25,6 +25,7 @@ from .numba_fetch import FETCH_BYTES, fetch_block, tile_steps
 from .numba_lanes import at, inlined, kernel, lanes, pointer, read, take_ticket, write
 from .numba_narrow import AS_IS, convert_lines
 from .numba_pack import gather_strip, pack, pack_groups, store_rows, transpose_strip
+from .numba_pairs import pair_grams
 from .numba_product import backward, forward, mirror, residual_to_input
 from .numba_rows import (
     add_column_sums,
@@ -41,7 +42,7 @@ from .numba_rows import (
 )
 from .numba_tile import TILE_SCALARS, TILE_VECTORS, pieces, tile_table
 
-VALUE, GRADIENT, HESSIAN, GRAM, LABEL, LOGITS, PROBA, LOG_PROBA = range(8)
+VALUE, GRADIENT, HESSIAN, GRAM, LABEL, LOGITS, PROBA, LOG_PROBA, PAIRS = range(9)
 
 # What a pass works on. Arrays are addresses, 0 for None; steps count elements of X, which are of a `kind` of
 # `numba_narrow`.
@@ -53,10 +54,21 @@ Job = namedtuple(
 )
 # Where the parts of a worker's scratch begin, in bytes; ld is the step between classes of H.
 Layout = namedtuple(
-    "Layout", "P Q S H U theta direction bias direction_bias zeros labels best losses w fetch G ld itemsize size"
+    "Layout", "P Q S H U theta direction bias direction_bias zeros labels best losses w fetch W G ld itemsize size"
 )
 # The same as typed pointers, with the table of tile functions.
-Space = namedtuple("Space", "tiles P Q S H U theta direction bias direction_bias zeros labels best losses w fetch")
+Space = namedtuple("Space", "tiles P Q S H U theta direction bias direction_bias zeros labels best losses w fetch W")
+
+
+@kernel
+def has_gradient(task):
+    return GRADIENT <= task <= GRAM or task == PAIRS
+
+
+@kernel
+def gradient_rows(task, n, k):
+    """Rows of n numbers in a slab's sums: one for each class, or a matrix for each pair of classes."""
+    return k * (k - 1) // 2 * n if task == PAIRS else k
 
 
 def scratch_layout(job, width):
@@ -81,7 +93,8 @@ def scratch_layout(job, width):
         "losses": ld,
         "w": ld * 8 // itemsize,
         "fetch": FETCH_BYTES // itemsize,
-        "G": k * n if itemsize == 4 and GRADIENT <= task <= GRAM else 0,
+        "W": n_padded * ld if task == PAIRS else 0,
+        "G": gradient_rows.py_func(task, n, k) * n if itemsize == 4 and has_gradient.py_func(task) else 0,
     }
     return Layout(**place_parts(elements, itemsize), ld=ld, itemsize=itemsize)
 
@@ -131,6 +144,7 @@ def make_space(layout, scratch, tiles, zero):
         pointer(scratch + layout.losses, zero),
         pointer(scratch + layout.w, np.float64(0)),
         pointer(scratch + layout.fetch, np.int64(0)),
+        pointer(scratch + layout.W, zero),
     )
 
 
@@ -158,8 +172,8 @@ def do_slab(job, layout, s, p, run_sums, zero):
     """The blocks of slab p, in order. float32 sums its products over a run of rows, in ``run_sums``."""
     first = p * job.slab_rows
     end = min(first + job.slab_rows, job.rows)
-    want_grad = GRADIENT <= job.task <= GRAM
-    grad = job.grad + p * job.k * job.n * job.grad_itemsize
+    want_grad, size = has_gradient(job.task), gradient_rows(job.task, job.n, job.k) * job.n
+    grad = job.grad + p * size * job.grad_itemsize
     in_runs = want_grad and layout.itemsize < job.grad_itemsize
     G = pointer(run_sums if in_runs else grad, zero)
     bias_grad = pointer(job.bias_grad + p * job.k * 8, np.float64(0))
@@ -167,11 +181,11 @@ def do_slab(job, layout, s, p, run_sums, zero):
     for start in range(first, end, job.run):
         stop = min(start + job.run, end)
         if in_runs:
-            clear(G, job.k * job.n)
+            clear(G, size)
         for row in range(start, stop, job.block):
             loss += do_block(job, layout, s, G, bias_grad, row, min(job.block, stop - row), end, zero)
         if in_runs:
-            add_run(G, job.k * job.n, pointer(grad, np.float64(0)))
+            add_run(G, size, pointer(grad, np.float64(0)))
     if job.task == GRAM:
         mirror(pointer(grad, np.float64(0)), job.n)
     losses = pointer(job.loss, np.float64(0))
@@ -195,13 +209,13 @@ def do_block(job, layout, s, G, bias_grad, row, r, end, zero):
     """Rows row .. row + r: what they add to G and bias_grad, or to the prediction; their loss."""
     n, k, ld, loss = job.n, job.k, layout.ld, 0.0
     width = lanes(s.P)
-    gram = job.task == GRAM
+    gram, pairs = job.task == GRAM, job.task == PAIRS
     packing = start_fetch(job, s, row, r, end, width)
     X, row_step, feature_step, in_place = block_of_X(job, s, row, r, s.S if gram else s.P, zero)
     c_order = feature_step == 1
     # X in another order is packed once: P is one panel then, and the backward product reads that. A Gram
     # matrix has P, weighted, for its D.
-    step = 0 if c_order and not gram else pieces(r, width) * width
+    step = 0 if c_order and not (gram or pairs) else pieces(r, width) * width
     P = s.P
     if may_use_columns(job, r, width):
         P, step = X, feature_step
@@ -220,6 +234,12 @@ def do_block(job, layout, s, G, bias_grad, row, r, end, zero):
         if not (c_order or gram):
             X, row_step, feature_step = P, 1, step
         backward(s.tiles, X, row_step, feature_step, in_place, s.Q, D, ld, n, k, r, G, gram, s.fetch)
+    elif pairs:
+        if not c_order:
+            X, row_step, feature_step = P, 1, step
+        pair_grams(
+            s.tiles, X, row_step, feature_step, in_place, s.Q, P, step, s.W, s.losses, D, ld, n, k, r, G, s.w, s.fetch
+        )  # fmt: skip
     write_rows(job, s, ld, row, r, zero)
     return loss
 
@@ -234,6 +254,8 @@ def logits_block(job, s, P, step, ld, row, r, zero):
         hessian_rows(s.H, s.U, ld, k, r, s.w)
     elif job.task <= GRADIENT:
         loss = loss_block(job, s, ld, row, r, zero)
+    elif job.task == PAIRS:
+        proba_rows(s.H, ld, k, r)
     else:
         loss = not_finite(s.H, ld, k, r)
         predict_block(job, s, ld, row, r, zero)

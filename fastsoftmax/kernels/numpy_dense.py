@@ -77,6 +77,19 @@ def dense_gram(rows: Rows, plan: Plan, sums: Sums, n_threads: int) -> None:
 
 
 @_quiet
+def dense_hessian(rows: Rows, params: Parameters, plan: Plan, sums: Sums, n_threads: int) -> None:
+    assert sums.grad is not None
+    n, k = params.theta.shape
+    for p, a, b in plan.slab_ranges(len(rows.X)):
+        X = rows.X[a:b]
+        Z = reference.softmax(reference.logits(X, params.theta, params.bias))
+        weighted = Z if rows.w is None else Z * rows.w[a:b, None]
+        pairs = sums.grad[p].reshape(-1, n, n)
+        for q, (c, d) in enumerate(zip(*np.triu_indices(k, 1), strict=True)):
+            pairs[q] += (X * (weighted[:, c] * Z[:, d])[:, None]).T @ X
+
+
+@_quiet
 def predict(rows: Rows, params: Parameters, plan: Plan, kind: str, out: np.ndarray, sums: Sums, n_threads: int) -> None:
     for p, a, b in plan.slab_ranges(len(rows.X)):
         H = reference.logits(rows.X[a:b], params.theta, params.bias)

@@ -19,7 +19,7 @@ struct Pass {
     const double* w;              // null: all ones
     const T *theta, *bias;        // (n, k) in C order; bias (k,) or null
     const T *along, *along_bias;  // direction of hess_prod, like theta
-    double *loss, *grad_bias;     // per slab: 1, k
+    double *loss, *grad_bias;     // per slab: 1, k; grad_bias null: not wanted
     void* grad;                   // per slab: (k, n), float64; null: loss only
     bool single_grad;             // class-parallel: the gradient is float32
     double scale;
@@ -52,7 +52,7 @@ struct Scratch {
         H = take(R * p.k);
         U = take(p.along || p.soft ? R * p.k : 0);
         G = take(p.grad ? outputs * wide : 0);
-        bias = take(std::max(outputs * VL<T>, wide));  // gram: one row of column sums
+        bias = take(p.grad_bias ? std::max(outputs * VL<T>, wide) : 0);  // gram: one row of column sums
         wt = take(R), top = take(R), hit = take(R), logs = take(R);
         label = (Int*)take(R);
         w = (double*)take(R * (sizeof(double) / sizeof(T)));

@@ -1,10 +1,12 @@
-r"""The curvature at one theta, in NumPy: the rows' weights for a closer metric, and the exact Hessian.
+r"""The curvature at one theta: the rows' weights for a closer metric, and the exact Hessian.
 
-Per row the Hessian is (diag(z) - z z^T) (x) x x^T, so that over all rows it is k (k + 1) / 2 weighted Gram
-matrices, the one of classes c and d with the weights w z_c ([c = d] - z_d). That costs (n + 1)(k + 1) / 4
-times the arithmetic of a loss and gradient: cheap where n k is at most a few thousand. Where it is
-not, one Gram matrix stands for all, each row with the mean of its curvatures over the k - 1 directions
-that matter (all classes moving alike do not): sum_c z_c (1 - z_c) / (k - 1). Boehning's bound has
+Per row the Hessian is (diag(z) - z z^T) (x) x x^T, so that over all rows it is k (k - 1) / 2 weighted Gram
+matrices, a pair of classes c and d with the weights w z_c z_d: block (c, d) is minus that one, and block (c, c) the
+sum of those that c is in. The kernels make them in one fused pass (0.42 s for 200k x 54, k = 7, where NumPy took 3.0),
+over rows in the coordinates of the metric: in those of X itself, badly scaled or correlated columns would cost half of
+the digits. That is (n + 1)(k - 1) / 8 times the arithmetic of a loss and gradient: cheap where n k is at most a few
+thousand. Where it is not, one Gram matrix stands for all, each row with the mean of its curvatures over the k - 1
+directions that matter (all classes moving alike do not): sum_c z_c (1 - z_c) / (k - 1). Boehning's bound has
 1/2 for each row; rows that are classified without doubt have nearly none.
 
 Both read X once, by blocks that fit the cache, and count as one pass.
@@ -17,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels import Parameters, Rows, Sums, select
+from ..kernels.plan import make_hessian_plan
 from .metric import CHOLESKY_MAX, Metric, Moments
 
 # Bytes of a block of X and of its logits in float64.
@@ -58,6 +62,27 @@ def metric_at(obj: Any, theta: np.ndarray) -> Metric:
     return Metric(moments, obj.l2, curvature=total)
 
 
+def _pair_grams(obj: Any, theta: np.ndarray, metric: Metric) -> np.ndarray:
+    """What `dense_hessian` of the kernels makes of the design matrix: (pairs, rows, rows), upper triangles."""
+    rows, k = obj.shape
+    plan = make_hessian_plan(obj.source.shape[0], rows, k)
+    pairs = k * (k - 1) // 2
+    sums = Sums(np.zeros(plan.slabs), np.zeros((plan.slabs, pairs * rows, rows)), None, 1.0 / obj.weight_sum)
+    params = Parameters(np.ascontiguousarray(metric.coordinates(theta)))
+    dense_hessian = select(obj.backend)[1].dense_hessian
+    obj.n_passes += 1
+    for part in obj.source.chunks(plan.chunk):
+        A = Rows(metric.design(part.X), w=part.w, start=part.start)
+        dense_hessian(A, params, plan, sums, min(obj.n_threads, plan.threads))
+    assert sums.grad is not None
+    grams: np.ndarray = np.add.reduce(sums.grad, axis=0).reshape(pairs, rows, rows)
+    grams *= sums.scale
+    left_out = np.flatnonzero(metric.scale == 0)
+    grams[:, left_out] = 0.0
+    grams[:, :, left_out] = 0.0
+    return grams
+
+
 def hessian(obj: Any, theta: np.ndarray, metric: Metric) -> np.ndarray:
     """The Hessian with respect to phi, theta = S phi, class by class: (k rows, k rows).
 
@@ -65,19 +90,16 @@ def hessian(obj: Any, theta: np.ndarray, metric: Metric) -> np.ndarray:
     can be factored. The penalty of such a shift is left out of it.
     """
     rows, k = obj.shape
+    grams = _pair_grams(obj, theta, metric)
     H = np.zeros((k, rows, k, rows))
-    for X, w, Z in _blocks(obj, theta):
-        A = metric.design(X)
-        for c in range(k):
-            weighted = (w * Z[:, c])[:, None] * A
-            for d in range(c, k):
-                share = (1.0 - Z[:, c] if c == d else -Z[:, d])[:, None]
-                H[c, :, d] += weighted.T @ (share * A)
+    for q, (c, d) in enumerate(zip(*np.triu_indices(k, 1), strict=True)):
+        gram = np.triu(grams[q]) + np.triu(grams[q], 1).T
+        H[c, :, d] = H[d, :, c] = -gram
+        H[c, :, c] += gram
+        H[d, :, d] += gram
     penalty = metric.penalty()
-    for c in range(k):
-        H[c, :, c] += penalty
-        for d in range(c):
-            H[c, :, d] = H[d, :, c].T
+    for each in range(k):
+        H[each, :, each] += penalty
     diagonal = np.einsum("cjdj->jcd", H)
     diagonal += 1.0 / k
     return H.reshape(k * rows, k * rows)
