@@ -11,7 +11,8 @@ the GIL and checks nothing: `fastsoftmax.validation` has done that.
     sums.grad[p] += (D^T X) and sums.bias[p] += column sums of D, with D = w (Z - I) not yet
     divided by sum(w). ``sums.grad is None`` asks for the loss alone. With soft targets t of total S, or
     with smoothed labels, D = w (S Z - t) and the loss is sum_c t_c (logsumexp(H_i) - H_ic). ``outputs`` asks for
-    values of each row besides.
+    values of each row besides. For L models side by side (`Parameters.models`) the sums are by model: sums.loss
+    (slabs, L), sums.grad (slabs, L k, n), and sums.held if wanted.
 ``dense_hess_prod(rows, params, direction, plan, sums, n_threads)``
     The same with D = w Z (U - sum_c Z U), U = X direction; sums.loss stays as it is.
 ``dense_gram(rows, plan, sums, n_threads)``
@@ -106,6 +107,8 @@ class Rows:
         Targets in place of y.
     smoothing : float
         eps: targets t become (1 - eps) t + eps / k.
+    fold : int32 ndarray (rows,) or None
+        See `Parameters.left_out`.
     """
 
     X: np.ndarray | Csr
@@ -114,14 +117,28 @@ class Rows:
     start: int = 0
     soft: np.ndarray | None = None
     smoothing: float = 0.0
+    fold: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """theta (n, k) in C order and bias (k,) or None, both in the dtype of the computation."""
+    """Those of one model, or of several side by side.
+
+    Attributes
+    ----------
+    theta : ndarray (n, k) in C order, of the dtype of the computation
+        For L models (n, L k).
+    bias : ndarray (k,) or (L k,), or None
+    models : int
+        L; above 1 for `dense_value_and_grad` towards labels alone, without outputs by row.
+    left_out : int32 ndarray (L,) or None
+        The fold whose rows weigh nothing in each model, -1 for none.
+    """
 
     theta: np.ndarray
     bias: np.ndarray | None = None
+    models: int = 1
+    left_out: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -157,29 +174,43 @@ class Sums:
 
     Attributes
     ----------
-    loss : ndarray (slabs,)
+    loss : ndarray (slabs,), or (slabs, L) for L models
     grad : ndarray (slabs, k, n) or None
         The transpose of theta's gradient: features are contiguous, as the kernel writes them.
     bias : ndarray (slabs, k) or None
     scale : float
         1 / sum(w). Losses are scaled as they are added, so that a mean of huge ones cannot
         overflow on the way; gradients are scaled once, in `total`.
+    held : ndarray (slabs, L, 2) or None
+        Of the rows that each model leaves out: loss, scaled, and weight of those classified rightly, scaled too.
     """
 
     loss: np.ndarray
     grad: np.ndarray | None
     bias: np.ndarray | None
     scale: float
+    held: np.ndarray | None = None
 
     @classmethod
     def zeros(
-        cls, slabs: int, k: int, n: int, scale: float, *, grad: bool = True, dtype: DTypeLike = np.float64
+        cls,
+        slabs: int,
+        k: int,
+        n: int,
+        scale: float,
+        *,
+        grad: bool = True,
+        dtype: DTypeLike = np.float64,
+        models: int = 0,
+        held: bool = False,
     ) -> Sums:
+        """``models`` above 0 for sums by model, k being the classes of all together."""
         return cls(
-            loss=np.zeros(slabs),
+            loss=np.zeros((slabs, models) if models else slabs),
             grad=np.zeros((slabs, k, n), dtype) if grad else None,
             bias=np.zeros((slabs, k)) if grad else None,
             scale=scale,
+            held=np.zeros((slabs, models, 2)) if held else None,
         )
 
     def total(self) -> tuple[np.ndarray, np.ndarray]:

@@ -23,6 +23,9 @@ struct Call {
     void *grad, *out;
     void *dX, *row_loss;
     int64_t* row_label;
+    int models;
+    const int32_t *fold, *left_out;
+    double* held;
     double scale;
     ptrdiff_t slabs, slab_rows, block, run;
     void* work;
@@ -39,6 +42,7 @@ Pass<T> pass_of(const Call& c) {
     p.theta = (const T*)c.theta, p.bias = (const T*)c.bias;
     p.along = (const T*)c.along, p.along_bias = (const T*)c.along_bias;
     p.loss = c.loss, p.grad = c.grad, p.grad_bias = c.grad_bias, p.single_grad = c.single_grad;
+    p.models = c.models, p.fold = c.fold, p.left_out = c.left_out, p.held = c.held;
     p.scale = c.scale;
     p.slabs = c.slabs, p.slab_rows = c.slab_rows, p.block = c.block, p.run = c.run;
     p.threads = c.threads;

@@ -44,6 +44,10 @@ cdef extern from "call.hpp" nogil:
         void* dX
         void* row_loss
         int64_t* row_label
+        int models
+        const int32_t* fold
+        const int32_t* left_out
+        double* held
         double scale
         Py_ssize_t slabs, slab_rows, block, run
         void* work
@@ -119,6 +123,10 @@ cdef _run(Operation operation, rows, params, direction, plan, sums, int n_thread
     call.dX = _address(None if outputs is None else outputs.dX)
     call.row_loss = _address(None if outputs is None else outputs.loss)
     call.row_label = <int64_t*>_address(None if outputs is None else outputs.label)
+    call.models = 1 if params is None else params.models
+    call.left_out = <const int32_t*>_address(None if params is None else params.left_out)
+    call.fold = <const int32_t*>_address(None if call.left_out == NULL else rows.fold)
+    call.held = <double*>_address(sums.held)
     call.slabs, call.slab_rows = plan.slabs, plan.slab_rows(X.shape[0])
     call.block, call.run = plan.block, plan.run
     work = np.empty(work_bytes(call), np.uint8)  # scratch of this call alone: calls may overlap

@@ -12,7 +12,7 @@
 #include <omp.h>
 #endif
 
-#include "softmax.hpp"
+#include "stacked.hpp"
 
 namespace {
 
@@ -132,8 +132,12 @@ void value_and_grad(const Pass<T>& p) {
         const Matrix<T> X = stage(p.X, first, rows, p.n, s.staged);
         forward(pack_columns(X, rows, p.n, s.columns), rows, theta, p.bias, p, s.H, ahead);
         if (p.row_label) label_rows(first, rows, p, s, p.row_label);
-        residual(first, rows, p, s);
-        p.loss[slab] += block_loss(rows, s);
+        if (p.models > 1 || p.fold) {
+            residuals_of_models(first, rows, slab, p, s);
+        } else {
+            residual(first, rows, p, s);
+            p.loss[slab] += block_loss(rows, s);
+        }
         if (p.row_loss) write_losses(first, rows, p, s);
         if (p.grad) gradient_of_block(X, rows, p, s, ahead);
         if (!p.dX) return;

@@ -13,6 +13,7 @@ a `Job` of addresses and lets threads work on it.
 `numba_pairs`         the exact Hessian, made of the second
 `numba_tile`          register tiles, the inner loop
 `numba_rows`          softmax, loss and residual on a tile of logits
+`numba_models`        several models in one pass
 `numba_math`          exp and log
 `numba_lanes`         SIMD vectors as Numba values
 ====================  ==================================================================
@@ -137,6 +138,10 @@ def _run(
         row_loss=_address(outputs and outputs.loss),
         row_label=_address(outputs and outputs.label),
         scale=float(sums.scale),
+        models=1 if params is None else params.models,
+        fold=_address(rows.fold),
+        left_out=_address(params and params.left_out) if rows.fold is not None else 0,
+        held=_address(sums.held),
         block=plan.block,
         run=plan.run,
         slab_rows=slab_rows,

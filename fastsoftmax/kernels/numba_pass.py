@@ -23,6 +23,7 @@ import numpy as np
 
 from .numba_fetch import FETCH_BYTES, fetch_block, tile_steps
 from .numba_lanes import at, inlined, kernel, lanes, pointer, read, take_ticket, write
+from .numba_models import models_block
 from .numba_narrow import AS_IS, convert_lines
 from .numba_pack import gather_strip, pack, pack_groups, store_rows, transpose_strip
 from .numba_pairs import pair_grams
@@ -50,14 +51,22 @@ Job = namedtuple(
     "Job",
     "task n k X kind itemsize result_itemsize row_step feature_step rows y w soft smoothing theta bias "
     "direction direction_bias loss grad grad_itemsize bias_grad out dX row_loss row_label scale "
-    "block run slab_rows slabs ticket",
+    "models fold left_out held block run slab_rows slabs ticket",
 )
 # Where the parts of a worker's scratch begin, in bytes; ld is the step between classes of H.
 Layout = namedtuple(
-    "Layout", "P Q S H U theta direction bias direction_bias zeros labels best losses w fetch W G ld itemsize size"
+    "Layout",
+    "P Q S H U theta direction bias direction_bias zeros labels best losses w fetch W fold_w G ld itemsize size",
 )
 # The same as typed pointers, with the table of tile functions.
-Space = namedtuple("Space", "tiles P Q S H U theta direction bias direction_bias zeros labels best losses w fetch W")
+Space = namedtuple(
+    "Space", "tiles P Q S H U theta direction bias direction_bias zeros labels best losses w fetch W fold_w"
+)
+
+
+@kernel
+def several(job):
+    return job.models > 1 or job.left_out != 0
 
 
 @kernel
@@ -94,6 +103,7 @@ def scratch_layout(job, width):
         "w": ld * 8 // itemsize,
         "fetch": FETCH_BYTES // itemsize,
         "W": n_padded * ld if task == PAIRS else 0,
+        "fold_w": ld * 8 // itemsize if job.left_out else 0,
         "G": gradient_rows.py_func(task, n, k) * n if itemsize == 4 and has_gradient.py_func(task) else 0,
     }
     return Layout(**place_parts(elements, itemsize), ld=ld, itemsize=itemsize)
@@ -145,6 +155,7 @@ def make_space(layout, scratch, tiles, zero):
         pointer(scratch + layout.w, np.float64(0)),
         pointer(scratch + layout.fetch, np.int64(0)),
         pointer(scratch + layout.W, zero),
+        pointer(scratch + layout.fold_w, np.float64(0)),
     )
 
 
@@ -183,13 +194,14 @@ def do_slab(job, layout, s, p, run_sums, zero):
         if in_runs:
             clear(G, size)
         for row in range(start, stop, job.block):
-            loss += do_block(job, layout, s, G, bias_grad, row, min(job.block, stop - row), end, zero)
+            loss += do_block(job, layout, s, G, bias_grad, p, row, min(job.block, stop - row), end, zero)
         if in_runs:
             add_run(G, size, pointer(grad, np.float64(0)))
     if job.task == GRAM:
         mirror(pointer(grad, np.float64(0)), job.n)
-    losses = pointer(job.loss, np.float64(0))
-    write(losses, p, read(losses, p) + loss)
+    if not several(job):
+        losses = pointer(job.loss, np.float64(0))
+        write(losses, p, read(losses, p) + loss)
 
 
 @kernel
@@ -205,7 +217,7 @@ def add_run(G, count, grad):
 
 
 @inlined
-def do_block(job, layout, s, G, bias_grad, row, r, end, zero):
+def do_block(job, layout, s, G, bias_grad, slab, row, r, end, zero):
     """Rows row .. row + r: what they add to G and bias_grad, or to the prediction; their loss."""
     n, k, ld, loss = job.n, job.k, layout.ld, 0.0
     width = lanes(s.P)
@@ -228,7 +240,7 @@ def do_block(job, layout, s, G, bias_grad, row, r, end, zero):
         ld = step
         weigh_rows(D, ld, n, r, s.w)
     else:
-        loss = logits_block(job, s, P, step, ld, row, r, zero)
+        loss = logits_block(job, s, P, step, ld, slab, row, r, zero)
     if GRADIENT <= job.task <= GRAM:
         add_column_sums(D, ld, k, r, bias_grad)
         if not (c_order or gram):
@@ -245,13 +257,15 @@ def do_block(job, layout, s, G, bias_grad, row, r, end, zero):
 
 
 @inlined
-def logits_block(job, s, P, step, ld, row, r, zero):
+def logits_block(job, s, P, step, ld, slab, row, r, zero):
     """The logits of a block, and what the task makes of them; their loss."""
     n, k, loss = job.n, job.k, 0.0
     forward(s.tiles, P, step, s.theta, s.bias, n, k, r, s.H, ld, s.fetch)
     if job.task == HESSIAN:
         forward(s.tiles, P, step, s.direction, s.direction_bias, n, k, r, s.U, ld, s.fetch)
         hessian_rows(s.H, s.U, ld, k, r, s.w)
+    elif several(job):
+        models_block(job, s, ld, slab, row, r, job.task == GRADIENT)
     elif job.task <= GRADIENT:
         loss = loss_block(job, s, ld, row, r, zero)
     elif job.task == PAIRS:

@@ -30,6 +30,8 @@ def threading() -> str:
 def dense_value_and_grad(
     rows: Rows, params: Parameters, plan: Plan, sums: Sums, n_threads: int, outputs: RowOutputs | None = None
 ) -> None:
+    if params.models > 1 or params.left_out is not None:
+        return _several(rows, params, plan, sums)
     for p, a, b in plan.slab_ranges(len(rows.X)):
         X = rows.X[a:b]
         w = np.ones(b - a) if rows.w is None else rows.w[a:b]
@@ -47,6 +49,30 @@ def dense_value_and_grad(
             outputs.loss[a:b] = reference.losses_to_targets(H, t)
         if outputs.label is not None:
             outputs.label[a:b] = np.argmax(H, axis=1)
+
+
+def _several(rows: Rows, params: Parameters, plan: Plan, sums: Sums) -> None:
+    """Loss and gradient of models side by side."""
+    k = params.theta.shape[1] // params.models
+    for p, a, b in plan.slab_ranges(len(rows.X)):
+        X, t = rows.X[a:b], _targets(rows, a, b, k)
+        weights = np.ones(b - a) if rows.w is None else rows.w[a:b]
+        H = reference.logits(X, params.theta, params.bias).reshape(b - a, params.models, k)
+        D = np.empty_like(H)
+        for model in range(params.models):
+            H1 = H[:, model]
+            w, exact = weights, H1.astype(np.float64, copy=False)
+            if params.left_out is not None and rows.fold is not None and params.left_out[model] >= 0:
+                left = rows.fold[a:b] == params.left_out[model]
+                w = np.where(left, 0.0, weights)
+                if sums.held is not None:
+                    held = (weights - w) * sums.scale
+                    right = np.argmax(H1, axis=1) == rows.y[a:b]
+                    sums.held[p, model] += reference.mean_loss_to_targets(exact, t, held), held @ right
+            sums.loss[p, model] += reference.mean_loss_to_targets(exact, t, w * sums.scale)
+            D[:, model] = (reference.softmax(H1) - t) * w[:, None]
+        if sums.grad is not None:
+            _add(sums, p, X, D.reshape(b - a, -1))
 
 
 def _targets(rows: Rows, a: int, b: int, k: int) -> np.ndarray:

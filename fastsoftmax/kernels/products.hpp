@@ -25,6 +25,9 @@ struct Pass {
     double scale;
     T *dX, *row_loss;  // (m, n) in C order; (m,); null if not wanted
     int64_t* row_label;  // (m,) or null
+    int models;                      // k is of all of them together; above 1, or with fold: see stacked.hpp
+    const int32_t *fold, *left_out;  // (m,), (models,); or null
+    double* held;                    // per slab: (models, 2); or null
     ptrdiff_t slabs, slab_rows, block, run;
     int threads;
     T* work;  // work_size() values
@@ -36,7 +39,9 @@ struct Scratch {
     typedef typename Lanes<T>::Int Int;
     T *staged, *columns, *rows, *H, *U, *G, *bias, *wt, *top, *hit, *logs;
     Int* label;
-    double* w;
+    double *w, *fold_w;
+    T* fold_wt;
+    int64_t* guess;
     ptrdiff_t size;
     Scratch(T* at, const Pass<T>& p, ptrdiff_t outputs) {
         T* start = at;
@@ -56,6 +61,9 @@ struct Scratch {
         wt = take(R), top = take(R), hit = take(R), logs = take(R);
         label = (Int*)take(R);
         w = (double*)take(R * (sizeof(double) / sizeof(T)));
+        fold_wt = take(p.fold ? R : 0);
+        fold_w = (double*)take(p.fold ? R * (sizeof(double) / sizeof(T)) : 0);
+        guess = (int64_t*)take(p.held ? R * (sizeof(int64_t) / sizeof(T)) : 0);
         size = at - start;
     }
 };
