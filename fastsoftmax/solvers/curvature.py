@@ -9,7 +9,7 @@ thousand. Where it is not, one Gram matrix stands for all, each row with the mea
 directions that matter (all classes moving alike do not): sum_c z_c (1 - z_c) / (k - 1). Boehning's bound has
 1/2 for each row; rows that are classified without doubt have nearly none.
 
-Both read X once, by blocks that fit the cache, and count as one pass.
+Both read X once and count as one pass.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels import Parameters, Rows, Sums, select
-from ..kernels.plan import make_hessian_plan
+from ..kernels.plan import make_hessian_plan, make_plan
 from .metric import CHOLESKY_MAX, Metric, Moments
 
 # Bytes of a block of X and of its logits in float64.
@@ -47,19 +47,48 @@ def _blocks(obj: Any, theta: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarra
 
 def metric_at(obj: Any, theta: np.ndarray) -> Metric:
     """The metric in which each row weighs by its curvature at theta."""
-    n, k = obj.source.shape[1], theta.shape[1]
-    full = n <= CHOLESKY_MAX
-    second, first, total = np.zeros((n, n) if full else n), np.zeros(n), 0.0
-    for X, w, Z in _blocks(obj, theta):
-        u = w * np.einsum("ic,ic->i", Z, 1.0 - Z) / (k - 1)
-        weighted = u[:, None] * X
-        second += weighted.T @ X if full else np.einsum("ij,ij->j", weighted, X)
-        first += weighted.sum(axis=0)
-        total += float(u.sum())
+    n = obj.source.shape[1]
+    add_up = _row_gram if n <= CHOLESKY_MAX else _row_squares
+    second, first, total, eps = add_up(obj, theta)
     total = max(total, np.finfo(np.float64).tiny)
-    eps = float(np.finfo(np.float64).eps)
     moments = Moments(second / total, first / total if obj.fit_intercept else None, eps)
     return Metric(moments, obj.l2, curvature=total)
+
+
+def _row_squares(obj: Any, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """Sums over the rows of u x_j^2, u x_j and u, the curvature of a row times its weight; rounding of one number."""
+    n = obj.source.shape[1]
+    second, first, total = np.zeros(n), np.zeros(n), 0.0
+    for X, w, Z in _blocks(obj, theta):
+        u = w * np.einsum("ic,ic->i", Z, 1.0 - Z) / (theta.shape[1] - 1)
+        weighted = u[:, None] * X
+        second += np.einsum("ij,ij->j", weighted, X)
+        first += weighted.sum(axis=0)
+        total += float(u.sum())
+    return second, first, total, float(np.finfo(np.float64).eps)
+
+
+def _row_gram(obj: Any, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """The same with u x x^T, by the kernels: NumPy took 1.0 s for 60k x 784, half of what 70 passes take."""
+    (m, n), k, dtype = obj.source.shape, theta.shape[1], obj.source.dtype
+    module = select(obj.backend)[1]
+    plan = make_plan(m, n, n, dtype, strategy="row-parallel", **obj.source.hints)
+    reading = make_plan(m, n, k, dtype, gradient=False, **obj.source.hints)
+    sums = Sums.zeros(plan.slabs, n, n, 1.0)
+    ignored = Sums.zeros(reading.slabs, k, n, 1.0, grad=False)
+    typed = np.ascontiguousarray(theta, dtype=dtype)
+    params = Parameters(typed[:n], typed[n] if obj.fit_intercept else None)
+    obj.n_passes += 1
+    total = 0.0
+    for part in obj.source.chunks(plan.chunk):
+        Z = np.empty((len(part.X), k), dtype)
+        module.predict(part, params, reading, "proba", Z, ignored, min(obj.n_threads, reading.threads))
+        u = np.einsum("ic,ic->i", Z, 1 - Z, dtype=np.float64)
+        u *= (1.0 if part.w is None else part.w) / (obj.weight_sum * (k - 1))
+        module.dense_gram(Rows(part.X, w=u, start=part.start), plan, sums, min(obj.n_threads, plan.threads))
+        total += float(u.sum())
+    second, first = sums.total()
+    return second, first, total, float(np.finfo(dtype).eps)
 
 
 def _pair_grams(obj: Any, theta: np.ndarray, metric: Metric) -> np.ndarray:

@@ -95,7 +95,7 @@ class Metric:
     """
 
     def __init__(self, moments: Moments, l2: float, *, curvature: float = 0.5, diagonal: bool = False) -> None:
-        self.mean, self.l2, self.curvature = moments.mean, l2, curvature
+        self.moments, self.mean, self.l2, self.curvature = moments, moments.mean, l2, curvature
         second = moments.diagonal
         noise = NOISE * moments.eps * second
         variance = second if self.mean is None else np.maximum(second - self.mean**2, 0.0)
@@ -135,6 +135,10 @@ class Metric:
 
         _, pivots, rank, _ = dpstrf(C, tol=len(C) * NOISE * np.finfo(np.float64).eps)
         self.scale[pivots[rank:] - 1] = 0.0
+
+    def with_l2(self, l2: float) -> Metric:
+        """The same curvature beside another penalty, which takes no pass over X."""
+        return Metric(self.moments, l2, curvature=self.curvature)
 
     def to_theta(self, phi: np.ndarray) -> np.ndarray:
         """S phi."""

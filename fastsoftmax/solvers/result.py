@@ -136,7 +136,7 @@ class Run:
     l1 : float
         Strength of the absolute values of theta without the bias. Values then include them, gradients do not.
     before : Run, optional
-        A run on the same data, l2 aside, that knows the moments of X and the gradient at zero.
+        A run on the same data, l2 aside, that knows the moments of X, the gradient at zero and a closer metric.
     """
 
     def __init__(
@@ -159,6 +159,8 @@ class Run:
         self.moments: Moments = moments(obj) if before is None else before.moments
         self.l1 = l1
         self.metric = Metric(self.moments, obj.l2, diagonal=l1 > 0)
+        # The latest metric of the rows' own curvature (see `lbfgs`).
+        self.closer: Metric | None = None if before is None else before.closer
         self._bound = GapBound(obj, self.metric, self.moments.eps, l1)
         if before is not None:
             self._bound.origin = before._bound.origin
