@@ -33,7 +33,8 @@ REFRESH_NEAR = (40,)
 def solve(run: Run, steps: int | None = None) -> None:
     """Step until `Run.accept` stops the run, or SciPy does; or return after that many steps."""
     closer = can_walk(run.obj) and run.obj.shape[1] > 1
-    metric, refresh = run.metric, REFRESH if closer else ()
+    metric = run.metric
+    refresh: tuple[int, ...] = REFRESH if closer else ()
     if closer and run.closer is not None:
         metric, refresh = run.closer.with_l2(run.obj.l2), REFRESH_NEAR
     elif closer and run.theta.any():
