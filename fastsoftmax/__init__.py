@@ -21,16 +21,18 @@ _HOME = {
     "predict_proba": "model",
     "Model": "model",
     "SoftmaxRegression": "sklearn",
+    "SoftmaxRegressionCV": "sklearn_cv",
     "backends": "kernels",
 }
-__all__ = ["Model", "Objective", "Result", "SoftmaxRegression", "backends", "loss_and_grad"]
-__all__ += ["minimize", "predict_proba", "regularization_path", "softmax"]
+__all__ = ["Model", "Objective", "Result", "SoftmaxRegression", "SoftmaxRegressionCV", "backends"]
+__all__ += ["loss_and_grad", "minimize", "predict_proba", "regularization_path", "softmax"]
 
 if TYPE_CHECKING:
     from .kernels import backends
     from .model import Model, predict_proba, softmax
     from .objective import Objective, loss_and_grad
     from .sklearn import SoftmaxRegression
+    from .sklearn_cv import SoftmaxRegressionCV
     from .solvers import Result, minimize, regularization_path
 
 

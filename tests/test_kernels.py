@@ -12,6 +12,7 @@ from tolerance import (
     assert_within,
     check_gram,
     check_hess_prod,
+    check_pairs,
     check_prediction,
     check_value_and_grad,
     exact_value_and_grad,
@@ -21,11 +22,13 @@ from tolerance import (
     value_and_grad_scales,
 )
 
+from fastsoftmax import kernels
 from fastsoftmax.kernels import PREDICTIONS, Rows, Sums
+from fastsoftmax.sources import ArraySource
 
 
 def check_every_pass(p, backend, **plan_overrides):
-    """Loss with and without gradient, Hessian product and Gram matrix of a problem."""
+    """Loss with and without gradient, Hessian product, Gram matrix and (of a small one) Hessian of a problem."""
     obj = p.objective(backend)
     obj.plan = p.plan(**plan_overrides)
     check_value_and_grad(p, *obj.value_and_grad(p.theta))
@@ -33,6 +36,17 @@ def check_every_pass(p, backend, **plan_overrides):
     v = np.random.default_rng(9).standard_normal(p.theta.shape).astype(p.dtype)
     check_hess_prod(p, v, obj.hess_prod(p.theta, v))
     check_gram(p, obj.gram())
+    if p.X.shape[1] * p.k <= 300:
+        check_pairs(p, pairs(p, kernels.select(backend)[1], obj.plan))
+
+
+def pairs(p, module, plan, n_threads=2):
+    """What `dense_hessian` adds up for all rows of a problem."""
+    n, number = p.X.shape[1], p.k * (p.k - 1) // 2
+    sums = Sums(np.zeros(plan.slabs), np.zeros((plan.slabs, number * n, n)), None, 1.0)
+    for rows in ArraySource(p.X, p.y, p.w, reads=module.READS).chunks(plan.chunk):
+        module.dense_hessian(rows, p.parameters(), plan, sums, n_threads)
+    return sums.grad.sum(axis=0).reshape(number, n, n)
 
 
 SHAPES = st.tuples(

@@ -14,10 +14,20 @@ from fastsoftmax import kernels
 from fastsoftmax.kernels import Backend
 
 HERE = Path(fastsoftmax.__file__).parent
-PUBLIC = ["Model", "Objective", "Result", "SoftmaxRegression", "backends", "loss_and_grad", "minimize"]
+PUBLIC = [
+    "Model",
+    "Objective",
+    "Result",
+    "SoftmaxRegression",
+    "SoftmaxRegressionCV",
+    "backends",
+    "loss_and_grad",
+    "minimize",
+]
 PUBLIC += ["predict_proba", "regularization_path", "softmax"]
 # Each may import only what stands before it.
-LAYERS = ["reference", "kernels", "validation", "sources", "objective", "solvers", "model", "sklearn", "cli"]
+LAYERS = ["reference", "kernels", "validation", "sources", "objective", "solvers", "stacked", "model"]
+LAYERS += ["sklearn", "sklearn_cv", "cli"]
 
 
 @pytest.mark.parametrize("name", PUBLIC)

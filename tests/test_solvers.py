@@ -8,7 +8,7 @@ import pytest
 
 import fastsoftmax
 from fastsoftmax import Objective, minimize, reference
-from fastsoftmax.solvers import SOLVERS, gradient_descent
+from fastsoftmax.solvers import SOLVERS, curvature, gradient_descent
 from fastsoftmax.solvers.metric import Metric, moments
 
 HOUSING = Path(__file__).parent / "data" / "mass_housing.csv"
@@ -158,6 +158,26 @@ def test_the_metric_is_the_bound_and_brings_the_hessian_below_one(fit_intercept)
     big = np.kron(S, np.eye(k))
     for hessian in hessians(obj):
         assert np.linalg.eigvalsh(big.T @ hessian @ big)[-1] <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize("weights", [False, True])
+def test_the_exact_hessian_is_that_of_hessian_products(backend, fit_intercept, weights):
+    """In phi; with a column that depends on others, which S leaves out while theta has a part in it."""
+    X, y = overlapping_classes(m=900, n=5, k=4)
+    X = np.hstack([X * [1e-3, 1, 1e4, 1, 1] + [0, 9, 0, 0, 0], X[:, 3:4] + X[:, 4:]])
+    w = np.random.default_rng(0).random(900) if weights else None
+    obj = Objective(X, y, sample_weight=w, fit_intercept=fit_intercept, backend=backend)
+    metric, (rows, k) = Metric(moments(obj), 0.0), obj.shape
+    theta = metric.to_theta(np.random.default_rng(1).standard_normal(obj.shape)) + 0.1
+    S = metric.to_theta(np.eye(rows))
+    assert np.sum(~S.any(axis=0)) == 1
+    columns = np.eye(rows * k).reshape(-1, k, rows).transpose(0, 2, 1)
+    products = [metric.to_phi_gradient(obj.hess_prod(theta, S @ one)).T.ravel() for one in columns]
+    before = obj.n_passes
+    got = curvature.hessian(obj, theta, metric) - np.kron(np.full((k, k), 1 / k), np.eye(rows))
+    assert obj.n_passes == before + 1
+    np.testing.assert_allclose(got, products, rtol=0, atol=1e-9)
 
 
 def test_a_bound_that_overflows_is_an_error(monkeypatch):

@@ -187,6 +187,23 @@ def check_gram(problem, got):
     assert_within(got, truth, plain, scale, problem.dtype, terms=terms(problem))
 
 
+def check_pairs(problem, got):
+    """Assert that got (pairs, n, n) is X^T diag(w z_c z_d) X on and above the diagonals, not divided by sum w."""
+    parts, (X, _, w) = _Parts(problem), _widened(problem)
+    plain_X, W, bias, _ = _typed(problem)
+    Z = reference.softmax(reference.logits(plain_X, W, bias))
+    upper = np.triu(np.ones((X.shape[1], X.shape[1])))
+    for one, c, d in zip(got, *np.triu_indices(problem.k, 1), strict=True):
+        u = w * parts.Z[:, c] * parts.Z[:, d]
+        truth = X.T @ (u[:, None] * X)
+        plain = plain_X.T @ ((w * Z[:, c] * Z[:, d]).astype(problem.dtype)[:, None] * plain_X)
+        scale = abs(X).T @ ((u * (parts.E[:, c] + parts.E[:, d]))[:, None] * abs(X))
+        floor = _flushed(problem) * float(abs(X).max()) * float(w.max())
+        assert_within(
+            upper * one, upper * truth, upper * plain, scale, problem.dtype, terms=terms(problem), floor=floor
+        )  # fmt: skip
+
+
 def check_prediction(problem, kind, got):
     X, W, bias, _ = _typed(problem)
     parts = _Parts(problem)

@@ -12,11 +12,17 @@ done that.
     sums.grad[p] += (D^T X) and sums.bias[p] += column sums of D, with D = w (Z - I) not yet
     divided by sum(w). ``sums.grad is None`` asks for the loss alone. With soft targets t of total S, or
     with smoothed labels, D = w (S Z - t) and the loss is sum_c t_c (logsumexp(H_i) - H_ic). ``outputs`` asks for
-    values of each row besides.
+    values of each row besides. For L models side by side (`Parameters.models`) the sums are by model: sums.loss
+    (slabs, L), sums.grad (slabs, L k, n), and sums.held if wanted.
 ``dense_hess_prod(rows, params, direction, plan, sums, n_threads)``
     The same with D = w Z (U - sum_c Z U), U = X direction; sums.loss stays as it is.
 ``dense_gram(rows, plan, sums, n_threads)``
     sums.grad[p] += X^T diag(w) X (n, n) and sums.bias[p] += X^T w (n,).
+``dense_hessian(rows, params, plan, sums, n_threads)``
+    The exact Hessian by pairs of classes: sums.grad (slabs, pairs * n, n) has a matrix for each of the k (k - 1) / 2
+    pairs c < d, in the order of `numpy.triu_indices`; it += X^T diag(w z_c z_d) X. Only what is on or above
+    the diagonal counts. Block (c, d) of the Hessian is minus that; block (c, c) is the sum over the pairs that c is
+    in, for the rows of diag(z) - z z^T add up to zero. sums.bias is None: a column of ones in X is the bias's.
 ``sparse_value_and_grad``, ``sparse_hess_prod``
     The same for rows whose X is a `Csr`, with a plan of `plan.make_sparse_plan`. Their sums.grad is (slabs, n, k):
     theta's own order, since an entry of X reads a row of theta and writes a row of the gradient. No dX.
@@ -102,6 +108,8 @@ class Rows:
         Targets in place of y.
     smoothing : float
         eps: targets t become (1 - eps) t + eps / k.
+    fold : int32 ndarray (rows,) or None
+        See `Parameters.left_out`.
     """
 
     X: np.ndarray | Csr
@@ -110,14 +118,28 @@ class Rows:
     start: int = 0
     soft: np.ndarray | None = None
     smoothing: float = 0.0
+    fold: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """theta (n, k) in C order and bias (k,) or None, both in the dtype of the computation."""
+    """Those of one model, or of several side by side.
+
+    Attributes
+    ----------
+    theta : ndarray (n, k) in C order, of the dtype of the computation
+        For L models (n, L k).
+    bias : ndarray (k,) or (L k,), or None
+    models : int
+        L; above 1 for `dense_value_and_grad` towards labels alone, without outputs by row.
+    left_out : int32 ndarray (L,) or None
+        The fold whose rows weigh nothing in each model, -1 for none.
+    """
 
     theta: np.ndarray
     bias: np.ndarray | None = None
+    models: int = 1
+    left_out: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -153,7 +175,7 @@ class Sums:
 
     Attributes
     ----------
-    loss : ndarray (slabs,)
+    loss : ndarray (slabs,), or (slabs, L) for L models
     grad : ndarray (slabs, k, n) or None
         The transpose of theta's gradient: features are contiguous, as the kernel writes them. Sparse kernels write
         (slabs, n, k).
@@ -165,6 +187,8 @@ class Sums:
         Whether ``grad`` is (slabs, n, k).
     room : float64 ndarray (n + 1, k) or None
         Memory whose first rows are the one slab of ``grad``, so that the bias joins them without a copy of them.
+    held : ndarray (slabs, L, 2) or None
+        Of the rows that each model leaves out: loss, scaled, and weight of those classified rightly, scaled too.
     """
 
     loss: np.ndarray
@@ -173,16 +197,28 @@ class Sums:
     scale: float
     by_feature: bool = False
     room: np.ndarray | None = None
+    held: np.ndarray | None = None
 
     @classmethod
     def zeros(
-        cls, slabs: int, k: int, n: int, scale: float, *, grad: bool = True, dtype: DTypeLike = np.float64
+        cls,
+        slabs: int,
+        k: int,
+        n: int,
+        scale: float,
+        *,
+        grad: bool = True,
+        dtype: DTypeLike = np.float64,
+        models: int = 0,
+        held: bool = False,
     ) -> Sums:
+        """``models`` above 0 for sums by model, k being the classes of all together."""
         return cls(
-            loss=np.zeros(slabs),
+            loss=np.zeros((slabs, models) if models else slabs),
             grad=np.zeros((slabs, k, n), dtype) if grad else None,
             bias=np.zeros((slabs, k)) if grad else None,
             scale=scale,
+            held=np.zeros((slabs, models, 2)) if held else None,
         )
 
     @classmethod

@@ -2,11 +2,12 @@
 #pragma once
 
 #include "classes.hpp"
+#include "hessian.hpp"
 #include "sparse.hpp"
 
 namespace {
 
-enum Operation { VALUE_AND_GRAD, HESS_PROD, GRAM, PREDICT };  // of sparse X, GRAM is the diagonal alone
+enum Operation { VALUE_AND_GRAD, HESS_PROD, GRAM, PREDICT, HESSIAN };  // of sparse X, GRAM is the diagonal alone
 
 struct SparseSource {  // X in CSR; indptr is null if X is dense
     const int64_t* indptr;
@@ -31,6 +32,9 @@ struct Call {
     void *grad, *out;
     void *dX, *row_loss;
     int64_t* row_label;
+    int models;
+    const int32_t *fold, *left_out;
+    double* held;
     double scale;
     ptrdiff_t slabs, slab_rows, block, run;
     void* work;
@@ -47,6 +51,7 @@ Pass<T> pass_of(const Call& c) {
     p.theta = (const T*)c.theta, p.bias = (const T*)c.bias;
     p.along = (const T*)c.along, p.along_bias = (const T*)c.along_bias;
     p.loss = c.loss, p.grad = c.grad, p.grad_bias = c.grad_bias, p.single_grad = c.single_grad;
+    p.models = c.models, p.fold = c.fold, p.left_out = c.left_out, p.held = c.held;
     p.scale = c.scale;
     p.slabs = c.slabs, p.slab_rows = c.slab_rows, p.block = c.block, p.run = c.run;
     p.threads = c.threads;
@@ -76,6 +81,7 @@ void run_as(const Call& c) {
         case HESS_PROD: return hess_prod(p);
         case GRAM: return gram(p);
         case PREDICT: return predict(p, Kind(c.kind), c.out);
+        case HESSIAN: return hessian(p);
     }
 }
 
@@ -83,7 +89,7 @@ template <class T>
 ptrdiff_t work_bytes_as(const Call& c) {
     const Pass<T> p = pass_of<T>(c);
     if (c.sparse.indptr) return ptrdiff_t(sizeof(T)) * sparse_work_size(p, c.sparse.cut);
-    const ptrdiff_t outputs = c.operation == GRAM ? c.n : c.k;
+    const ptrdiff_t outputs = c.operation == GRAM ? c.n : c.operation == HESSIAN ? pairs_of(c.k) * c.n : c.k;
     const bool classes = c.by_classes && c.operation <= HESS_PROD;
     return ptrdiff_t(sizeof(T)) * (classes ? class_work_size(p) : work_size(p, outputs));
 }

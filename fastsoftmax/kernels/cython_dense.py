@@ -45,6 +45,7 @@ dense_gram = _build.dense_gram
 sparse_value_and_grad = _build.sparse_value_and_grad
 sparse_hess_prod = _build.sparse_hess_prod
 sparse_gram_diagonal = _build.sparse_gram_diagonal
+dense_hessian = _build.dense_hessian
 predict = _build.predict
 
 

@@ -19,6 +19,7 @@ cdef extern from "call.hpp" nogil:
         HESS_PROD
         GRAM
         PREDICT
+        HESSIAN
 
     ctypedef struct Source:
         const char* data
@@ -58,6 +59,10 @@ cdef extern from "call.hpp" nogil:
         void* dX
         void* row_loss
         int64_t* row_label
+        int models
+        const int32_t* fold
+        const int32_t* left_out
+        double* held
         double scale
         Py_ssize_t slabs, slab_rows, block, run
         void* work
@@ -108,6 +113,11 @@ def sparse_hess_prod(rows, params, direction, plan, sums, int n_threads):
 def sparse_gram_diagonal(rows, plan, sums, int n_threads):
     """See `fastsoftmax.kernels`."""
     _run(GRAM, rows, None, None, plan, sums, n_threads)
+
+
+def dense_hessian(rows, params, plan, sums, int n_threads):
+    """See `fastsoftmax.kernels`."""
+    _run(HESSIAN, rows, params, None, plan, sums, n_threads)
 
 
 def predict(rows, params, plan, kind, out, sums, int n_threads):
@@ -177,6 +187,10 @@ cdef _run(Operation operation, rows, params, direction, plan, sums, int n_thread
     call.row_label = <int64_t*>_address(None if outputs is None else outputs.label)
     call.slabs, call.slab_rows = plan.slabs, plan.slab_rows(m)
     call.block, call.run = plan.block, min(plan.run, -(-m // plan.block) * plan.block)
+    call.models = 1 if params is None else params.models
+    call.left_out = <const int32_t*>_address(None if params is None else params.left_out)
+    call.fold = <const int32_t*>_address(None if call.left_out == NULL else rows.fold)
+    call.held = <double*>_address(sums.held)
     work = np.empty(work_bytes(call), np.uint8)  # scratch of this call alone: calls may overlap
     call.work = _address(work)
     with nogil:

@@ -12,7 +12,7 @@
 #include <omp.h>
 #endif
 
-#include "softmax.hpp"
+#include "stacked.hpp"
 
 namespace {
 
@@ -30,7 +30,7 @@ void add_features(const T* row, const PanelsOf<T>& panels, double* out) {
 template <class T>
 void clear(ptrdiff_t outputs, const Pass<T>& p, Scratch<T>& s) {
     std::fill_n(s.G, outputs * round_up<T>(p.n), T(0));
-    std::fill_n(s.bias, std::max(outputs * VL<T>, round_up<T>(p.n)), T(0));
+    if (p.grad_bias) std::fill_n(s.bias, std::max(outputs * VL<T>, round_up<T>(p.n)), T(0));
 }
 
 // The running sums of a block run, in T, into the float64 slab; then zero again.
@@ -40,7 +40,7 @@ void flush(ptrdiff_t outputs, const Pass<T>& p, Scratch<T>& s, double* grad, dou
     const PanelsOf<T> panels(p.n);
     for (ptrdiff_t c = 0; c < outputs; ++c) add_features(s.G + c * wide, panels, grad + c * p.n);
     if (!p.theta) add_features(s.bias, panels, grad_bias);
-    for (ptrdiff_t c = 0; p.theta && c < outputs; ++c) grad_bias[c] += sum_lanes<T>(load(s.bias + c * VL<T>));
+    for (ptrdiff_t c = 0; p.theta && grad_bias && c < outputs; ++c) grad_bias[c] += sum_lanes<T>(load(s.bias + c * VL<T>));
     clear(outputs, p, s);
 }
 
@@ -81,7 +81,7 @@ void gram_of_block(const Matrix<T>& X, int rows, const Pass<T>& p, Scratch<T>& s
 template <class T, class Block>
 void do_slab(int slab, ptrdiff_t last, const Pass<T>& p, ptrdiff_t outputs, Scratch<T>& s, Block block) {
     double* grad = p.grad ? (double*)p.grad + slab * outputs * p.n : nullptr;
-    double* grad_bias = p.grad ? p.grad_bias + slab * outputs : nullptr;
+    double* grad_bias = p.grad_bias ? p.grad_bias + slab * outputs : nullptr;
     if (grad) clear(outputs, p, s);
     const ptrdiff_t end = std::min(p.m, (slab + 1) * p.slab_rows), steps = tile_steps(p, outputs);
     ptrdiff_t run = 0;
@@ -135,8 +135,12 @@ void value_and_grad(const Pass<T>& p) {
         const Matrix<T> X = stage(p.X, first, rows, p.m, p.n, s.staged);
         products_of_block<T>(X, rows, theta, nullptr, p, s, ahead);
         if (p.row_label) label_rows(first, rows, p, s, p.row_label);
-        residual(first, rows, p, s);
-        p.loss[slab] += block_loss(rows, s);
+        if (p.models > 1 || p.fold) {
+            residuals_of_models(first, rows, slab, p, s);
+        } else {
+            residual(first, rows, p, s);
+            p.loss[slab] += block_loss(rows, s);
+        }
         if (p.row_loss) write_losses(first, rows, p, s);
         if (p.grad) gradient_of_block(X, rows, p, s, ahead);
         if (!p.dX) return;

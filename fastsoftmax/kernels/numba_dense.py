@@ -10,8 +10,10 @@ a `Job` of addresses and lets threads work on it.
 `numba_fetch`         what the tiles prefetch
 `numba_classes`       the class-parallel strategy
 `numba_product`       the two products, cut into
+`numba_pairs`         the exact Hessian, made of the second
 `numba_tile`          register tiles, the inner loop
 `numba_rows`          softmax, loss and residual on a tile of logits
+`numba_models`        several models in one pass
 `numba_math`          exp and log
 `numba_lanes`         SIMD vectors as Numba values
 `numba_threads`       threads, scratch, the disk cache
@@ -86,6 +88,11 @@ def dense_gram(rows: Rows, plan: Plan, sums: Sums, n_threads: int) -> None:
     _run(numba_pass.GRAM, rows, plan, sums, n_threads)
 
 
+def dense_hessian(rows: Rows, params: Parameters, plan: Plan, sums: Sums, n_threads: int) -> None:
+    """Gram matrices of the pairs of classes; see `fastsoftmax.kernels`."""
+    _run(numba_pass.PAIRS, rows, plan, sums, n_threads, params)
+
+
 def predict(rows: Rows, params: Parameters, plan: Plan, kind: str, out: np.ndarray, sums: Sums, n_threads: int) -> None:
     """Predictions; see `fastsoftmax.kernels`."""
     if isinstance(rows.X, Csr):
@@ -141,6 +148,10 @@ def _run(
         row_loss=address_of(outputs and outputs.loss),
         row_label=address_of(outputs and outputs.label),
         scale=float(sums.scale),
+        models=1 if params is None else params.models,
+        fold=address_of(rows.fold),
+        left_out=address_of(params and params.left_out) if rows.fold is not None else 0,
+        held=address_of(sums.held),
         block=plan.block,
         run=plan.run,
         slab_rows=slab_rows,

@@ -23,8 +23,10 @@ import numpy as np
 
 from .numba_fetch import FETCH_BYTES, fetch_block, tile_steps
 from .numba_lanes import at, inlined, kernel, lanes, pointer, read, take_ticket, write
+from .numba_models import models_block
 from .numba_narrow import AS_IS, convert_lines
 from .numba_pack import gather_strip, pack, pack_groups, store_rows, transpose_strip
+from .numba_pairs import pair_grams
 from .numba_product import backward, forward, mirror, residual_to_input
 from .numba_rows import (
     add_column_sums,
@@ -41,7 +43,7 @@ from .numba_rows import (
 )
 from .numba_tile import TILE_SCALARS, TILE_VECTORS, pieces, tile_table
 
-VALUE, GRADIENT, HESSIAN, GRAM, LABEL, LOGITS, PROBA, LOG_PROBA = range(8)
+VALUE, GRADIENT, HESSIAN, GRAM, LABEL, LOGITS, PROBA, LOG_PROBA, PAIRS = range(9)
 PREDICTION_TASKS = {"label": LABEL, "logits": LOGITS, "proba": PROBA, "log_proba": LOG_PROBA}
 
 # What a pass works on. Arrays are addresses, 0 for None; steps count elements of X, which are of a `kind` of
@@ -50,14 +52,33 @@ Job = namedtuple(
     "Job",
     "task n k X kind itemsize result_itemsize row_step feature_step rows y w soft smoothing theta bias "
     "direction direction_bias loss grad grad_itemsize bias_grad out dX row_loss row_label scale "
-    "block run slab_rows slabs turn ticket",
+    "models fold left_out held block run slab_rows slabs turn ticket",
 )
 # Where the parts of a worker's scratch begin, in bytes; ld is the step between classes of H.
 Layout = namedtuple(
-    "Layout", "P Q S H U theta direction bias direction_bias zeros labels best losses w fetch G ld itemsize size"
+    "Layout",
+    "P Q S H U theta direction bias direction_bias zeros labels best losses w fetch W fold_w G ld itemsize size",
 )
 # The same as typed pointers, with the table of tile functions.
-Space = namedtuple("Space", "tiles P Q S H U theta direction bias direction_bias zeros labels best losses w fetch")
+Space = namedtuple(
+    "Space", "tiles P Q S H U theta direction bias direction_bias zeros labels best losses w fetch W fold_w"
+)
+
+
+@kernel
+def several(job):
+    return job.models > 1 or job.left_out != 0
+
+
+@kernel
+def has_gradient(task):
+    return GRADIENT <= task <= GRAM or task == PAIRS
+
+
+@kernel
+def gradient_rows(task, n, k):
+    """Rows of n numbers in a slab's sums: one for each class, or a matrix for each pair of classes."""
+    return k * (k - 1) // 2 * n if task == PAIRS else k
 
 
 def scratch_layout(job, width):
@@ -82,7 +103,9 @@ def scratch_layout(job, width):
         "losses": ld,
         "w": ld * 8 // itemsize,
         "fetch": FETCH_BYTES // itemsize,
-        "G": k * n if itemsize == 4 and GRADIENT <= task <= GRAM else 0,
+        "W": n_padded * ld if task == PAIRS else 0,
+        "fold_w": ld * 8 // itemsize if job.left_out else 0,
+        "G": gradient_rows.py_func(task, n, k) * n if itemsize == 4 and has_gradient.py_func(task) else 0,
     }
     return Layout(**place_parts(elements, itemsize), ld=ld, itemsize=itemsize)
 
@@ -134,6 +157,8 @@ def make_space(layout, scratch, tiles, zero):
         pointer(scratch + layout.losses, zero),
         pointer(scratch + layout.w, np.float64(0)),
         pointer(scratch + layout.fetch, np.int64(0)),
+        pointer(scratch + layout.W, zero),
+        pointer(scratch + layout.fold_w, np.float64(0)),
     )
 
 
@@ -162,8 +187,8 @@ def do_slab(job, layout, s, p, last, run_sums, zero):
     fetched ahead up to row ``last``, which lies in a later slab if the same worker does that next."""
     first = p * job.slab_rows
     end = min(first + job.slab_rows, job.rows)
-    want_grad = GRADIENT <= job.task <= GRAM
-    grad = job.grad + p * job.k * job.n * job.grad_itemsize
+    want_grad, size = has_gradient(job.task), gradient_rows(job.task, job.n, job.k) * job.n
+    grad = job.grad + p * size * job.grad_itemsize
     in_runs = want_grad and layout.itemsize < job.grad_itemsize
     G = pointer(run_sums if in_runs else grad, zero)
     bias_grad = pointer(job.bias_grad + p * job.k * 8, np.float64(0))
@@ -171,15 +196,16 @@ def do_slab(job, layout, s, p, last, run_sums, zero):
     for start in range(first, end, job.run):
         stop = min(start + job.run, end)
         if in_runs:
-            clear(G, job.k * job.n)
+            clear(G, size)
         for row in range(start, stop, job.block):
-            loss += do_block(job, layout, s, G, bias_grad, row, min(job.block, stop - row), last, zero)
+            loss += do_block(job, layout, s, G, bias_grad, p, row, min(job.block, stop - row), last, zero)
         if in_runs:
-            add_run(G, job.k * job.n, pointer(grad, np.float64(0)))
+            add_run(G, size, pointer(grad, np.float64(0)))
     if job.task == GRAM:
         mirror(pointer(grad, np.float64(0)), job.n)
-    losses = pointer(job.loss, np.float64(0))
-    write(losses, p, read(losses, p) + loss)
+    if not several(job):
+        losses = pointer(job.loss, np.float64(0))
+        write(losses, p, read(losses, p) + loss)
 
 
 @kernel
@@ -195,17 +221,17 @@ def add_run(G, count, grad):
 
 
 @inlined
-def do_block(job, layout, s, G, bias_grad, row, r, last, zero):
+def do_block(job, layout, s, G, bias_grad, slab, row, r, last, zero):
     """Rows row .. row + r: what they add to G and bias_grad, or to the prediction; their loss."""
     n, k, ld, loss = job.n, job.k, layout.ld, 0.0
     width = lanes(s.P)
-    gram = job.task == GRAM
+    gram, pairs = job.task == GRAM, job.task == PAIRS
     packing = start_fetch(job, s, row, r, last, width)
     X, row_step, feature_step, in_place = block_of_X(job, s, row, r, s.S if gram else s.P, zero)
     c_order = feature_step == 1
     # X in another order is packed once: P is one panel then, and the backward product reads that. A Gram
     # matrix has P, weighted, for its D.
-    step = 0 if c_order and not gram else pieces(r, width) * width
+    step = 0 if c_order and not (gram or pairs) else pieces(r, width) * width
     P = s.P
     if may_use_columns(job, r, width):
         P, step = X, feature_step
@@ -218,29 +244,41 @@ def do_block(job, layout, s, G, bias_grad, row, r, last, zero):
         ld = step
         weigh_rows(D, ld, n, r, s.w)
     else:
-        loss = logits_block(job, s, P, step, ld, row, r, zero)
+        loss = logits_block(job, s, P, step, ld, slab, row, r, zero)
     if GRADIENT <= job.task <= GRAM:
         add_column_sums(D, ld, k, r, bias_grad)
         if not (c_order or gram):
             X, row_step, feature_step = P, 1, step
         backward(s.tiles, X, row_step, feature_step, in_place, s.Q, D, ld, n, k, r, G, gram, s.fetch)
+    elif pairs:
+        if not c_order:
+            X, row_step, feature_step = P, 1, step
+        pair_grams(
+            s.tiles, X, row_step, feature_step, in_place, s.Q, P, step, s.W, s.losses, D, ld, n, k, r, G, s.w, s.fetch
+        )  # fmt: skip
     write_rows(job, s, ld, row, r, zero)
     return loss
 
 
 @inlined
-def logits_block(job, s, P, step, ld, row, r, zero):
+def logits_block(job, s, P, step, ld, slab, row, r, zero):
     """The logits of a block, and what the task makes of them; their loss."""
     n, k = job.n, job.k
     forward(s.tiles, P, step, s.theta, s.bias, n, k, r, s.H, ld, s.fetch)
     if job.task == HESSIAN:
         forward(s.tiles, P, step, s.direction, s.direction_bias, n, k, r, s.U, ld, s.fetch)
+    if several(job):
+        models_block(job, s, ld, slab, row, r, job.task == GRADIENT)
+        return 0.0
+    if job.task == PAIRS:
+        proba_rows(s.H, ld, k, r)
+        return 0.0
     return use_logits(job, s, ld, row, r, zero)
 
 
 @inlined
 def use_logits(job, s, ld, row, r, zero):
-    """What the task makes of the logits H, and of U, those along the direction; their loss."""
+    """What the task makes of the logits H of one model, and of U, those along the direction; their loss."""
     if job.task == HESSIAN:
         hessian_rows(s.H, s.U, ld, job.k, r, s.w)
         return 0.0

@@ -35,6 +35,8 @@ def threading() -> str:
 def dense_value_and_grad(
     rows: Rows, params: Parameters, plan: Plan, sums: Sums, n_threads: int, outputs: RowOutputs | None = None
 ) -> None:
+    if params.models > 1 or params.left_out is not None:
+        return _several(rows, params, plan, sums)
     for p, a, b, X in _pieces(rows, plan, params.theta.shape[1]):
         w = np.ones(b - a) if rows.w is None else rows.w[a:b]
         H = reference.logits(X, params.theta, params.bias)
@@ -51,6 +53,31 @@ def dense_value_and_grad(
             outputs.loss[a:b] = reference.losses_to_targets(H, t)
         if outputs.label is not None:
             outputs.label[a:b] = np.argmax(H, axis=1)
+
+
+def _several(rows: Rows, params: Parameters, plan: Plan, sums: Sums) -> None:
+    """Loss and gradient of models side by side."""
+    k = params.theta.shape[1] // params.models
+    assert rows.y is not None
+    for p, a, b, X in _pieces(rows, plan, params.theta.shape[1]):
+        t = _targets(rows, a, b, k)
+        weights = np.ones(b - a) if rows.w is None else rows.w[a:b]
+        H = reference.logits(X, params.theta, params.bias).reshape(b - a, params.models, k)
+        D = np.empty_like(H)
+        for model in range(params.models):
+            H1 = H[:, model]
+            w, exact = weights, H1.astype(np.float64, copy=False)
+            if params.left_out is not None and rows.fold is not None and params.left_out[model] >= 0:
+                left = rows.fold[a:b] == params.left_out[model]
+                w = np.where(left, 0.0, weights)
+                if sums.held is not None:
+                    held = (weights - w) * sums.scale
+                    right = np.argmax(H1, axis=1) == rows.y[a:b]
+                    sums.held[p, model] += reference.mean_loss_to_targets(exact, t, held), held @ right
+            sums.loss[p, model] += reference.mean_loss_to_targets(exact, t, w * sums.scale)
+            D[:, model] = (reference.softmax(H1) - t) * w[:, None]
+        if sums.grad is not None:
+            _add(sums, p, X, D.reshape(b - a, -1))
 
 
 def _targets(rows: Rows, a: int, b: int, k: int) -> np.ndarray:
@@ -77,6 +104,18 @@ def dense_hess_prod(
 def dense_gram(rows: Rows, plan: Plan, sums: Sums, n_threads: int) -> None:
     for p, a, b, X in _pieces(rows, plan, rows.X.shape[1]):
         _add(sums, p, X, X if rows.w is None else X * rows.w[a:b, None])
+
+
+@_quiet
+def dense_hessian(rows: Rows, params: Parameters, plan: Plan, sums: Sums, n_threads: int) -> None:
+    assert sums.grad is not None
+    n, k = params.theta.shape
+    for p, a, b, X in _pieces(rows, plan, k):
+        Z = reference.softmax(reference.logits(X, params.theta, params.bias))
+        weighted = Z if rows.w is None else Z * rows.w[a:b, None]
+        pairs = sums.grad[p].reshape(-1, n, n)
+        for q, (c, d) in enumerate(zip(*np.triu_indices(k, 1), strict=True)):
+            pairs[q] += (X * (weighted[:, c] * Z[:, d])[:, None]).T @ X
 
 
 @_quiet

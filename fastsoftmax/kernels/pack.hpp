@@ -63,7 +63,7 @@ INLINE Vec<T> join_halves(const T* low, const T* high, std::integer_sequence<int
 }
 template <class T>
 INLINE void transpose_square(const T* src, ptrdiff_t src_stride, int last, T* dst, ptrdiff_t dst_stride,
-                             ptrdiff_t further) {
+                             ptrdiff_t further = 0) {
     constexpr int S = VL<T> / 2;
     constexpr auto lanes = std::make_integer_sequence<int, VL<T>>{};
     Vec<T> r[VL<T>];

@@ -50,6 +50,11 @@ CHUNK_FLOPS = 2e10
 # Chunks that have to be converted are memory.
 CONVERTED_BYTES = 32 << 20
 
+# Gram matrices of all pairs of classes, of all slabs together, and slabs at least: a Hessian of 10,000 parameters then
+# has 800 MB of them, as much as itself. Rows of a block: the more, the less often the matrices go through the cache.
+PAIR_BYTES = 256 << 20
+PAIR_SLABS_MIN, PAIR_SLABS_MAX = 2, 16
+
 # A thread that gets less work than this (some 50 microseconds) costs more to wake than it saves, and on a busy
 # machine far more: 107 passes over 1,797 digits took 6 s with two threads that waited for each other, 0.7 s
 # with one.
@@ -174,6 +179,23 @@ def make_plan(
     run = max(block, RUN_ROWS // block * block)
     threads = max(1, int(4.0 * min(m, chunk) * n * k / THREAD_FLOPS))
     return Plan(block=block, slabs=slabs, chunk=chunk, run=run, threads=threads, strategy=strategy)
+
+
+def make_hessian_plan(m: int, n: int, k: int, *, block: int | None = None, chunk: int | None = None) -> Plan:
+    """The plan of the exact Hessian for m rows that are converted to float64, the bias's column being one of the n."""
+    matrices = k * (k - 1) // 2 * n * n
+    slabs = min(max(PAIR_BYTES // (8 * matrices), PAIR_SLABS_MIN), PAIR_SLABS_MAX)
+    return make_plan(
+        m,
+        n,
+        k,
+        np.dtype(np.float64),
+        block=block,
+        slabs=int(max(1, min(slabs, -(-m // SLAB_ROWS_MIN)))),
+        chunk=chunk,
+        strategy="row-parallel",
+        converted=True,
+    )
 
 
 def make_sparse_plan(

@@ -18,12 +18,15 @@ struct Pass {
     const double* w;              // null: all ones
     const T *theta, *bias;        // (n, k) in C order; bias (k,) or null
     const T *along, *along_bias;  // direction of hess_prod, like theta
-    double *loss, *grad_bias;     // per slab: 1, k
+    double *loss, *grad_bias;     // per slab: 1, k; grad_bias null: not wanted
     void* grad;                   // per slab: (k, n), float64; null: loss only
     bool single_grad;             // class-parallel: the gradient is float32
     double scale;
     T *dX, *row_loss;  // (m, n) in C order; (m,); null if not wanted
     int64_t* row_label;  // (m,) or null
+    int models;                      // k is of all of them together; above 1, or with fold: see stacked.hpp
+    const int32_t *fold, *left_out;  // (m,), (models,); or null
+    double* held;                    // per slab: (models, 2); or null
     ptrdiff_t slabs, slab_rows, block, run;
     int threads;
     T* work;  // work_size() values
@@ -35,7 +38,9 @@ struct Scratch {
     typedef typename Lanes<T>::Int Int;
     T *staged, *columns, *panel, *H, *U, *G, *bias, *wt, *top, *hit, *logs;
     Int* label;
-    double* w;
+    double *w, *fold_w;
+    T* fold_wt;
+    int64_t* guess;
     ptrdiff_t size;
     Scratch(T* at, const Pass<T>& p, ptrdiff_t outputs) {
         T* start = at;
@@ -51,10 +56,13 @@ struct Scratch {
         H = take(R * p.k);
         U = take(p.along || p.soft ? R * p.k : 0);
         G = take(p.grad ? outputs * wide : 0);
-        bias = take(std::max(outputs * VL<T>, wide));  // gram: one row of column sums
+        bias = take(p.grad_bias ? std::max(outputs * VL<T>, wide) : 0);  // gram: one row of column sums
         wt = take(R), top = take(R), hit = take(R), logs = take(R);
         label = (Int*)take(R);
         w = (double*)take(R * (sizeof(double) / sizeof(T)));
+        fold_wt = take(p.fold ? R : 0);
+        fold_w = (double*)take(p.fold ? R * (sizeof(double) / sizeof(T)) : 0);
+        guess = (int64_t*)take(p.held ? R * (sizeof(int64_t) / sizeof(T)) : 0);
         size = at - start;
     }
 };

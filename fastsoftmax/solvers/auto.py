@@ -23,10 +23,13 @@ from .result import Run
 
 # Steps of each that data sets took (median of a dozen, raw and scaled: 54 passes; 10 Hessians), a little rounded up.
 LBFGS_PASSES, NEWTON_STEPS = 70, 12
-# Operations that as much time as a call from Python could have done: a pass 30 us, an L-BFGS step 60 us, a Gram 20 us.
-PER_PASS, PER_STEP, PER_GRAM = 1e6, 2e6, 5e5
-# A fused pass against NumPy's Gram matrices of blocks, in time for an operation.
-GRAM_SLOWER = 1.5
+# Operations that as much time as a call from Python could have done: a pass 30 us, an L-BFGS step 60 us, a Hessian 250
+# us and 6 us for each pair of classes.
+PER_PASS, PER_STEP, PER_HESSIAN, PER_PAIR = 1e6, 2e6, 8e6, 2e5
+# The fused Hessian's operations in those of a pass, tiles across the diagonal included, and what it takes to make
+# a number of the design matrix. Predicted and measured, in passes: 20k x 54, k = 7: 46, 50; 1,797 x 64, k = 10: 29, 37;
+# 20k x 100, k = 10: 98, 65.
+PAIR_SLOWER, PER_NUMBER = 1.1, 150.0
 # Steps of L-BFGS after which Newton takes over, if a step of it costs at most as much as this many passes.
 PATIENT, RESCUE = 120, 60.0
 # Entries in a column of sparse X below which truncated Newton takes less time. On 10,000 x 20,000 with 9 entries a
@@ -59,8 +62,9 @@ def predict(obj: Any) -> Cost:
     one = 4.0 * m * rows * k + PER_PASS
     if rows * k > newton.SIZE_MAX // 2:
         return Cost(one, float("inf"))
-    grams = k * (k + 1) / 2
-    return Cost(one, GRAM_SLOWER * 2.0 * m * rows * rows * grams + grams * PER_GRAM + (rows * k) ** 3 / 3)
+    pairs = k * (k - 1) / 2
+    hessian = PAIR_SLOWER * m * rows * rows * pairs + PER_NUMBER * m * rows + PER_HESSIAN + PER_PAIR * pairs
+    return Cost(one, hessian + (rows * k) ** 3 / 3)
 
 
 def solve(run: Run) -> None:

@@ -1,14 +1,15 @@
-r"""The curvature at one theta, in NumPy: the rows' weights for a closer metric, and the exact Hessian.
+r"""The curvature at one theta: the rows' weights for a closer metric, and the exact Hessian.
 
-Per row the Hessian is (diag(z) - z z^T) (x) x x^T, so that over all rows it is k (k + 1) / 2 weighted Gram
-matrices, the one of classes c and d with the weights w z_c ([c = d] - z_d). That costs (n + 1)(k + 1) / 4
-times the arithmetic of a loss and gradient: cheap where n k is at most a few thousand. Where it is
-not, one Gram matrix stands for all, each row with the mean of its curvatures over the k - 1 directions
-that matter (all classes moving alike do not): sum_c z_c (1 - z_c) / (k - 1). Boehning's bound has
+Per row the Hessian is (diag(z) - z z^T) (x) x x^T, so that over all rows it is k (k - 1) / 2 weighted Gram
+matrices, a pair of classes c and d with the weights w z_c z_d: block (c, d) is minus that one, and block (c, c) the
+sum of those that c is in. The kernels make them in one fused pass (0.42 s for 200k x 54, k = 7, where NumPy took 3.0),
+over rows in the coordinates of the metric: in those of X itself, badly scaled or correlated columns would cost half of
+the digits. That is (n + 1)(k - 1) / 8 times the arithmetic of a loss and gradient: cheap where n k is at most a few
+thousand. Where it is not, one Gram matrix stands for all, each row with the mean of its curvatures over the k - 1
+directions that matter (all classes moving alike do not): sum_c z_c (1 - z_c) / (k - 1). Boehning's bound has
 1/2 for each row; rows that are classified without doubt have nearly none.
 
-Both read X once, by blocks that fit the cache, and count as one pass. Sparse X has the second kind only, its diagonal:
-the kernels' own probabilities weigh the rows of their own diagonal Gram.
+Both read X once and count as one pass. Sparse X has the second kind only, its diagonal.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels import Rows
+from ..kernels import Parameters, Rows, Sums, select
+from ..kernels.plan import make_hessian_plan, make_plan
 from .metric import CHOLESKY_MAX, Metric, Moments, is_sparse
 
 # Bytes of a block of X and of its logits in float64.
@@ -50,21 +52,21 @@ def _blocks(obj: Any, theta: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarra
 
 def metric_at(obj: Any, theta: np.ndarray) -> Metric:
     """The metric in which each row weighs by its curvature at theta."""
-    if is_sparse(obj):
-        return _sparse_metric_at(obj, theta)
-    n = obj.source.shape[1]
-    full = n <= CHOLESKY_MAX
-    second, first, total = np.zeros((n, n) if full else n), np.zeros(n), 0.0
-    for X, w, Z in _blocks(obj, theta):
-        u = w * _curvatures(Z)
-        weighted = u[:, None] * X
-        second += weighted.T @ X if full else np.einsum("ij,ij->j", weighted, X)
-        first += weighted.sum(axis=0)
-        total += float(u.sum())
-    return _weighted_metric(obj, second, first, total)
+    add_up = _sparse_squares if is_sparse(obj) else _row_gram if obj.source.shape[1] <= CHOLESKY_MAX else _row_squares
+    second, first, total, eps = add_up(obj, theta)
+    total = max(total, np.finfo(np.float64).tiny)
+    moments = Moments(second / total, first / total if obj.fit_intercept else None, eps)
+    return Metric(moments, obj.l2, curvature=total)
 
 
-def _sparse_metric_at(obj: Any, theta: np.ndarray) -> Metric:
+def _curvatures(Z: np.ndarray) -> np.ndarray:
+    """Mean curvature of each row over the k - 1 directions that matter."""
+    out: np.ndarray = np.einsum("ic,ic->i", Z, 1 - Z, dtype=np.float64) / (Z.shape[1] - 1)
+    return out
+
+
+def _sparse_squares(obj: Any, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """As `_row_squares`, by the kernels: their own probabilities weigh the rows of their diagonal Gram."""
     total = 0.0
 
     def weigh(rows: Rows, Z: np.ndarray) -> np.ndarray:
@@ -74,21 +76,63 @@ def _sparse_metric_at(obj: Any, theta: np.ndarray) -> Metric:
         return u
 
     second, first = obj.gram_diagonal_at(theta, weigh)
-    return _weighted_metric(obj, second, first, total)
+    return second, first, total, float(np.finfo(np.float64).eps)
 
 
-def _curvatures(Z: np.ndarray) -> np.ndarray:
-    """Mean curvature of each row over the k - 1 directions that matter."""
-    out: np.ndarray = np.einsum("ic,ic->i", Z, 1.0 - Z, dtype=np.float64) / (Z.shape[1] - 1)
-    return out
+def _row_squares(obj: Any, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """Sums over the rows of u x_j^2, u x_j and u, the curvature of a row times its weight; rounding of one number."""
+    n = obj.source.shape[1]
+    second, first, total = np.zeros(n), np.zeros(n), 0.0
+    for X, w, Z in _blocks(obj, theta):
+        u = w * _curvatures(Z)
+        weighted = u[:, None] * X
+        second += np.einsum("ij,ij->j", weighted, X)
+        first += weighted.sum(axis=0)
+        total += float(u.sum())
+    return second, first, total, float(np.finfo(np.float64).eps)
 
 
-def _weighted_metric(obj: Any, second: np.ndarray, first: np.ndarray, total: float) -> Metric:
-    """The metric of rows weighted by curvatures of that sum."""
-    total = max(total, np.finfo(np.float64).tiny)
-    eps = float(np.finfo(np.float64).eps)
-    moments = Moments(second / total, first / total if obj.fit_intercept else None, eps)
-    return Metric(moments, obj.l2, curvature=total)
+def _row_gram(obj: Any, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """The same with u x x^T, by the kernels: NumPy took 1.0 s for 60k x 784, half of what 70 passes take."""
+    (m, n), k, dtype = obj.source.shape, theta.shape[1], obj.source.dtype
+    module = select(obj.backend)[1]
+    plan = make_plan(m, n, n, dtype, strategy="row-parallel", **obj.source.hints)
+    reading = make_plan(m, n, k, dtype, gradient=False, **obj.source.hints)
+    sums = Sums.zeros(plan.slabs, n, n, 1.0)
+    ignored = Sums.zeros(reading.slabs, k, n, 1.0, grad=False)
+    typed = np.ascontiguousarray(theta, dtype=dtype)
+    params = Parameters(typed[:n], typed[n] if obj.fit_intercept else None)
+    obj.n_passes += 1
+    total = 0.0
+    for part in obj.source.chunks(plan.chunk):
+        Z = np.empty((len(part.X), k), dtype)
+        module.predict(part, params, reading, "proba", Z, ignored, min(obj.n_threads, reading.threads))
+        u = _curvatures(Z) * (1.0 if part.w is None else part.w) / obj.weight_sum
+        module.dense_gram(Rows(part.X, w=u, start=part.start), plan, sums, min(obj.n_threads, plan.threads))
+        total += float(u.sum())
+    second, first = sums.total()
+    return second, first, total, float(np.finfo(dtype).eps)
+
+
+def _pair_grams(obj: Any, theta: np.ndarray, metric: Metric) -> np.ndarray:
+    """What `dense_hessian` of the kernels makes of the design matrix: (pairs, rows, rows), upper triangles."""
+    rows, k = obj.shape
+    plan = make_hessian_plan(obj.source.shape[0], rows, k)
+    pairs = k * (k - 1) // 2
+    sums = Sums(np.zeros(plan.slabs), np.zeros((plan.slabs, pairs * rows, rows)), None, 1.0 / obj.weight_sum)
+    params = Parameters(np.ascontiguousarray(metric.coordinates(theta)))
+    dense_hessian = select(obj.backend)[1].dense_hessian
+    obj.n_passes += 1
+    for part in obj.source.chunks(plan.chunk):
+        A = Rows(metric.design(part.X), w=part.w, start=part.start)
+        dense_hessian(A, params, plan, sums, min(obj.n_threads, plan.threads))
+    assert sums.grad is not None
+    grams: np.ndarray = np.add.reduce(sums.grad, axis=0).reshape(pairs, rows, rows)
+    grams *= sums.scale
+    left_out = np.flatnonzero(metric.scale == 0)
+    grams[:, left_out] = 0.0
+    grams[:, :, left_out] = 0.0
+    return grams
 
 
 def hessian(obj: Any, theta: np.ndarray, metric: Metric) -> np.ndarray:
@@ -98,19 +142,16 @@ def hessian(obj: Any, theta: np.ndarray, metric: Metric) -> np.ndarray:
     can be factored. The penalty of such a shift is left out of it.
     """
     rows, k = obj.shape
+    grams = _pair_grams(obj, theta, metric)
     H = np.zeros((k, rows, k, rows))
-    for X, w, Z in _blocks(obj, theta):
-        A = metric.design(X)
-        for c in range(k):
-            weighted = (w * Z[:, c])[:, None] * A
-            for d in range(c, k):
-                share = (1.0 - Z[:, c] if c == d else -Z[:, d])[:, None]
-                H[c, :, d] += weighted.T @ (share * A)
+    for q, (c, d) in enumerate(zip(*np.triu_indices(k, 1), strict=True)):
+        gram = np.triu(grams[q]) + np.triu(grams[q], 1).T
+        H[c, :, d] = H[d, :, c] = -gram
+        H[c, :, c] += gram
+        H[d, :, d] += gram
     penalty = metric.penalty()
-    for c in range(k):
-        H[c, :, c] += penalty
-        for d in range(c):
-            H[c, :, d] = H[d, :, c].T
+    for each in range(k):
+        H[each, :, each] += penalty
     diagonal = np.einsum("cjdj->jcd", H)
     diagonal += 1.0 / k
     return H.reshape(k * rows, k * rows)

@@ -26,19 +26,26 @@ from .result import Run
 MEMORY = 20
 # Steps after which the metric is made anew, once more, and no more.
 REFRESH = (20, 20)
+# The same where the metric is that of the run before, at another l2.
+REFRESH_NEAR = (40,)
 
 
 def solve(run: Run, steps: int | None = None) -> None:
     """Step until `Run.accept` stops the run, or SciPy does; or return after that many steps."""
     closer = can_walk(run.obj) and run.obj.shape[1] > 1
-    # A start other than zero is taken to be one that knows something.
-    metric: Metric = metric_at(run.obj, run.theta) if closer and run.theta.any() else run.metric
+    metric = run.metric
+    refresh: tuple[int, ...] = REFRESH if closer else ()
+    if closer and run.closer is not None:
+        metric, refresh = run.closer.with_l2(run.obj.l2), REFRESH_NEAR
+    elif closer and run.theta.any():
+        # A start other than zero is taken to be one that knows something.
+        metric = metric_at(run.obj, run.theta)
     last = len(run.history) + (steps or run.max_iter + 1)
-    for count in REFRESH if closer else ():
+    for count in refresh:
         search(run, metric, min(count, last - len(run.history)))
         if len(run.history) >= last:
             return
-        metric = metric_at(run.obj, run.theta)
+        metric = run.closer = metric_at(run.obj, run.theta)
     before = np.inf
     while run.grad_norm < 0.5 * before:
         before = run.grad_norm

@@ -92,7 +92,7 @@ class Metric:
     """
 
     def __init__(self, moments: Moments, l2: float, *, curvature: float = 0.5, diagonal: bool = False) -> None:
-        self.mean, self.l2, self.curvature = moments.mean, l2, curvature
+        self.moments, self.mean, self.l2, self.curvature = moments, moments.mean, l2, curvature
         second = moments.diagonal
         noise = NOISE * moments.eps * second
         variance = second if self.mean is None else np.maximum(second - self.mean**2, 0.0)
@@ -132,6 +132,10 @@ class Metric:
 
         _, pivots, rank, _ = dpstrf(C, tol=len(C) * NOISE * np.finfo(np.float64).eps)
         self.scale[pivots[rank:] - 1] = 0.0
+
+    def with_l2(self, l2: float) -> Metric:
+        """The same curvature beside another penalty, which takes no pass over X."""
+        return Metric(self.moments, l2, curvature=self.curvature)
 
     def to_theta(self, phi: np.ndarray) -> np.ndarray:
         """S phi."""
@@ -186,10 +190,27 @@ class Metric:
         return centred
 
     def design(self, X: np.ndarray) -> np.ndarray:
-        """X in the coordinates of phi, X_phi phi = X theta + bias: float64, the bias column last."""
-        rows = X.astype(np.float64) if self.mean is None else X - self.mean
-        out = self._features(rows.T, transposed=True).T
-        return out if self.mean is None else np.hstack([out, np.full((len(X), 1), 1 / np.sqrt(self.curvature))])
+        """X in the coordinates of phi, X_phi phi = X theta + bias: float64, the bias column last.
+
+        Columns that S leaves out are there, centred and in their own units: logits need them, see `coordinates`.
+        """
+        rows = X.astype(np.float64) if self.mean is None else np.subtract(X, self.mean, dtype=np.float64)
+        rows *= np.where(self.scale > 0, self.scale, 1.0)
+        if self.factor is not None:
+            from scipy.linalg import solve_triangular
+
+            rows = solve_triangular(self.factor, rows.T, trans="T", check_finite=False, overwrite_b=True).T
+        return rows if self.mean is None else np.hstack([rows, np.full((len(X), 1), 1 / np.sqrt(self.curvature))])
+
+    def coordinates(self, theta: np.ndarray) -> np.ndarray:
+        """phi of theta, the inverse of `to_theta`; parameters of the columns that S leaves out stay as they are."""
+        n = len(self.scale)
+        phi = theta[:n] / np.where(self.scale > 0, self.scale, 1.0)[:, None]
+        if self.factor is not None:
+            phi = np.triu(self.factor) @ phi
+        if self.mean is None:
+            return phi
+        return np.vstack([phi, (theta[n] + self.mean @ theta[:n]) * np.sqrt(self.curvature)])
 
     def penalty(self) -> np.ndarray:
         """l2 in the coordinates of phi: S^T l2 S, with zeros for the bias."""

@@ -136,7 +136,10 @@ class Run:
     l1 : float
         Strength of the absolute values of theta without the bias. Values then include them, gradients do not.
     before : Run, optional
-        A run on the same data, l2 aside, that knows the moments of X and the gradient at zero.
+        A run on the same data, l2 aside, that knows the moments of X, the gradient at zero and a closer metric.
+    known : Run, optional
+        A run on nearly the same data (without a fold, say), whose moments and closer metric will do. Any would: they
+        set how fast a run gets there, and in which units its gradient norm is, but not where to.
     """
 
     def __init__(
@@ -148,6 +151,7 @@ class Run:
         callback: Callback | None,
         l1: float = 0.0,
         before: Run | None = None,
+        known: Run | None = None,
     ) -> None:
         self.obj, self.tol, self.max_iter, self.callback = obj, tol, max_iter, callback
         self.history: list[Step] = []
@@ -156,9 +160,12 @@ class Run:
         self.chosen = ""
         self._passes_before = obj.n_passes
         self._began = time.perf_counter()
-        self.moments: Moments = moments(obj) if before is None else before.moments
+        known = before if known is None else known
+        self.moments: Moments = moments(obj) if known is None else known.moments
         self.l1 = l1
         self.metric = Metric(self.moments, obj.l2, diagonal=l1 > 0)
+        # The latest metric of the rows' own curvature (see `lbfgs`).
+        self.closer: Metric | None = None if known is None else known.closer
         self._bound = GapBound(obj, self.metric, self.moments.eps, l1)
         if before is not None:
             self._bound.origin = before._bound.origin

@@ -1,0 +1,41 @@
+"""The exact Hessian of a block: a weighted Gram matrix for each pair of classes.
+
+A row's share is (diag(z) - z z^T) (x) x x^T: block (c, d) is minus the Gram matrix with weights w z_c z_d, and block
+(c, c) the sum of those of all pairs that c is in, since the rows of diag(z) - z z^T add up to zero. So no pair
+(c, c) is needed and no weight is negative; each matrix is symmetric, so that half of its tiles are enough.
+"""
+
+from .numba_lanes import at, kernel, lanes, load, load_wide, narrow, store
+from .numba_product import backward
+
+
+@kernel
+def pair_grams(tiles, X, row_step, feature_step, in_place, Q, P, step, W, u, Z, ld, n, k, r, G, w, fetch):
+    """G[c, d] += X^T diag(w z_c z_d) X for c < d; P[j * step + i] is X as columns, W and u are scratch."""
+    width = lanes(P)
+    ld_weighted = (r + width - 1) // width * width
+    pair = 0
+    for c in range(k):
+        for d in range(c + 1, k):
+            weights_of_pair(at(Z, c * ld), at(Z, d * ld), r, w, u)
+            weigh_columns(P, step, n, r, u, W, ld_weighted)
+            backward(
+                tiles, X, row_step, feature_step, in_place, Q, W, ld_weighted, n, n, r, at(G, pair * n * n), True, fetch
+            )  # fmt: skip
+            pair += 1
+
+
+@kernel
+def weights_of_pair(first, second, count, w, u):
+    """u = w z_c z_d for the rows of the block."""
+    for i in range(0, count, lanes(u)):
+        z = load(first, i)
+        store(u, i, narrow(load_wide(w, i, z), z) * z * load(second, i))
+
+
+@kernel
+def weigh_columns(P, step, n, count, u, W, ld):
+    """W[j, i] = P[j, i] u[i]."""
+    for j in range(n):
+        for i in range(0, count, lanes(P)):
+            store(W, j * ld + i, load(P, j * step + i) * load(u, i))
