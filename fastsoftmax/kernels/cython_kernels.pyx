@@ -167,7 +167,7 @@ cdef _run(Operation operation, rows, params, direction, plan, sums, int n_thread
     call.sparse.indptr = NULL
     if isinstance(X, Csr):
         by_features = plan.strategy == "feature-parallel" and operation != PREDICT
-        alive = _describe_sparse(&call.sparse, X, plan, call.threads, by_features)
+        _alive = _describe_sparse(&call.sparse, X, plan, call.threads, by_features)
         call.k = 2 if params is None else call.k
     else:
         _describe_dense(&call.X, X)
