@@ -11,7 +11,7 @@ and G follow each other without padding, so the last vector of a row ends with i
                                                             scatter reads all of them before it writes one
 If k is less than a register, vectors are shorter: the largest power of two in k, once or twice. So nothing is
 read past theta, and no number of G is touched that belongs to another column. (Not even under a mask: loads wait
-for masked stores to the same bytes. 17 columns side by side in each of 2M rows, k = 5: MASKED ms, so SHORT.)
+for masked stores to the same bytes. 17 columns side by side in each of 2M rows, k = 5: 332 ms, so 96.)
 
 Each entry meets another row of an array too large for the caches, so both ask for the rows of the entries ``ahead``
 further on (0 where the array is small: asking takes longer than adding then). ``scatter`` may walk but a piece
