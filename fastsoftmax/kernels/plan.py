@@ -133,7 +133,8 @@ class Plan:
         starts = np.searchsorted(work, work[-1] * np.arange(self.slabs + 1) / self.slabs)
         starts = np.minimum(-(-starts // self.block) * self.block, rows)
         starts[0], starts[-1] = 0, rows
-        return starts.astype(np.int64)
+        out: np.ndarray = starts.astype(np.int64)
+        return out
 
 
 def make_plan(
