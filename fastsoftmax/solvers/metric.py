@@ -16,6 +16,9 @@ S is found in three steps, each of which takes a difficulty away:
 3. *Factor* what is left, a correlation matrix, by Cholesky, with a ridge of the size of its rounding errors, so
    that columns that nearly depend on each other do no harm. Without a penalty, those that wholly do are
    found by pivoting and left out. Beyond `CHOLESKY_MAX` features step 3 is omitted.
+
+What is kept is the inverse of the factor: S and its transpose are then plain products. Solving with the factor
+instead took 0.25 ms for each of four small systems a step, a third of the time of a run on 50,000 x 10.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-# Cholesky and one triangular solve a step: n^3 / 3 and 2 n^2 k operations, a second and 30 ms at n = 4000, k = 10.
+# Cholesky and inverse, and two products a step: 2 n^3 / 3 and 4 n^2 k operations, two seconds and 30 ms at n = 4000.
 CHOLESKY_MAX = 4000
 # What rounding leaves of a variance that is zero, and of an eigenvalue of a correlation matrix, in units of
 # eps times the second moment.
@@ -102,10 +105,13 @@ class Metric:
         moving = variance > noise
         bound = curvature * np.where(moving, variance, 0.0) + l2
         self.scale = np.divide(1.0, np.sqrt(bound), out=np.zeros_like(bound), where=bound > 0)
-        self.factor: np.ndarray | None = None
+        self.root: np.ndarray | None = None
         if moments.second.ndim == 2 and not diagonal:
+            from scipy.linalg.lapack import dtrtri
+
             ridge = np.where(moving, noise, 0.0) * curvature * self.scale**2 + NOISE * moments.eps
-            self.factor = self._cholesky(moments.second, moving, ridge)
+            inverse, _ = dtrtri(self._cholesky(moments.second, moving, ridge))
+            self.root = self.scale[:, None] * inverse
 
     def _cholesky(self, second: np.ndarray, moving: np.ndarray, ridge: np.ndarray) -> np.ndarray:
         """Upper R with R^T R = the scaled bound; the ridge is raised until the factorisation succeeds."""
@@ -172,13 +178,8 @@ class Metric:
         return inner
 
     def _features(self, rows: np.ndarray, *, transposed: bool = False) -> np.ndarray:
-        if self.factor is None:
+        if self.root is None:
             scaled: np.ndarray = self.scale[:, None] * rows
             return scaled
-        from scipy.linalg import solve_triangular
-
-        if transposed:
-            out: np.ndarray = solve_triangular(self.factor, self.scale[:, None] * rows, trans="T", check_finite=False)
-            return out
-        back: np.ndarray = self.scale[:, None] * solve_triangular(self.factor, rows, check_finite=False)
-        return back
+        out: np.ndarray = (self.root.T if transposed else self.root) @ rows
+        return out
