@@ -8,13 +8,16 @@ run. A new method is a file and a row of the table.
 from __future__ import annotations
 
 import importlib
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import validation
+from .blas import one_thread
 from .path import regularization_path
 from .result import Callback, Problem, Result, Run, Step, Stop
 
@@ -127,8 +130,14 @@ def minimize(
     select(solver)
     if l1 > 0 and solver != "auto":
         raise ValueError(f"solver must be 'auto' where l1 is above 0, which takes a method of its own; got {solver!r}")
-    run = Run(obj, tol=tol, max_iter=max_iter, callback=callback, l1=l1)
-    return run_solver(run, theta, solver)
+    with _blas(obj):
+        run = Run(obj, tol=tol, max_iter=max_iter, callback=callback, l1=l1)
+        return run_solver(run, theta, solver)
+
+
+def _blas(obj: Problem) -> AbstractContextManager[Any]:
+    """See `blas`; objectives that may use BLAS themselves, as the NumPy backend does, keep all of its threads."""
+    return one_thread() if getattr(obj, "backend", "numpy") != "numpy" else nullcontext()
 
 
 def run_solver(run: Run, theta: np.ndarray, solver: str) -> Result:
@@ -136,11 +145,9 @@ def run_solver(run: Run, theta: np.ndarray, solver: str) -> Result:
     name, module = ("l1", importlib.import_module("fastsoftmax.solvers.l1")) if run.l1 else select(solver)
     # What has converged at the start ran no method; auto's is then the one that it takes most often.
     run.solver = "lbfgs" if name == "auto" else name
-    try:
+    with _blas(run.obj), suppress(Stop):
         run.accept(theta)
         module.solve(run)
-    except Stop:
-        pass
     return run.result()
 
 
