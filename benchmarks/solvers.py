@@ -21,8 +21,9 @@ import numpy as np
 
 from fastsoftmax import Objective, SoftmaxRegression, minimize, regularization_path
 from fastsoftmax.datasets import make_problem
+from fastsoftmax.kernels.plan import default_threads
 
-from . import machine, rivals, solver_peers, timing
+from . import machine, rivals, roofline, solver_peers, timing
 from .solver_peers import Course
 from .solver_sets import FULL, L2S, PEER_ROWS, QUICK, SETS, badly_scaled
 
@@ -202,7 +203,7 @@ def main() -> None:
     parser.add_argument("what", nargs="+", help=f"{', '.join(map(repr, SETS))}, 'l1' or 'path'")
     parser.add_argument("--quick", action="store_true", help="one round, short limits; nothing is saved")
     args = parser.parse_args()
-    timing.fix_threads(2)
+    timing.fix_threads(default_threads())
     found: Json = {}
     names = [name for name in args.what if name not in ("l1", "path")]
     rounds, most = (1, 2.0) if args.quick else (ROUNDS, MOST)
@@ -221,7 +222,8 @@ def merge(found: Json) -> None:
     known = {(r["set"], r["l2"]): r for r in section["solvers"]} | new
     order = {name: i for i, name in enumerate(SETS)}
     section["solvers"] = sorted(known.values(), key=lambda r: (order[r["set"]], -r["l2"]))
-    section |= found | {"date": machine.today(), "busy": machine.busy()}
+    roof = roofline.measure(default_threads()).as_dict()
+    section |= found | {"date": machine.today(), "busy": machine.busy(), "roof": roof}
     saved["sections"]["solvers"] = section
     rivals.save(saved, place)
 
