@@ -161,7 +161,7 @@ def solvers_text(section: Json) -> str:
         "Passes and time until the gap is 1e-6, and until our own rule ends the run, at a bound that proves it.",
         table(*solver_report.ours_rows(section)),
         "### l1, and a path",
-        "Exact zeros: our method to its own stop, saga to the same value.",
+        "Exact zeros: both to a gap of 1e-6; the last columns are ours to its own stop.",
         table(*solver_report.l1_rows(section)),
         solver_report.path_text(section),
     ]

@@ -50,15 +50,17 @@ def peer_rows(section: Json) -> tuple[list[str], list[list[str]]]:
 
 
 def l1_rows(section: Json) -> tuple[list[str], list[list[str]]]:
-    head = ["set (m × n, k)", "l1", "zeros", "passes", "fastsoftmax", "saga", "× saga"]
+    """Seconds to the gap; saga's gap where it did not get there."""
+    head = ["set (m × n, k)", "l1", "zeros", "passes", "fastsoftmax", "saga", "× saga", "passes in all", "gap"]
     rows = []
     for r in section.get("l1", []):
         own, last = r["ours"], r["saga"][-1]
-        row = [f"{r['set']} ({r['shape']})", f"{r['l1']:.0e}", f"{own['zeros']:.0%}", str(own["passes"])]
-        short = f"{last['value'] / own['value'] - 1:.0e} in {_seconds(last['seconds'])}"
-        gain = ratio(r["arrived"] or last["seconds"], own["seconds"]) or 0.0
-        row += [_seconds(own["seconds"]), _seconds(r["arrived"]) if r["arrived"] else short]
-        rows.append([*row, f"{'' if r['arrived'] else '> '}{gain:.1f}×"])
+        gain = ratio(r["arrived"] or last["seconds"], own.get("seconds"))
+        short = f"{_gap(1 - r['optimum'] / last['value'])} in {_seconds(last['seconds'])}"
+        row = [f"{r['set']} ({r['shape']})", f"{r['l1']:.0e}", f"{own['zeros']:.0%}", str(own.get("passes", "–"))]
+        row += [_seconds(own.get("seconds")), _seconds(r["arrived"]) if r["arrived"] else short]
+        row.append("–" if gain is None else f"{'' if r['arrived'] else '> '}{gain:.1f}×")
+        rows.append([*row, str(own["total_passes"]), _gap(own["final_gap"])])
     return head, rows
 
 
