@@ -24,6 +24,15 @@ SOLVERS = ("lbfgs", "newton-cg", "newton-cholesky")
 _PASSES = ("loss", "loss_gradient", "gradient", "gradient_hessian", "gradient_hessian_product")
 
 
+def available() -> tuple[str, ...]:
+    """The solvers that can be watched: none where scikit-learn is missing or does not have that object."""
+    try:
+        from sklearn.linear_model._linear_loss import LinearModelLoss
+    except ImportError:
+        return ()
+    return SOLVERS if all(hasattr(LinearModelLoss, name) for name in _PASSES) else ()
+
+
 class LimitError(Exception):
     """Ends a fit."""
 

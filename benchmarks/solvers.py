@@ -33,7 +33,7 @@ GAP = 1e-6
 # Seconds a peer gets: so many times ours, and in these bounds. One that has not arrived by then counts as that slow.
 PATIENCE, LEAST, MOST = 12.0, 1.0, 15.0
 # Points of a curve that are kept for the plot.
-CURVE = 60
+CURVE = 24
 ROUNDS = 3
 L1 = 1e-3
 PATH = np.logspace(-1, -6, 10)
@@ -84,7 +84,8 @@ def summary(courses: Sequence[Course], best: float) -> Json:
     points = courses[0].points
     keep = np.unique(np.linspace(0, len(points) - 1, CURVE).round().astype(int)) if points else []
     curve = [(points[i][0], points[i][1], max(0.0, 1.0 - best / points[i][2])) for i in keep]
-    out: Json = {"gap": curve[-1][2] if curve else None, "curve": curve}
+    short = [[float(f"{number:.4g}") for number in point] for point in curve]
+    out: Json = {"gap": curve[-1][2] if curve else None, "curve": short}
     if len(arrived) == len(courses):
         out |= {"seconds": timing.median([s for s, _ in arrived]), "passes": arrived[0][1]}
     return out
@@ -96,7 +97,7 @@ def one(name: str, X: np.ndarray, y: np.ndarray, l2: float, rounds: int, most: f
     goal = best / (1.0 - GAP)
     ours(X, y, l2)  # warm
     runs, spent = [ours(X, y, l2)], 0.0
-    names = solver_peers.SOLVERS if len(X) >= PEER_ROWS else ()
+    names = solver_peers.available() if len(X) >= PEER_ROWS else ()
     courses: dict[str, list[Course]] = {peer: [] for peer in names}
     result = runs[0][1]
     limit = min(max(PATIENCE * result.history[-1].seconds, LEAST), most)
