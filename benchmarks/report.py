@@ -158,7 +158,8 @@ def solvers_text(section: Json) -> str:
     """Who arrives when; l1; the path."""
     parts = [table(*solver_report.peer_rows(section)), "### Our own stop"]
     parts += [
-        "Passes and time until the gap is 1e-6, and until our own rule ends the run, at a bound that proves it.",
+        "Passes and time until the gap is 1e-6, and until our own rule ends the run: where the gap is proven to be at"
+        " most 1e-6, or the gradient norm is. The proof is weak where a penalty hardly reaches columns of tiny units.",
         table(*solver_report.ours_rows(section)),
         "### l1, and a path",
         "Exact zeros: both to a gap of 1e-6; the last columns are ours to its own stop.",
