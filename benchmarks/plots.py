@@ -1,4 +1,4 @@
-"""The two plots of the report."""
+"""The plots of the report; those of the solvers are drawn by `solver_plots`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402 - the backend is chosen first
 
 from .peers import PEERS  # noqa: E402
+from .solver_plots import gap_plot  # noqa: E402
 from .targets import best_peer, ms  # noqa: E402
 
 Json = dict[str, Any]
@@ -35,6 +36,9 @@ def draw(results: Json, folder: Path) -> list[str]:
         _save(roofline_plot(results["sections"]["main"]), folder / "roofline.png", out)
     if results["sections"].get("line", {}).get("line"):
         _save(line_plot(results["sections"]["line"]["line"]), folder / "rows.png", out)
+    solvers = results["sections"].get("solvers", {})
+    for l2 in sorted({r["l2"] for r in solvers.get("solvers", []) if r["peers"]}):
+        _save(gap_plot(solvers, l2), folder / f"gap-{l2:.0e}.png", out)
     return out
 
 

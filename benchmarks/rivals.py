@@ -170,7 +170,7 @@ def first_call(effort: Effort, say: Say) -> list[Json]:
     return out
 
 
-SECTIONS = ("main", "F-order", "narrow", "wide", "many classes", "line", "memory", "first call")
+SECTIONS = ("main", "F-order", "narrow", "wide", "many classes", "line", "memory", "first call", "solvers")
 _FULL_ONLY = ("wide", "many classes")
 
 
@@ -192,6 +192,10 @@ def run(sections: Sequence[str], effort: Effort, say: Say = print) -> Json:
             found["memory"] = memory(effort, say)
         elif section == "first call":
             found["calls"] = first_call(effort, say)
+        elif section == "solvers":
+            from . import solvers  # which saves by way of this module
+
+            found |= solvers.run(effort.quick, say)
         else:
             found["cases"] = timed(section, roof, effort, say)
         saved["machine"] = machine.describe(effort.n_threads)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -25,28 +25,34 @@ MISTAKES = 10
 def progress(tol: float, max_iter: int) -> Iterator[Callable[[Step], None]]:
     """A bar on stderr, where that is a terminal, and the callback that moves it.
 
-    The gradient norm falls by factors, so the bar shows how much of the way from its start to ``tol``
-    is done on a logarithmic scale; or the share of ``max_iter`` steps, where that is more.
+    Gradient norm and gap fall by factors, so the bar shows how much of the way from its start to ``tol`` the one
+    that is ahead has done on a logarithmic scale; or the share of ``max_iter`` steps, where that is more.
     """
     console = Console(stderr=True)
     bar = Progress(
-        BarColumn(bar_width=20),
+        BarColumn(bar_width=8),
         TextColumn("{task.description}"),
-        TimeElapsedColumn(),
         console=console,
         disable=not console.is_terminal,
     )
     task = bar.add_task("training", total=1.0)
-    first, done = 0.0, 0.0
+    first: dict[str, float] = {}
+    done = 0.0
+
+    def way(name: str, now: float | None) -> float:
+        """The share of the way from the first of these numbers to tol."""
+        if now is None:
+            return 0.0
+        start = first.setdefault(name, now)
+        fallen = math.log(start / now) if 0 < now < start else 0.0
+        return min(1.0, fallen / (math.log(start / tol) if start > tol > 0 else 1.0))
 
     def advance(step: Step) -> None:
-        nonlocal first, done
-        first = first or step.grad_norm
-        fallen = math.log(first / step.grad_norm) if 0 < step.grad_norm < first else 0.0
-        way = math.log(first / tol) if first > tol > 0 else 1.0
-        done = max(done, min(1.0, fallen / way), step.iteration / max_iter)
-        text = f"step {step.iteration}  loss {step.value:.6f}  gradient {step.grad_norm:.1e}"
-        bar.update(task, completed=done, description=text)
+        nonlocal done
+        done = max(done, way("norm", step.grad_norm), way("gap", step.gap_bound), step.iteration / max_iter)
+        gap = "" if step.gap_bound is None else f"  gap {step.gap_bound:.0e}"
+        text = f"step {step.iteration}  loss {step.value:.6f}  gradient {step.grad_norm:.1e}{gap}"
+        bar.update(task, completed=done, description=f"{text}  {_count(step.n_passes, 'pass')}  {step.seconds:.2f} s")
 
     with bar:
         yield advance

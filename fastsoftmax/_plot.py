@@ -15,7 +15,10 @@ BLUE, ORANGE = "#1f5fa8", "#c4560a"
 
 
 def save_plot(path: str | Path, history: list[Step], k: int) -> None:
-    """Draw loss and gradient norm against passes over the data, and -log p; the suffix is the format.
+    """Draw the gap to the minimum against passes over the data and against seconds, and -log p.
+
+    The suffix is the format. The gap is the bound on it that each step has, or the gradient norm where there is
+    none (no penalty).
 
     Parameters
     ----------
@@ -27,21 +30,22 @@ def save_plot(path: str | Path, history: list[Step], k: int) -> None:
     # A Figure without pyplot draws with Agg and opens no window.
     figure = Figure(figsize=(10, 4.8), layout="constrained")
     grid = figure.add_gridspec(2, 2, width_ratios=(1.25, 1))
-    loss = figure.add_subplot(grid[0, 0])
-    _draw_convergence(loss, figure.add_subplot(grid[1, 0], sharex=loss), history)
+    passes = figure.add_subplot(grid[0, 0])
+    _draw_gap(passes, figure.add_subplot(grid[1, 0], sharey=passes), history)
     _draw_curve(figure.add_subplot(grid[:, 1]), history[0].value, history[-1].value, k)
     figure.savefig(path, dpi=150)
 
 
-def _draw_convergence(loss: Any, gradient: Any, history: list[Step]) -> None:
-    passes = [step.n_passes for step in history]
+def _draw_gap(by_passes: Any, by_seconds: Any, history: list[Step]) -> None:
+    proven = all(step.gap_bound is not None for step in history)
+    gaps = [step.gap_bound if proven else step.grad_norm for step in history]
     style = {"color": BLUE, "marker": "." if len(history) < 60 else "", "linewidth": 1.2}
-    loss.semilogy(passes, [step.value for step in history], **style)
-    loss.set(title="convergence", ylabel="loss")
-    loss.tick_params(labelbottom=False)
-    gradient.semilogy(passes, [step.grad_norm for step in history], **style)
-    gradient.set(xlabel="passes over the data", ylabel="gradient norm")
-    for axes in (loss, gradient):
+    by_passes.semilogy([step.n_passes for step in history], gaps, **style)
+    by_seconds.semilogy([step.seconds for step in history], gaps, **style)
+    by_passes.set(title="convergence", xlabel="passes over the data")
+    by_seconds.set(xlabel="seconds")
+    for axes in (by_passes, by_seconds):
+        axes.set_ylabel("relative gap, at most" if proven else "gradient norm")
         axes.grid(alpha=0.3)
 
 

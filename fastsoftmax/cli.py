@@ -129,7 +129,9 @@ class TrainOptions:
 @click.option("--max-iter", type=click.IntRange(min=1), default=1000, show_default=True, help="Steps at most.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the split.")
 @click.option("--out", metavar="FILE", help="Write the model: .safetensors or .npz (.npz where there is no suffix).")
-@click.option("--plot", metavar="FILE", help="Draw convergence and the loss curve: .png, .pdf or .svg.")
+@click.option(
+    "--plot", metavar="FILE", help="Draw the gap by passes and by seconds, and the loss curve: .png, .pdf or .svg."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
 @_data_options
 def train(**options: Any) -> None:

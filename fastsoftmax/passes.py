@@ -25,13 +25,12 @@ class DensePasses:
 
     def __init__(self, source: ArraySource, kernels: ModuleType) -> None:
         self.source, self._kernels = source, kernels
-        self._hints = {**source.hints, "column_bytes": kernels.COLUMN_BYTES}
         self.value_and_grad, self.hess_prod = kernels.dense_value_and_grad, kernels.dense_hess_prod
 
     def plan(self, k: int, *, gradient: bool = True) -> Plan:
         m, n = self.source.shape
         strategy = None if "class-parallel" in self._kernels.STRATEGIES else "row-parallel"
-        return make_plan(m, n, k, self.source.dtype, strategy=strategy, gradient=gradient, **self._hints)
+        return make_plan(m, n, k, self.source.dtype, strategy=strategy, gradient=gradient, **self.source.hints)
 
     def sums(self, plan: Plan, k: int, scale: float, *, grad: bool = True) -> Sums:
         # The one large gradient of a class-parallel pass may stay float32 as long as a run of rows may.
@@ -46,7 +45,7 @@ class DensePasses:
     def gram(self, scale: float, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
         """scale * X^T diag(w) X and scale * X^T w."""
         m, n = self.source.shape
-        plan = make_plan(m, n, n, self.source.dtype, strategy="row-parallel", **self._hints)
+        plan = make_plan(m, n, n, self.source.dtype, strategy="row-parallel", **self.source.hints)
         sums = Sums.zeros(plan.slabs, n, n, scale)
         for rows in self.source.chunks(plan.chunk):
             self._kernels.dense_gram(rows, plan, sums, min(n_threads, plan.threads))
@@ -137,4 +136,5 @@ def passes_over(
     """The passes over what `validation.check_X` returned, its targets and weights."""
     if isinstance(X, Csr):
         return SparsePasses(SparseSource(X, targets, w, smoothing=smoothing), kernels)
-    return DensePasses(ArraySource(X, targets, w, smoothing=smoothing, reads=kernels.READS), kernels)
+    source = ArraySource(X, targets, w, smoothing=smoothing, reads=kernels.READS, column_bytes=kernels.COLUMN_BYTES)
+    return DensePasses(source, kernels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self
@@ -14,6 +15,7 @@ from ._extras import install_command
 from .model import Model
 from .objective import Objective
 from .solvers import Result, Step, minimize
+from .solvers.sgd import Stream
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
@@ -49,7 +51,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
         is the elastic net. Needs ``solver="auto"``.
     fit_intercept : bool, default=True
         Whether the logits have a bias.
-    solver : {"auto", "lbfgs", "newton", "newton_cg", "gradient_descent"}, default="auto"
+    solver : {"auto", "lbfgs", "newton", "newton_cg", "sgd", "gradient_descent"}, default="auto"
         See `fastsoftmax.minimize`.
     tol : float, default=1e-6
         The fit has converged where the relative gap to the minimum is proven to be no larger, or the gradient, in
@@ -81,9 +83,11 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
     model_ : Model
         All parameters, theta (n, k) and bias (k,): to save, or to predict without scikit-learn.
     result_ : Result
-        What the solver reported: value, gradient norm, passes, message, history.
+        What the solver reported: value, gradient norm, passes, message, history. Not after `partial_fit`.
     n_iter_ : int
-        Steps the solver took.
+        Steps the solver took. Not after `partial_fit`.
+    stream_ : Stream
+        What `partial_fit` goes on from: iterate, average, moments of the rows so far.
     n_features_in_ : int
     feature_names_in_ : ndarray of str (n,)
         Only where X had names, all of them strings.
@@ -187,9 +191,70 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
             max_iter=self.max_iter,
             callback=_printing(self.callback) if self.verbose else self.callback,
         )
-        self._keep(result, classes)
+        self._keep(result.theta, classes)
+        self.result_ = result
+        self.n_iter_ = result.n_iter
+        self._forget("stream_")
         if not result.converged:
             warnings.warn(_advice(result), ConvergenceWarning, stacklevel=2)
+        return self
+
+    def partial_fit(
+        self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Learn from some rows more: one walk over them by averaged mini-batch gradients, see `solvers.sgd`.
+
+        Each call goes on from the one before, or from `fit`; the parameters are the average over all
+        mini-batches so far. The same calls give the same parameters. Several hundred rows a call are better than few:
+        a call is at least one step. ``solver``, ``tol``, ``max_iter`` and ``callback`` have no part in it.
+
+        Parameters
+        ----------
+        X : array_like (m, n)
+        y : array_like (m,)
+            Labels, all of them among the classes.
+        classes : array_like (k,), optional
+            All labels that will ever come; needed in the first call, and the same later if given.
+        sample_weight : array_like (m,), optional
+            As in `fit`; weights of different calls are on the same scale only within a mini-batch.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `fit`; for missing or other ``classes``, a label that is not one of them, l1 above 0, or
+            class_weight="balanced", which would need all rows.
+        """
+        started = hasattr(self, "model_")
+        known = _classes(classes, self.model_.classes if started else None)
+        if self.l1 or isinstance(self.class_weight, str):
+            raise ValueError("partial_fit takes no l1 above 0 and no class_weight='balanced'; fit does")
+        X, labels = validate_data(self, X, y, dtype="numeric", order=None, ensure_all_finite=False, reset=not started)
+        codes = np.searchsorted(known, labels).clip(max=len(known) - 1)
+        strange = np.flatnonzero(known[codes] != labels)
+        if len(strange):
+            raise ValueError(f"y must hold labels of classes; row {strange[0]} holds {labels[strange[0]]!r}")
+        obj = Objective(
+            X,
+            codes,
+            len(known),
+            fit_intercept=self.fit_intercept,
+            sample_weight=_weights(sample_weight, self.class_weight, known, codes),
+            l2=self.l2,
+            backend=self.backend,
+            n_threads=self.n_threads,
+        )
+        if hasattr(self, "stream_"):
+            stream = copy.deepcopy(self.stream_)  # so that bad rows leave all as it was
+        else:
+            stream = Stream.start(self._previous(known, obj.n_features) if started else np.zeros(obj.shape))
+        stream.walk(obj)
+        self._keep(stream.average, known)
+        self.stream_: Stream = stream
+        self._forget("result_", "n_iter_")
         return self
 
     def decision_function(self, X: ArrayLike) -> np.ndarray:
@@ -243,19 +308,37 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
             return old.theta
         return np.vstack([old.theta, np.zeros(len(classes)) if old.bias is None else old.bias])
 
-    def _keep(self, result: Result, classes: np.ndarray) -> None:
+    def _forget(self, *names: str) -> None:
+        """Drop fitted attributes that do not hold any more."""
+        for name in names:
+            if hasattr(self, name):
+                delattr(self, name)
+
+    def _keep(self, parameters: np.ndarray, classes: np.ndarray) -> None:
         """Set the fitted attributes."""
         names = getattr(self, "feature_names_in_", None)
-        theta, bias = (result.theta[:-1], result.theta[-1]) if self.fit_intercept else (result.theta, None)
+        theta, bias = (parameters[:-1], parameters[-1]) if self.fit_intercept else (parameters, None)
         self.model_ = Model(theta, bias, classes, None if names is None else tuple(map(str, names)))
-        self.result_ = result
-        self.n_iter_ = result.n_iter
         self.classes_ = classes
         intercept = np.zeros(len(classes)) if bias is None else bias
         if len(classes) == 2:
             self.coef_, self.intercept_ = theta[:, [1]].T - theta[:, [0]].T, intercept[[1]] - intercept[[0]]
         else:
             self.coef_, self.intercept_ = theta.T.copy(), intercept.copy()
+
+
+def _classes(given: ArrayLike | None, known: np.ndarray | None) -> np.ndarray:
+    """The classes of a call of partial_fit, sorted; those before are ``known``."""
+    if given is None:
+        if known is None:
+            raise ValueError("classes must be given in the first call of partial_fit: all labels that will ever come")
+        return known
+    classes: np.ndarray = np.unique(np.asarray(given))
+    if known is not None and not np.array_equal(classes, known):
+        raise ValueError(f"classes must be those of the calls before, {known.tolist()}; got {classes.tolist()}")
+    if len(classes) < 2:
+        raise ValueError(f"classes must hold at least two labels; got {classes.tolist()}")
+    return classes
 
 
 def _encode(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -135,7 +135,7 @@ class SoftmaxRegressionCV(SoftmaxRegression):
         mean = self.scores_.mean(axis=0)
         best = max(range(len(l2s)), key=lambda i: (mean[i], l2s[i]))
         self.l2s_, self.l2_, self.n_passes_ = l2s, float(l2s[best]), stacked.n_passes
-        self._keep(full[best], classes)
+        self._keep(full[best].theta, classes)
         self.n_iter_ = sum(full[i].n_iter for i in range(len(l2s)) if l2s[i] >= l2s[best])
         if failed:
             warnings.warn(
@@ -190,7 +190,7 @@ class SoftmaxRegressionCV(SoftmaxRegression):
         for fit, (_, test) in zip(fits, splits, strict=True):
             one = SoftmaxRegression(fit_intercept=self.fit_intercept, backend=self.backend, n_threads=self.n_threads)
             one.n_features_in_ = self.n_features_in_
-            one._keep(fit, self.classes_)
+            one._keep(fit.theta, self.classes_)
             scores.append(scorer(one, X[test], labels[test]))
         return np.array(scores)
 

@@ -24,6 +24,10 @@ class Source(Protocol):
     shape: tuple[int, int]
     dtype: np.dtype  # that of the computation: float32 or float64
     hints: dict[str, Any]  # what a plan should know: whether chunks are copies, whether columns are contiguous
+    y: np.ndarray | None
+    soft: np.ndarray | None
+    w: np.ndarray | None
+    smoothing: float
 
     def chunks(self, rows: int) -> Iterator[Rows]: ...
 
@@ -60,6 +64,8 @@ class ArraySource(_Labelled):
     smoothing : float
     reads : str
         Type characters of the dtypes the kernels read as they are (a backend's ``READS``).
+    column_bytes : int
+        How much of each column of F-order X a block should hold (a backend's ``COLUMN_BYTES``).
     """
 
     def __init__(
@@ -70,6 +76,7 @@ class ArraySource(_Labelled):
         *,
         smoothing: float = 0.0,
         reads: str = "fd",
+        column_bytes: int = 1024,
     ) -> None:
         super().__init__(targets, w, smoothing)
         self.X = X.view(np.uint8) if X.dtype == np.bool_ else X
@@ -77,7 +84,7 @@ class ArraySource(_Labelled):
         self.dtype = compute_dtype(X.dtype)
         self._converts = not (self.X.dtype.char in reads and self.X.dtype.isnative and self.X.flags.aligned)
         by_columns = self.X.flags.f_contiguous and not self.X.flags.c_contiguous
-        self.hints: dict[str, Any] = {"converted": self._converts, "by_columns": by_columns}
+        self.hints: dict[str, Any] = {"converted": self._converts, "column_bytes": column_bytes if by_columns else 0}
 
     def chunks(self, rows: int) -> Iterator[Rows]:
         for start in range(0, self.shape[0], rows):

@@ -172,28 +172,36 @@ def test_a_plot_is_drawn(run, iris, tmp_path, suffix, start):
     assert path.read_bytes().startswith(start)
 
 
-def test_the_plot_holds_convergence_beside_the_loss_curve(tmp_path, monkeypatch):
+@pytest.mark.parametrize("bounds", [[4.0, 0.2, 0.1, 1e-3, 1e-7], [None] * 5])
+def test_the_plot_holds_the_gap_by_passes_and_by_seconds_beside_the_loss_curve(tmp_path, monkeypatch, bounds):
     figures = []
     monkeypatch.setattr(_plot.Figure, "savefig", lambda self, *args, **options: figures.append(self))
-    history = [Step(i, 1.0 / (i + 1), 0.1**i, 1 + 2 * i, 0.1 * i) for i in range(5)]
+    history = [Step(i, 1.0 / (i + 1), 0.1**i, 1 + 2 * i, 0.1 * i, bounds[i]) for i in range(5)]
     _plot.save_plot(tmp_path / "p.png", history, k=4)
-    loss, gradient, curve = figures[0].axes
-    np.testing.assert_array_equal(loss.lines[0].get_xydata(), [(s.n_passes, s.value) for s in history])
-    np.testing.assert_array_equal(gradient.lines[0].get_xydata(), [(s.n_passes, s.grad_norm) for s in history])
+    passes, seconds, curve = figures[0].axes
+    gaps = [s.grad_norm if s.gap_bound is None else s.gap_bound for s in history]
+    np.testing.assert_array_equal(passes.lines[0].get_xydata().T, [[s.n_passes for s in history], gaps])
+    np.testing.assert_array_equal(seconds.lines[0].get_xydata().T, [[s.seconds for s in history], gaps])
+    assert ("gap" in passes.get_ylabel()) == (bounds[0] is not None)
     p, minus_log_p = curve.lines[0].get_xydata().T
     np.testing.assert_array_equal(minus_log_p, -np.log(p))
     for axes in figures[0].axes:
-        assert axes.get_ylabel()
+        assert axes.get_ylabel() and axes.get_xlabel()
 
 
-def test_the_progress_bar_shows_loss_and_gradient_and_only_moves_forward(monkeypatch):
+def test_the_progress_bar_shows_all_of_a_step_and_only_moves_forward(monkeypatch):
     seen = []
     monkeypatch.setattr(_display.Progress, "update", lambda self, task, **fields: seen.append(fields))
     with _display.progress(tol=1e-4, max_iter=100) as callback:
         for i, norm in enumerate([1.0, 1e-2, 1e-1, 0.0, 1e-5]):
-            callback(Step(i, 2.5 - i, norm, i + 1, 0.0))
+            callback(Step(i, 2.5 - i, norm, i + 1, 0.25 * i))
     assert [fields["completed"] for fields in seen] == pytest.approx([0, 0.5, 0.5, 0.5, 1])
-    assert seen[1]["description"] == "step 1  loss 1.500000  gradient 1.0e-02"
+    assert seen[1]["description"] == "step 1  loss 1.500000  gradient 1.0e-02  2 passes  0.25 s"
+    with _display.progress(tol=1e-4, max_iter=100) as callback:
+        for i, (norm, bound) in enumerate([(1.0, 10.0), (0.1, 1e-1), (0.01, 1.0), (0.01, 1e-4)]):
+            callback(Step(i, 2.5, norm, i + 1, 0.0, bound))
+    assert [fields["completed"] for fields in seen[5:]] == pytest.approx([0, 0.4, 0.5, 1])
+    assert "gradient 1.0e-01  gap 1e-01  2 passes" in seen[6]["description"]
 
 
 def test_many_classes_show_the_most_frequent_mistakes(run, tmp_path):

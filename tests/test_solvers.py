@@ -12,7 +12,8 @@ from fastsoftmax.solvers import SOLVERS, curvature, gradient_descent
 from fastsoftmax.solvers.metric import Metric, moments
 
 HOUSING = Path(__file__).parent / "data" / "mass_housing.csv"
-solvers = pytest.mark.parametrize("solver", list(SOLVERS))
+# Mini-batches come near to the optimum, not to it: they have tests of their own.
+solvers = pytest.mark.parametrize("solver", [name for name in SOLVERS if name != "sgd"])
 
 
 def overlapping_classes(m=200, n=4, k=3, dtype=np.float64, seed=0):
@@ -324,7 +325,9 @@ def test_an_error_in_the_data_comes_through(solver):
 
 @pytest.mark.parametrize("name", ["newton-raphson", "", None, 3])
 def test_an_unknown_solver_is_an_error_that_lists_the_known_ones(name):
-    with pytest.raises(ValueError, match="'auto', 'lbfgs', 'newton', 'newton_cg', 'gradient_descent'; got") as error:
+    with pytest.raises(
+        ValueError, match="'auto', 'lbfgs', 'newton', 'newton_cg', 'sgd', 'gradient_descent'; got"
+    ) as error:
         minimize(objective(), solver=name)
     assert repr(name) in str(error.value)
 

@@ -142,6 +142,16 @@ def test_the_bound_holds_from_any_start_and_does_not_exist_without_a_penalty():
     assert free.converged and free.gap_bound is None and free.history[0].gap_bound is None
 
 
+def test_the_bound_on_the_minimum_never_falls():
+    """What one step has proven holds for all that follow."""
+    for l1 in (0.0, 1e-3):
+        history = minimize(objective("digits scaled"), l1=l1, max_iter=60).history
+        proven = np.array([step.value * (1 - step.gap_bound) for step in history])
+        # The bound has a floor of four roundings of the value, and comes as a quotient by it.
+        rounding = 8 * np.finfo(np.float64).eps * np.array([step.value * (1 + step.gap_bound) for step in history])
+        assert np.all(np.diff(proven) >= -(rounding[1:] + rounding[:-1]))
+
+
 # ------------------------------------------------------------------------- null spaces, no minimum
 
 

@@ -149,14 +149,12 @@ def make_plan(
     strategy: str | None = None,
     gradient: bool = True,
     converted: bool = False,
-    by_columns: bool = False,
-    column_bytes: int = 1024,
+    column_bytes: int = 0,
 ) -> Plan:
     """The plan for m rows of n features and k classes.
 
     ``gradient=False`` is for passes that sum none (predictions), ``converted`` for sources that copy each chunk,
-    ``by_columns`` for X in F order, of which a block has ``column_bytes`` of each column at most (a backend's
-    ``COLUMN_BYTES``); the other keywords override single choices (tests do).
+    ``column_bytes`` for X in F order: so much of each column is in a block (a backend's ``COLUMN_BYTES``); the other keywords override single choices (tests do).
     """
     itemsize = np.dtype(dtype).itemsize
     fitting_slabs = SLAB_BYTES // (n * k * 8) if gradient else SLABS_MAX
@@ -167,7 +165,7 @@ def make_plan(
         block, slabs = block or SHARED_BLOCK, 1
     lanes = VECTOR_BYTES // itemsize
     if block is None:
-        block = _rows_by_columns(n, column_bytes, itemsize) if by_columns else _rows_per_block(n, k, itemsize)
+        block = _rows_by_columns(n, column_bytes, itemsize) if column_bytes else _rows_per_block(n, k, itemsize)
     block = -(-block // lanes) * lanes
     if slabs is None:
         by_rows = -(-m // SLAB_ROWS_MIN)

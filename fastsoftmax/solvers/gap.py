@@ -14,6 +14,8 @@ The bias asks that alpha has the classes' shares p, whereas Z has q = p + (gradi
 every row with one distribution r, alpha = (1 - t) Z + t r with (1 - t) q + t r = p, puts that right; t is the least
 that keeps r from being negative, and the entropy is concave. With l2 = 0, alpha = (1 - s) I + s Z scales A by s
 until no entry exceeds l1. Columns are taken as centred (the bias absorbs it), so that A of a constant is 0.
+
+The dual value found at one iterate holds for all that follow: the largest so far is kept.
 """
 
 from __future__ import annotations
@@ -45,6 +47,7 @@ class GapBound:
         self.floor = ROUNDINGS * eps
         self.obj, self.metric, self.l1, self.l2 = obj, metric, l1, float(obj.l2)
         self.origin: np.ndarray | None = None
+        self.dual = -np.inf
 
     def __call__(self, theta: np.ndarray, value: float, grad: np.ndarray) -> float | None:
         """The bound at theta, or None without a penalty. ``value`` includes the l1 term, ``grad`` does not."""
@@ -65,7 +68,9 @@ class GapBound:
             if t:
                 A = (1.0 - t) * A + t * self.metric.centred(self._at_origin(theta, grad))
         excess = (1.0 - t) * excess + t * (loss - entropy)
-        return max(0.0, excess + penalty + self._dual_penalty(A, loss - excess)) / value + self.floor
+        gap = excess + penalty + self._dual_penalty(A, loss - excess)
+        self.dual = max(self.dual, value - gap)
+        return max(0.0, min(gap, value - self.dual)) / value + self.floor
 
     def _dual_penalty(self, A: np.ndarray, entropy: float) -> float:
         if self.l2 > 0.0:

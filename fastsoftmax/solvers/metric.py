@@ -17,6 +17,9 @@ S is found in three steps, each of which takes a difficulty away:
    that columns that nearly depend on each other do no harm. Without a penalty, those that wholly do are
    found by pivoting and left out. Beyond `CHOLESKY_MAX` features, and of sparse X, whose Gram matrix is
    dense, step 3 is omitted. Centring is then a product with the vector of means: no X is touched.
+
+The inverse of the factor is kept beside it: S and its transpose are then plain products. Solving with the factor
+instead took 0.25 ms for each of four small systems a step, a third of the time of a run on 50,000 x 10.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ import numpy as np
 
 from ..blockwise import blocks
 
-# Cholesky and one triangular solve a step: n^3 / 3 and 2 n^2 k operations, a second and 30 ms at n = 4000, k = 10.
+# Cholesky and inverse, and two products a step: 2 n^3 / 3 and 4 n^2 k operations, two seconds and 30 ms at n = 4000.
 CHOLESKY_MAX = 4000
 # What rounding leaves of a variance that is zero, and of an eigenvalue of a correlation matrix, in units of
 # eps times the second moment.
@@ -101,8 +104,11 @@ class Metric:
         self.scale = np.divide(1.0, np.sqrt(bound), out=np.zeros_like(bound), where=bound > 0)
         self.factor: np.ndarray | None = None
         if moments.second.ndim == 2 and not diagonal:
+            from scipy.linalg.lapack import dtrtri
+
             ridge = np.where(moving, noise, 0.0) * curvature * self.scale**2 + NOISE * moments.eps
             self.factor = self._cholesky(moments.second, moving, ridge)
+            self.root = self.scale[:, None] * dtrtri(self.factor)[0]
 
     def _cholesky(self, second: np.ndarray, moving: np.ndarray, ridge: np.ndarray) -> np.ndarray:
         """Upper R with R^T R = the scaled bound; the ridge is raised until the factorisation succeeds."""
@@ -224,11 +230,6 @@ class Metric:
         if self.factor is None:
             scaled: np.ndarray = np.multiply(self.scale[:, None], rows, out=out)
             return scaled
-        from scipy.linalg import solve_triangular
-
-        out = np.empty(rows.shape) if out is None else out
-        if transposed:
-            out[...] = solve_triangular(self.factor, self.scale[:, None] * rows, trans="T", check_finite=False)
-            return out
-        np.multiply(self.scale[:, None], solve_triangular(self.factor, rows, check_finite=False), out=out)
+        root = self.root.T if transposed else self.root
+        out = np.matmul(root, rows, out=out)
         return out

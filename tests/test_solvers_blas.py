@@ -1,0 +1,45 @@
+"""BLAS has one thread while a solver runs on compiled kernels, and what it had before afterwards, whatever happens."""
+
+import numpy as np
+import pytest
+
+from fastsoftmax import Objective, minimize, regularization_path
+
+threadpoolctl = pytest.importorskip("threadpoolctl")
+pytest.importorskip("scipy.linalg")  # its BLAS is one of those that are asked
+
+
+def threads():
+    return {row["num_threads"] for row in threadpoolctl.threadpool_info() if row["user_api"] == "blas"}
+
+
+def objective(backend="auto", m=200):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((m, 3))
+    return Objective(X, np.argmax(X + rng.gumbel(size=X.shape), axis=1), l2=1e-3, backend=backend)
+
+
+@pytest.fixture(autouse=True)
+def two_threads():
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        if threads() != {2}:
+            pytest.skip(f"BLAS does not take two threads here but {threads()}")
+        yield
+
+
+@pytest.mark.parametrize("solve", [minimize, lambda obj, callback: regularization_path(obj, [1.0], callback=callback)])
+def test_blas_has_one_thread_during_a_run_and_its_own_after(backend, solve):
+    seen = []
+    solve(objective(backend), callback=lambda step: seen.append(threads()))
+    # The NumPy backend's passes are BLAS.
+    assert seen and all(each == ({2} if backend == "numpy" else {1}) for each in seen)
+    assert threads() == {2}
+
+
+def test_an_error_gives_the_threads_back():
+    def fail(step):
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        minimize(objective("cython"), callback=fail)
+    assert threads() == {2}
