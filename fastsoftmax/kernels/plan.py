@@ -154,7 +154,8 @@ def make_plan(
     """The plan for m rows of n features and k classes.
 
     ``gradient=False`` is for passes that sum none (predictions), ``converted`` for sources that copy each chunk,
-    ``column_bytes`` for X in F order: so much of each column is in a block (a backend's ``COLUMN_BYTES``); the other keywords override single choices (tests do).
+    ``column_bytes`` for X in F order: so much of each column is in a block (a backend's ``COLUMN_BYTES``); the other
+    keywords override single choices (tests do).
     """
     itemsize = np.dtype(dtype).itemsize
     fitting_slabs = SLAB_BYTES // (n * k * 8) if gradient else SLABS_MAX
