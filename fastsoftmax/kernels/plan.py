@@ -248,7 +248,7 @@ def _rows_per_block(n: int, k: int, itemsize: int) -> int:
     k = 1000, float64 takes 983 ms in Cython and 1,250 in Numba with 32 rows, 946 and 1,013 with 128.
     """
     multiple, lanes = BLOCK_BYTES // itemsize, VECTOR_BYTES // itemsize
-    if n * k * itemsize > cache_bytes()["L2"]:
+    if n * k * itemsize > cache_bytes()["L2"] and BLOCK_MAX * n * itemsize <= WIDE_BYTES:
         return BLOCK_MAX
     fit = int(L2_SHARE * cache_bytes()["L2"]) // ((3 * n + k) * itemsize)
     if fit < multiple:
