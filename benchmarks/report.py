@@ -185,8 +185,8 @@ def sparse_text(section: Json) -> str:
         parts += [
             f"### A fit of {section['fit']['case']} to the end",
             "scikit-learn's LogisticRegression with default tol against SoftmaxRegression with the same penalty,"
-            " which is run with smaller and smaller tol until it ends at no higher a value and with no larger an element of the"
-            " gradient. Values and gradients of both are computed by the same code.",
+            " which is run with smaller and smaller tol until it ends at no higher a value and with no larger an"
+            " element of the gradient. Values and gradients of both are computed by the same code.",
             table(*sparse_report.fit_rows(section)),
             sparse_report.fit_text(section),
         ]
