@@ -12,8 +12,11 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+
+from . import sparse_data
 
 _SHORT = {"f64": "float64", "f32": "float32", "f16": "float16", "u8": "uint8", "i8": "int8", "i16": "int16"}
 _FLOATS = ("float64", "float32")
@@ -83,11 +86,44 @@ class Case:
 
 
 @dataclass(frozen=True)
+class SparseCase(Case):
+    """A problem with sparse X in CSR, see `sparse_data`.
+
+    Attributes
+    ----------
+    per_row : float
+        Entries of a row, on average.
+    spread : float
+        Standard deviation of the logarithm of a row's number of entries; 0 where all rows have the same.
+    """
+
+    per_row: float = 20.0
+    spread: float = 0.0
+
+    @property
+    def entries(self) -> float:
+        return self.m * self.per_row
+
+    @property
+    def shape(self) -> str:
+        return f"{self.m:,} × {self.n:,}, {self.k}; {self.entries / 1e6:.3g}M entries"
+
+    def flops(self, operation: str = "value_and_grad") -> float:
+        return 2.0 * _PRODUCTS[operation] * self.entries * self.k
+
+    @property
+    def bytes(self) -> float:
+        """X and theta read once, the gradient written once."""
+        itemsize = np.dtype(self.dtype).itemsize
+        return self.entries * (itemsize + 4) + 4.0 * self.m + 2.0 * self.n * self.k * itemsize
+
+
+@dataclass(frozen=True)
 class Problem:
     """The arrays of a case: X (m, n), y int64 (m,), theta (n, k) in the compute dtype."""
 
     case: Case
-    X: np.ndarray
+    X: Any
     y: np.ndarray
     theta: np.ndarray
 
@@ -99,6 +135,14 @@ MAIN_SHAPES = {
     "200k": (200_000, 384, 20),
     "50k": (50_000, 512, 100),
     "20k": (20_000, 1024, 1000),
+}
+
+
+# A real text set had the numbers of the first; the others are what is hard in two directions: many rows, many columns.
+SPARSE_SHAPES = {
+    "sparse-text": (118_000, 168_000, 45, 17.8, 0.7),
+    "sparse-tall": (5_000_000, 100_000, 5, 20.0, 0.0),
+    "sparse-wide": (200_000, 1_000_000, 100, 30.0, 0.0),
 }
 
 
@@ -122,6 +166,10 @@ def _table() -> dict[str, Case]:
         Case("quick-tall", 20_011, 50, 3, "float32", order="F", group="quick"),
         Case("quick-tall", 20_011, 50, 3, "uint8", group="quick"),
     ]
+    for dtype in _FLOATS:
+        for base, (m, n, k, per_row, spread) in SPARSE_SHAPES.items():
+            cases.append(SparseCase(base, m, n, k, dtype, group="sparse", per_row=per_row, spread=spread))
+        cases.append(SparseCase("quick-sparse", 3_001, 2_003, 11, dtype, group="quick sparse", per_row=9, spread=0.7))
     return {c.name: c for c in cases}
 
 
@@ -152,6 +200,8 @@ def select(patterns: Iterable[str]) -> list[Case]:
 
 def make_problem(case: Case, seed: int = 20) -> Problem:
     """The arrays of a case, the same ones for the same seed on any number of threads."""
+    if isinstance(case, SparseCase):
+        return Problem(case, *sparse_data.make(case, seed))
     rng = np.random.default_rng(seed)
     X = _features(case, seed)
     scale = np.sqrt(case.n * np.mean(np.square(X[:1000], dtype=np.float64)))  # logits of about unit variance

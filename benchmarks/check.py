@@ -9,7 +9,9 @@ Sci. Comput. 41, 2019) an element of the gradient may be off by
 .. math:: 4 \, \epsilon \, (\sqrt m + \sqrt n (1 + |H|_{rms}) + 8) \; |x_{\cdot j}|_{rms} \, |d_{\cdot c}|_{rms}
 
 In float64 that finds one row in millions lost or counted twice; in float32 one in some thousands, which
-is still far below a wrong tail or formula. The error itself is saved and reported beside the times.
+is still far below a wrong tail or formula. Of sparse X a logit has as many terms as a row has entries, and column j's
+sum has its own number of terms, m_j, of |d| <= 1 at most: the smaller of the bounds by m and by m_j holds. The
+error itself is saved and reported beside the times.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .cases import Problem
+from .cases import Problem, SparseCase
 
 _BLOCK_BYTES = 64 << 20
 
@@ -36,6 +38,8 @@ class Truth:
     theta_norms: np.ndarray
     eps: float
     m: int
+    width: float  # terms of a logit
+    terms: np.ndarray | None = None  # of each column's sum, of sparse X
 
     @property
     def factor(self) -> float:
@@ -43,12 +47,16 @@ class Truth:
         return self._factor(self.m)
 
     def _factor(self, terms: int) -> float:
-        return float(4 * self.eps * (np.sqrt(terms) + np.sqrt(len(self.x_rms)) * (1 + self.h_rms) + 8))
+        return float(4 * self.eps * (np.sqrt(terms) + np.sqrt(self.width) * (1 + self.h_rms) + 8))
 
     def error(self, value: float, grad: np.ndarray, dx: np.ndarray | None = None) -> float:
         """Largest error of value, gradient and dX in units of the tolerance; right is <= 1."""
         off = [abs(float(value) - self.value) / (self.factor * max(abs(self.value), self.h_rms))]
-        off.append(_largest(grad, self.grad, self.factor * np.outer(self.x_rms, self.d_rms)))
+        allowed = self.factor * np.outer(self.x_rms, self.d_rms)
+        if self.terms is not None:
+            own = self.factor + 4 * self.eps * (np.sqrt(self.terms) - np.sqrt(self.m))
+            np.minimum(allowed, (own * np.sqrt(self.terms / self.m) * self.x_rms)[:, None], out=allowed)
+        off.append(_largest(grad, self.grad, allowed))
         if self.dx is not None:
             # dX_i = theta d_i / m is a sum over classes, and |d_i| <= sqrt(2).
             allowed = self._factor(len(self.d_rms)) * np.sqrt(2) * self.theta_norms / self.m
@@ -65,14 +73,17 @@ def _largest(given: np.ndarray | None, wanted: np.ndarray, allowed: np.ndarray) 
     """Largest error over what is allowed; infinite for another shape."""
     if given is None or np.shape(given) != wanted.shape:
         return float("inf")
-    return float(np.max(np.abs(np.asarray(given, np.float64) - wanted) / allowed))
+    off = np.abs(np.asarray(given, np.float64) - wanted)
+    # A column without entries is allowed nothing, and must have nothing.
+    return float(np.max(np.divide(off, allowed, out=np.where(off > 0, np.inf, 0.0), where=allowed > 0)))
 
 
 def truth(problem: Problem) -> Truth:
     """Value and gradient in float64, by blocks of rows so that no m x k array is needed."""
     case, X, y = problem.case, problem.X, problem.y
     theta = problem.theta.astype(np.float64)
-    step = max(1, _BLOCK_BYTES // (8 * max(case.n, case.k)))
+    sparse = isinstance(case, SparseCase)
+    step = max(1, _BLOCK_BYTES // (8 * (case.k if sparse else max(case.n, case.k))))
     value, grad = 0.0, np.zeros((case.n, case.k))
     dx = np.empty((case.m, case.n)) if case.dx else None
     x_squares, d_squares, h_squares = np.zeros(case.n), np.zeros(case.k), 0.0
@@ -91,7 +102,7 @@ def truth(problem: Problem) -> Truth:
         H /= total[:, None]
         H[each, y[rows]] -= 1.0
         grad += block.T @ H
-        x_squares += np.einsum("ij,ij->j", block, block)
+        x_squares += block.power(2).sum(axis=0) if sparse else np.einsum("ij,ij->j", block, block)
         d_squares += np.einsum("ij,ij->j", H, H)
         if dx is not None:
             dx[rows] = H @ theta.T / case.m
@@ -99,4 +110,7 @@ def truth(problem: Problem) -> Truth:
     eps = float(np.finfo(case.compute_dtype).eps)
     h_rms = float(np.sqrt(h_squares / (m * case.k)))
     norms = np.linalg.norm(theta, axis=1)
-    return Truth(value / m, grad / m, dx, np.sqrt(x_squares / m), np.sqrt(d_squares / m), h_rms, norms, eps, m)
+    width = X.nnz / m if sparse else case.n
+    terms = np.bincount(X.indices, minlength=case.n) if sparse else None
+    rms = np.sqrt(x_squares / m), np.sqrt(d_squares / m)
+    return Truth(value / m, grad / m, dx, *rms, h_rms, norms, eps, m, width, terms)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from . import rivals, solver_report, targets
+from . import rivals, solver_report, sparse_report, targets
 from .peers import PEERS
 from .targets import best_peer, ms
 
@@ -169,6 +169,30 @@ def solvers_text(section: Json) -> str:
     return "\n\n".join(parts)
 
 
+def sparse_text(section: Json) -> str:
+    """Passes, memory, a fit."""
+    parts = []
+    if section.get("cases"):
+        parts.append(table(*sparse_report.case_rows(section)) + absent(section["cases"]))
+    if section.get("memory"):
+        parts += [
+            "### Memory of a pass",
+            "MB above what was in use before. Gradients: the plan's own, in float64, and the one handed over where that"
+            " is another array.",
+            table(*sparse_report.memory_rows(section)),
+        ]
+    if section.get("fit"):
+        parts += [
+            f"### A fit of {section['fit']['case']} to the end",
+            "scikit-learn's LogisticRegression with default tol against SoftmaxRegression with the same penalty,"
+            " which is run with smaller and smaller tol until it ends at no higher a value and with no larger an"
+            " element of the gradient. Values and gradients of both are computed by the same code.",
+            table(*sparse_report.fit_rows(section)),
+            sparse_report.fit_text(section),
+        ]
+    return "\n\n".join(part for part in parts if part)
+
+
 def targets_table(results: Json) -> str:
     judged = targets.judge(results)
     rows = [[t.text, t.wanted, t.measured or "–", t.verdict] for t in judged]
@@ -217,6 +241,13 @@ _PARTS = (
         " the gap it had come to. Below: against passes and against seconds.",
         solvers_text,
     ),
+    (
+        "sparse",
+        "Sparse X",
+        "CSR with columns by Zipf's law (`sparse_data.py`). Median milliseconds of a pass; the fastest peer is in bold."
+        " roof: arithmetic, or X and theta read and the gradient written once.",
+        sparse_text,
+    ),
 )
 
 
@@ -231,7 +262,7 @@ def render(results: Json, plots: list[str]) -> str:
     parts += ["## Measured on", about(results), "## Targets", targets_table(results)]
     for name, title, text, show in _PARTS:
         section = results["sections"].get(name)
-        if not section or not (section.get("cases") or {"line", "memory", "calls", "solvers"} & set(section)):
+        if not section or not (section.get("cases") or {"line", "memory", "calls", "solvers", "fit"} & set(section)):
             continue
         parts += [f"## {title}", stamp(section), text, show(section)]
         parts += [f"![{title}](plots/{picture})" for picture in _PICTURES.get(name, ()) if picture in plots]

@@ -78,7 +78,8 @@ def together(cases: Sequence[Case], names: Sequence[str], roof: roofline.Roof, e
     calls: dict[str, Callable[[], Any]] = {}
     records = {}
     for case in cases:
-        own, rivals = prepare(make_problem(case), names, effort.n_threads)
+        able = [name for name in names if PEERS[name].takes(case)]
+        own, rivals = prepare(make_problem(case), able, effort.n_threads)
         calls.update((f"{name}@{case.name}", call) for name, call in own.items())
         records[case.name] = {
             "case": case.name,
@@ -131,7 +132,7 @@ def line(roof: roofline.Roof, effort: Effort, say: Say) -> Json:
     """Cost against the number of rows: passes over the first m rows of one large X."""
     rows = [m for m in LINE_ROWS if not effort.quick or m <= 300_000]
     problem = make_problem(LINE.rows(rows[-1]))
-    names = [name for name, peer in PEERS.items() if not peer.per_iteration]
+    names = [name for name, peer in PEERS.items() if peer.takes(LINE) and not peer.per_iteration]
     out: list[Json] = []
     for m in rows:
         say(f"line, {m:,} rows")
@@ -150,7 +151,7 @@ def memory(effort: Effort, say: Say) -> list[Json]:
     for name in names:
         case = LINE if name == LINE.name else CASES[name]
         rivals = {}
-        for peer in PEERS:
+        for peer in (name for name in PEERS if PEERS[name].takes(case)):
             say(f"memory, {name}, {peer}")
             rivals[peer] = worker.run("memory", case, peer, effort.n_threads)
         x_mb = case.m * case.n * (8 if case.dtype == "float64" else 4) / 1e6
@@ -170,7 +171,7 @@ def first_call(effort: Effort, say: Say) -> list[Json]:
     return out
 
 
-SECTIONS = ("main", "F-order", "narrow", "wide", "many classes", "line", "memory", "first call", "solvers")
+SECTIONS = ("main", "F-order", "narrow", "wide", "many classes", "line", "memory", "first call", "solvers", "sparse")
 _FULL_ONLY = ("wide", "many classes")
 
 
@@ -196,6 +197,10 @@ def run(sections: Sequence[str], effort: Effort, say: Say = print) -> Json:
             from . import solvers  # which saves by way of this module
 
             found |= solvers.run(effort.quick, say)
+        elif section == "sparse":
+            from . import sparse  # which times by way of this module
+
+            found |= sparse.run(roof, effort, say)
         else:
             found["cases"] = timed(section, roof, effort, say)
         saved["machine"] = machine.describe(effort.n_threads)

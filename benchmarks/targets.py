@@ -1,4 +1,4 @@
-"""The targets of the kernels and of the solvers, each judged from the saved results; nothing here is measured."""
+"""The targets of kernels, solvers and sparse X, each judged from the saved results; nothing here is measured."""
 
 from __future__ import annotations
 
@@ -212,7 +212,46 @@ def solver_runs(results: Json) -> Iterator[Target]:
     yield at_most("A path of 10 l2 over its hardest fit alone", 3, ratio(path.get("seconds"), path.get("alone")))
 
 
+def beyond_gradients(record: Json, rival: str) -> float | None:
+    """MB of a pass over sparse X that neither the plan's gradients nor the one handed over explain."""
+    extra = record["rivals"].get(rival, {}).get("extra_mb")
+    return None if extra is None else max(0.0, extra - record["gradients_mb"] - record["result_mb"])
+
+
+def fit_gain(fit: Json | None) -> float | None:
+    """Time of scikit-learn's fit over that of ours that ends no worse; a lower bound where it was cut short."""
+    if not fit or "seconds" not in fit["peer"]:
+        return None
+    peer, own = fit["peer"], fit["runs"][-1]
+    as_good = peer.get("cut") or (own["value"] <= peer["value"] and own["gradient"] <= peer["gradient"])
+    return ratio(peer["seconds"], own["seconds"]) if as_good else None
+
+
+def sparse_x(results: Json) -> Iterator[Target]:
+    records = cases(results, "sparse")
+    for name in ("sparse-text-f64", "sparse-text-f32"):
+        record = records.get(name)
+        yield at_least(f"scikit-learn over Cython, {name}", 4, ratio(ms(record, "sklearn_loss"), ms(record, "cython")))
+    gains = {
+        name: ratio(ms(record, "sklearn_loss"), ms(record, "cython"))
+        for name, record in records.items()
+        if "text" not in name
+    }
+    value, case = _extreme(gains, min)
+    yield at_least("scikit-learn over Cython, worst of the other sparse cases", 3, value, note=case)
+    value, case = _extreme({name: ratio(ms(r, "numba"), ms(r, "cython")) for name, r in records.items()})
+    yield at_most("Numba over Cython, worst sparse case", 1.35, value, note=case)
+    section = results["sections"].get("sparse", {})
+    for backend in ("cython", "numba"):
+        extra = {r["case"]: beyond_gradients(r, backend) for r in section.get("memory", [])}
+        value, case = _extreme(extra)
+        text = f"Extra memory of a sparse pass beyond its gradients, {backend}, worst case"
+        yield at_most(text, 50, value, unit="MB", note=case)
+    gain = fit_gain(section.get("fit"))
+    yield at_least("Fit of sparse-text-f64: scikit-learn's lbfgs over ours, ending no worse", 4, gain)
+
+
 def judge(results: Json) -> list[Target]:
     """All targets, in the order of the issues that set them."""
-    parts = (against_roof, against_rivals, layouts, growth, memory_use, numba_start, solver_runs)
+    parts = (against_roof, against_rivals, layouts, growth, memory_use, numba_start, solver_runs, sparse_x)
     return [target for part in parts for target in part(results)]

@@ -19,10 +19,11 @@ BLOCK_BYTES = 384 << 10
 def finish(out: np.ndarray, scale: float, l2: float, theta: np.ndarray, n: int) -> tuple[np.ndarray, bool]:
     """scale out + l2 theta, the penalty for the first n rows only, and whether scale out is finite everywhere.
 
-    Works in place; a result of theta's dtype takes new memory only if that differs.
+    Works in place. A result of theta's dtype takes new memory only if that is the larger one or ``out`` is not in C
+    order; a smaller one takes the first bytes of ``out``, where nothing is read again once a block has been.
     """
-    result = out if out.dtype == theta.dtype else np.empty_like(out, dtype=theta.dtype)
     by_rows = out.flags.c_contiguous
+    result = out if out.dtype == theta.dtype else _room_for(out, theta.dtype, by_rows)
     lines, others, target = (out, theta, result) if by_rows else (out.T, theta.T, result.T)
     finite, spare = True, np.empty(0)
     for a, b in blocks(lines):
@@ -37,6 +38,13 @@ def finish(out: np.ndarray, scale: float, l2: float, theta: np.ndarray, n: int) 
             if result is not out:
                 target[a:b] = piece
     return result, finite
+
+
+def _room_for(out: np.ndarray, dtype: np.dtype, in_place: bool) -> np.ndarray:
+    """An array of another dtype shaped like ``out``, in its memory if it can be: 30 MB in new pages take 9 ms."""
+    if not in_place or dtype.itemsize > out.dtype.itemsize:
+        return np.empty_like(out, dtype=dtype)
+    return out.reshape(-1).view(dtype)[: out.size].reshape(out.shape)
 
 
 def squared_norm(array: np.ndarray) -> float:

@@ -43,14 +43,6 @@ def module(backend):
     return kernels.select(backend)[1]
 
 
-@pytest.fixture(scope="session")
-def sparse_backend(backend, module):
-    """The name of a backend that has the sparse kernels."""
-    if not hasattr(module, "sparse_value_and_grad"):
-        pytest.skip(f"backend {backend!r} has no sparse kernels")
-    return backend
-
-
 @pytest.fixture(params=["f4", "f8"])
 def dtype(request):
     return np.dtype(request.param)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy.sparse
 
 from fastsoftmax import Objective
 from fastsoftmax.kernels import Parameters, Sums
@@ -126,3 +127,11 @@ LAYOUTS = {
     "read-only": _read_only,
     "unaligned": _unaligned,
 }
+
+
+def random_csr(m, n, density, seed, dtype="f8"):
+    """A csr_array with about that share of entries, each between 0 and 1. SciPy's own takes a Generator since 1.15."""
+    rng = np.random.default_rng(seed)
+    places = np.unique(rng.integers(m * n, size=round(density * m * n)))
+    entries = rng.random(len(places)).astype(dtype)
+    return scipy.sparse.csr_array((entries, np.divmod(places, n)), shape=(m, n))

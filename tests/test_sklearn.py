@@ -372,10 +372,10 @@ def test_bad_weights(weights, error, message):
 
 
 @pytest.mark.parametrize("container", [sparse.csr_array, sparse.csr_matrix, sparse.csc_array, sparse.coo_matrix])
-def test_sparse_x_gives_the_fit_of_the_dense_array(sparse_backend, container):
+def test_sparse_x_gives_the_fit_of_the_dense_array(backend, container):
     X, y = iris()
     X = np.where(abs(X) > 0.5, X, 0.0)
-    dense, thin = fit(X, y, tol=1e-9), fit(container(X), y, tol=1e-9, backend=sparse_backend)
+    dense, thin = fit(X, y, tol=1e-9), fit(container(X), y, tol=1e-9, backend=backend)
     np.testing.assert_allclose(thin.coef_, dense.coef_, rtol=0, atol=1e-4)
     for method in ("predict_proba", "predict_log_proba", "decision_function"):
         ours = getattr(thin, method)(container(X))

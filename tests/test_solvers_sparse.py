@@ -37,9 +37,9 @@ def test_a_text_like_problem_takes_tens_of_passes():
 
 @pytest.mark.parametrize("solver", METHODS)
 @pytest.mark.parametrize("fit_intercept", [False, True])
-def test_the_minimum_is_that_of_the_dense_array(sparse_backend, solver, fit_intercept):
+def test_the_minimum_is_that_of_the_dense_array(backend, solver, fit_intercept):
     X, y = text(300, 30, 3, words=8)
-    options = {"fit_intercept": fit_intercept, "l2": 1e-2, "backend": sparse_backend}
+    options = {"fit_intercept": fit_intercept, "l2": 1e-2, "backend": backend}
     res = minimize(Objective(X, y, **options), solver=solver, tol=1e-8, max_iter=20_000)
     wanted = minimize(Objective(X.toarray(), y, **options), tol=1e-10)
     assert res.converged, res.message
@@ -48,9 +48,9 @@ def test_the_minimum_is_that_of_the_dense_array(sparse_backend, solver, fit_inte
 
 
 @pytest.mark.parametrize("l2", [0.0, 1e-3])
-def test_l1_makes_the_zeros_of_the_dense_array(sparse_backend, l2):
+def test_l1_makes_the_zeros_of_the_dense_array(backend, l2):
     X, y = text(400, 60, 3, words=8)
-    options = {"fit_intercept": True, "l2": l2, "backend": sparse_backend}
+    options = {"fit_intercept": True, "l2": l2, "backend": backend}
     res, wanted = (minimize(Objective(A, y, **options), l1=5e-3, tol=1e-7) for A in (X, X.toarray()))
     assert res.converged and 0.1 < np.mean(res.theta == 0) < 1
     assert abs(res.value - wanted.value) <= 1e-7 * wanted.value
@@ -73,10 +73,10 @@ def test_newton_is_refused_by_name():
 
 
 @pytest.mark.parametrize("fit_intercept", [False, True])
-def test_moments_and_metric_are_the_diagonal_of_the_dense_ones(sparse_backend, fit_intercept):
+def test_moments_and_metric_are_the_diagonal_of_the_dense_ones(backend, fit_intercept):
     X, y = text(500, 40, 4)
     w = np.random.default_rng(0).random(500) + 0.5
-    options = {"fit_intercept": fit_intercept, "sample_weight": w, "l2": 1e-3, "backend": sparse_backend}
+    options = {"fit_intercept": fit_intercept, "sample_weight": w, "l2": 1e-3, "backend": backend}
     sparse, dense = (Objective(A, y, **options) for A in (X, X.toarray()))
     few = 64 * np.finfo(float).eps
     np.testing.assert_allclose(moments(sparse).second, moments(dense).diagonal, rtol=few)

@@ -5,6 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import scipy.sparse
+from problems import random_csr
 
 from fastsoftmax import Objective, kernels, sources
 from fastsoftmax.kernels import Csr
@@ -104,7 +105,7 @@ def test_an_objective_over_float_data_copies_nothing_as_large_as_x(tmp_path):
 
 
 def sparse_source(m=200, n=30, dtype="f8", index="i4", **options):
-    X = scipy.sparse.random_array((m, n), density=0.2, format="csr", rng=np.random.default_rng(0))
+    X = random_csr(m, n, 0.2, 0)
     X.data = (X.data * 100).astype(dtype)
     X.indices, X.indptr = X.indices.astype(index), X.indptr.astype(index)
     return X, SparseSource(check_X(X), np.arange(m, dtype=np.int32) % 3, np.arange(1.0, m + 1), **options)

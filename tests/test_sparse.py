@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
-from problems import random_problem
+from problems import random_csr, random_problem
 from tolerance import assert_within, check_hess_prod, check_prediction, check_targets, check_value_and_grad, terms
 
 from fastsoftmax import Model, Objective, predict_proba, reference
@@ -97,30 +97,30 @@ def _wide_and_plain(p):
 
 
 @given(case=problems())
-def test_random_matrices_of_every_kind(sparse_backend, case):
+def test_random_matrices_of_every_kind(backend, case):
     p, X = case
     before = X.copy()
-    check_every_pass(p, X, sparse_backend)
+    check_every_pass(p, X, backend)
     assert X.format == before.format and (abs(X.tocsr() - before.tocsr())).sum() == 0
 
 
 @given(case=problems(), slabs=st.integers(1, 5), chunk=st.integers(1, 300), parallel=st.booleans())
-def test_random_cuts_by_either_strategy(sparse_backend, case, slabs, chunk, parallel):
+def test_random_cuts_by_either_strategy(backend, case, slabs, chunk, parallel):
     p, X = case
     strategy = "feature-parallel" if parallel else "row-parallel"
-    check_every_pass(p, X, sparse_backend, slabs=None if parallel else slabs, chunk=chunk, strategy=strategy)
+    check_every_pass(p, X, backend, slabs=None if parallel else slabs, chunk=chunk, strategy=strategy)
 
 
 @given(case=problems(), kind=st.sampled_from(PREDICTIONS))
-def test_predictions(sparse_backend, case, kind):
+def test_predictions(backend, case, kind):
     p, X = case
     n = X.shape[1]
     model = Model(p.theta[:n], p.theta[n] if p.fit_intercept else None)
     names = {"label": "predict", "logits": "decision_function", "proba": "predict_proba"}
-    got = getattr(model, names.get(kind, "predict_log_proba"))(X, backend=sparse_backend)
+    got = getattr(model, names.get(kind, "predict_log_proba"))(X, backend=backend)
     check_prediction(p, kind, got)
     if kind == "proba":
-        again = predict_proba(X, p.theta, fit_intercept=p.fit_intercept, backend=sparse_backend)
+        again = predict_proba(X, p.theta, fit_intercept=p.fit_intercept, backend=backend)
         np.testing.assert_array_equal(again, got)
 
 
@@ -136,30 +136,30 @@ EXTREMES = {
 
 @pytest.mark.parametrize("strategy", ["row-parallel", "feature-parallel"])
 @pytest.mark.parametrize("what", EXTREMES)
-def test_extremes(sparse_backend, dtype, what, strategy):
+def test_extremes(backend, dtype, what, strategy):
     m, n, k, density = EXTREMES[what]
-    X = sp.random_array((m, n), density=density, format="csr", dtype=dtype, rng=np.random.default_rng(5))
+    X = random_csr(m, n, density, 5, dtype)
     p = random_problem(m, n, k, dtype=dtype, weights=True, intercept=True, l2=0.1).but(X=X.toarray())
-    check_every_pass(p, X, sparse_backend, strategy=strategy)
+    check_every_pass(p, X, backend, strategy=strategy)
 
 
 @pytest.mark.parametrize("strategy", ["row-parallel", "feature-parallel"])
-def test_a_full_row_and_a_full_column(sparse_backend, dtype, strategy):
+def test_a_full_row_and_a_full_column(backend, dtype, strategy):
     m, n = 700, 900
     dense = np.zeros((m, n), dtype)
     dense[400], dense[:, 3] = 0.5, 0.25
     p = random_problem(m, n, 6, dtype=dtype, intercept=True).but(X=dense)
-    check_every_pass(p, sp.csr_array(dense), sparse_backend, strategy=strategy)
+    check_every_pass(p, sp.csr_array(dense), backend, strategy=strategy)
 
 
 @pytest.mark.parametrize("strategy", ["row-parallel", "feature-parallel"])
-def test_no_bit_depends_on_the_number_of_threads(sparse_backend, dtype, strategy):
+def test_no_bit_depends_on_the_number_of_threads(backend, dtype, strategy):
     m, n, k = 5000, 2000, 9
-    X = sp.random_array((m, n), density=0.01, format="csr", dtype=dtype, rng=np.random.default_rng(1))
+    X = random_csr(m, n, 0.01, 1, dtype)
     p = random_problem(m, n, k, dtype=dtype, intercept=True, weights=True)
     results = []
     for n_threads in (1, 2, 3):
-        obj = p.but(X=X).objective(sparse_backend, n_threads=n_threads)
+        obj = p.but(X=X).objective(backend, n_threads=n_threads)
         obj.plan = make_sparse_plan(m, n, k, X.nnz, p.dtype, strategy=strategy)
         results.append((*obj.value_and_grad(p.theta), obj.hess_prod(p.theta, p.theta), *obj.gram_diagonal()))
     for other in results[1:]:
@@ -169,38 +169,38 @@ def test_no_bit_depends_on_the_number_of_threads(sparse_backend, dtype, strategy
 
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("eps", [0.0, 0.1])
-def test_targets_and_values_of_each_row(sparse_backend, dtype, soft, eps):
+def test_targets_and_values_of_each_row(backend, dtype, soft, eps):
     m, n, k = 300, 40, 7
-    X = sp.random_array((m, n), density=0.1, format="csr", dtype=dtype, rng=np.random.default_rng(2))
+    X = random_csr(m, n, 0.1, 2, dtype)
     p = random_problem(m, n, k, dtype=dtype, weights=True, intercept=True).but(X=X.toarray())
     rng = np.random.default_rng(3)
     t = rng.random((m, k)).astype(dtype) if soft else None
-    options = {"fit_intercept": True, "sample_weight": p.w, "label_smoothing": eps, "backend": sparse_backend}
+    options = {"fit_intercept": True, "sample_weight": p.w, "label_smoothing": eps, "backend": backend}
     got = Objective(X, p.y if t is None else t, k, **options).evaluate(p.theta, row_loss=True, label=True)
     dense = Objective(p.X, p.y if t is None else t, k, **options).evaluate(p.theta, dX=True)
     check_targets(p, t, eps, got.value, got.grad, RowOutputs(dense.dX, got.row_loss, got.label))
 
 
 @pytest.mark.parametrize("call", ["value", "value_and_grad", "hess_prod", "gram_diagonal", "predict"])
-def test_nan_is_named_by_row_and_column(sparse_backend, call):
-    X = sp.random_array((5000, 30), density=0.2, format="csr", rng=np.random.default_rng(1))
+def test_nan_is_named_by_row_and_column(backend, call):
+    X = random_csr(5000, 30, 0.2, 1)
     entry = X.indptr[4321] + 1
     X.data[entry] = np.nan
-    obj = Objective(X, np.arange(5000) % 2, backend=sparse_backend)
+    obj = Objective(X, np.arange(5000) % 2, backend=backend)
     theta = np.ones(obj.shape)
     calls = {
         "value": lambda: obj.value(theta),
         "value_and_grad": lambda: obj.value_and_grad(theta),
         "hess_prod": lambda: obj.hess_prod(theta, theta),
         "gram_diagonal": obj.gram_diagonal,
-        "predict": lambda: Model(theta).predict(X, backend=sparse_backend),
+        "predict": lambda: Model(theta).predict(X, backend=backend),
     }
     with pytest.raises(ValueError, match=f"X must be finite; row 4321, column {X.indices[entry]} holds nan"):
         calls[call]()
 
 
-def test_what_needs_dense_x_says_so(sparse_backend):
-    obj = Objective(sp.eye_array(4).tocsr(), [0, 1, 0, 1], backend=sparse_backend)
+def test_what_needs_dense_x_says_so(backend):
+    obj = Objective(sp.eye_array(4).tocsr(), [0, 1, 0, 1], backend=backend)
     with pytest.raises(TypeError, match="gram.. needs dense X.*gram_diagonal"):
         obj.gram()
     with pytest.raises(ValueError, match="dX=True needs dense X"):
@@ -212,27 +212,27 @@ def test_gram_diagonal_of_dense_x_is_that_of_gram(backend, dtype):
     check_diagonal(p, *p.objective(backend).gram_diagonal())
 
 
-def test_flat_theta_of_another_dtype_gives_a_gradient_like_it(sparse_backend):
-    X = sp.random_array((30, 8), density=0.3, format="csr", rng=np.random.default_rng(0))
+def test_flat_theta_of_another_dtype_gives_a_gradient_like_it(backend):
+    X = random_csr(30, 8, 0.3, 0)
     p = random_problem(30, 8, 3, intercept=True, l2=0.1).but(X=X.toarray())
     theta = p.theta.astype("f4")
-    value, grad = p.but(X=X).objective(sparse_backend).value_and_grad(theta.ravel())
+    value, grad = p.but(X=X).objective(backend).value_and_grad(theta.ravel())
     wanted = reference.value_and_grad(p.X, p.y, theta.astype("f8"), fit_intercept=True, l2=0.1)
     assert grad.dtype == np.float32 and grad.shape == theta.size * np.ones(1, int)
     assert_within(grad, wanted[1].astype("f4").ravel(), wanted[1].astype("f4").ravel(), abs(wanted[1]).ravel(), "f4")
 
 
-def test_nothing_is_made_dense(sparse_backend):
+def test_nothing_is_made_dense(backend):
     m, n, k = 20_000, 3_000, 4  # 480 MB as a dense array
-    X = sp.random_array((m, n), density=1e-3, format="csr", rng=np.random.default_rng(0))
+    X = random_csr(m, n, 1e-3, 0)
     y = np.arange(m) % k
-    Objective(X[:100], y[:100], backend=sparse_backend).value_and_grad(np.zeros((n, k)))
+    Objective(X[:100], y[:100], backend=backend).value_and_grad(np.zeros((n, k)))
     tracemalloc.start()
     try:
-        obj = Objective(X, y, fit_intercept=True, backend=sparse_backend)
+        obj = Objective(X, y, fit_intercept=True, backend=backend)
         obj.value_and_grad(np.zeros(obj.shape))
         obj.gram_diagonal()
-        Model(np.zeros((n, k))).predict_proba(X, backend=sparse_backend)
+        Model(np.zeros((n, k))).predict_proba(X, backend=backend)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from ..cases import SparseCase
+
 _FILE = re.compile(r" \([^()]*/[^()]*\)")  # the file some import errors end on: nobody else's business
 
 
@@ -45,6 +47,8 @@ class Peer:
         Times whole fits; a call returns the time of one iteration, not an answer to check.
     narrow : bool
         Whether it reads 8- and 16-bit X as it is; the others get it converted beforehand.
+    dense, sparse : bool
+        Whether it takes dense X and sparse X, a csr_array.
     options : dict
         Passed on to ``prepare``.
     """
@@ -57,10 +61,16 @@ class Peer:
     dx: bool = False
     per_iteration: bool = False
     narrow: bool = False
+    dense: bool = True
+    sparse: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
+    def takes(self, case: Any) -> bool:
+        """Whether it can do this kind of X."""
+        return self.sparse if isinstance(case, SparseCase) else self.dense
+
     def prepare(
-        self, X: np.ndarray, y: np.ndarray, theta: np.ndarray, n_threads: int, *, dx: bool = False
+        self, X: Any, y: np.ndarray, theta: np.ndarray, n_threads: int, *, dx: bool = False
     ) -> Callable[[], tuple[Any, ...]]:
         """The timed function for this data.
 
@@ -90,6 +100,7 @@ def _ours(backend: str) -> Peer:
         ours=True,
         dx=True,
         narrow=True,
+        sparse=True,
         options={"backend": backend},
     )
 
@@ -99,9 +110,10 @@ PEERS: dict[str, Peer] = {
     for p in (
         _ours("cython"),
         _ours("numba"),
-        Peer("numpy_formula", "NumPy", "numpy_formula", "numpy"),
-        Peer("sklearn_loss", "scikit-learn", "sklearn_loss", "scikit-learn"),
+        Peer("numpy_formula", "NumPy", "numpy_formula", "numpy", sparse=True),
+        Peer("sklearn_loss", "scikit-learn", "sklearn_loss", "scikit-learn", sparse=True),
         Peer("torch_eager", "PyTorch", "torch_eager", "torch", dx=True),
+        Peer("torch_sparse", "PyTorch CSR", "torch_sparse", "torch", dense=False, sparse=True),
         Peer("torch_fused", "PyTorch fused", "torch_fused", "torch", dx=True),
         Peer("jax_jit", "JAX", "jax_jit", "jax", dx=True),
         Peer("sklearnex_fit", "sklearnex", "sklearnex_fit", "scikit-learn-intelex", per_iteration=True),

@@ -1,0 +1,88 @@
+"""Sparse problems of any size in seconds: CSR rows whose columns follow Zipf's law, as words and users do.
+
+Column ranks of a row are drawn by inversion from a density proportional to 1 / rank, one in each of as many strata as
+the row has entries, and moved up where two are the same: so they ascend and differ, and no column is in a row twice. A
+permutation then deals the ranks out to columns, for real columns are ordered by name or by hash, not by frequency.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+
+# Rows made at a time, each block from a generator of its own: the same ones on any number of threads.
+_BLOCK_ENTRIES = 1 << 20
+_LOGITS = 1 << 22
+
+
+def make(case: Any, seed: int) -> tuple[Any, np.ndarray, np.ndarray]:
+    """X (a csr_array with int32 indices), y int64 (m,) and theta (n, k) of a `SparseCase`."""
+    rng = np.random.default_rng(seed)
+    counts = _counts(case, rng)
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    indices, data = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], case.dtype)
+    names = rng.permutation(case.n)
+    starts = np.searchsorted(indptr, np.arange(0, indptr[-1], _BLOCK_ENTRIES))
+    ends = [*starts[1:], case.m]
+    seeds = np.random.SeedSequence(seed).spawn(len(starts))
+
+    def fill(start: int, end: int, own: np.random.SeedSequence) -> None:
+        at = slice(indptr[start], indptr[end])
+        indices[at] = _columns(counts[start:end], names, np.random.Generator(np.random.SFC64(own)))
+        # Rows of unit length, near enough: each entry between 1/2 and 3/2 of 1 / sqrt(entries).
+        size = np.repeat(1.0 / np.sqrt(np.maximum(counts[start:end], 1)), counts[start:end])
+        data[at] = size * np.random.default_rng(own).uniform(0.5, 1.5, len(size))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(fill, starts, ends, seeds))
+    X = scipy.sparse.csr_array((data, indices, indptr.astype(np.int32)), shape=(case.m, case.n))
+    theta = rng.standard_normal((case.n, case.k), dtype=case.dtype)
+    return X, _labels(X, theta, seed + 1), theta
+
+
+def _counts(case: Any, rng: np.random.Generator) -> np.ndarray:
+    """Entries of each row: all the same, or of a log-normal spread, in which some rows have none."""
+    if not case.spread:
+        return np.full(case.m, int(case.per_row))
+    drawn = rng.lognormal(np.log(case.per_row) - case.spread**2 / 2, case.spread, case.m)
+    return np.minimum(drawn.round().astype(np.int64), case.n // 2)
+
+
+def _columns(counts: np.ndarray, names: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The columns of some rows, ascending in each."""
+    n, most = len(names), int(counts.max(initial=0))
+    row = np.repeat(np.arange(len(counts)), counts)
+    place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    share = (place + rng.random(len(row))) / counts[row]
+    rank = np.exp(share * np.log(n + 1)).astype(np.int64) - 1
+    # Less its place in the row, a rank only has to be no less than the one before; their numbers keep rows apart.
+    span = n + most
+    rank = np.maximum.accumulate(row * span + most + rank - place) - row * span - most + place
+    rank = np.minimum(rank, n - counts[row] + place)
+    key = row * n + names[rank]
+    key.sort()
+    columns: np.ndarray = key - row * n
+    return columns
+
+
+def _labels(X: Any, theta: np.ndarray, seed: int) -> np.ndarray:
+    """Labels drawn from the softmax model of 3 theta: the largest logit once Gumbel noise is added."""
+    y = np.empty(X.shape[0], np.int64)
+    step = max(1, _LOGITS // theta.shape[1])
+    starts = range(0, len(y), step)
+    seeds = np.random.SeedSequence(seed).spawn(len(starts))
+
+    def draw(start: int, own: np.random.SeedSequence) -> None:
+        H = 3 * (X[start : start + step] @ theta)
+        noise = np.random.Generator(np.random.SFC64(own)).standard_exponential(H.shape, dtype=H.dtype)
+        noise += np.finfo(H.dtype).tiny  # the generator may return 0
+        H -= np.log(noise, out=noise)
+        np.argmax(H, axis=1, out=y[start : start + step])
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(draw, starts, seeds))
+    return y
