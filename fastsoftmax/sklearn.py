@@ -208,9 +208,13 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
         mini-batches so far. The same calls give the same parameters. Several hundred rows a call are better than few:
         a call is at least one step. ``solver``, ``tol``, ``max_iter`` and ``callback`` have no part in it.
 
+        Sparse X is never made dense, and gives what the dense array gives, up to rounding, where it has an entry or
+        more for each column. A step touches all n k parameters, however few columns a call's rows have:
+        wide X wants calls with more entries than columns, which are then taken in fewer steps.
+
         Parameters
         ----------
-        X : array_like (m, n)
+        X : array_like (m, n), or sparse array or matrix of SciPy
         y : array_like (m,)
             Labels, all of them among the classes.
         classes : array_like (k,), optional
@@ -232,7 +236,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
         known = _classes(classes, self.model_.classes if started else None)
         if self.l1 or isinstance(self.class_weight, str):
             raise ValueError("partial_fit takes no l1 above 0 and no class_weight='balanced'; fit does")
-        X, labels = validate_data(self, X, y, dtype="numeric", order=None, ensure_all_finite=False, reset=not started)
+        X, labels = validate_data(self, X, y, reset=not started, **_CHECKS)
         codes = np.searchsorted(known, labels).clip(max=len(known) - 1)
         strange = np.flatnonzero(known[codes] != labels)
         if len(strange):
