@@ -169,19 +169,8 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
             If the solver ended before it reached ``tol``.
         """
         X, labels = validate_data(self, X, y, **_CHECKS)
-        classes, codes = _encode(labels)
-        if len(classes) < 2:
-            raise ValueError(f"y holds one class only ({classes[0]!r}); at least two classes are wanted")
-        obj = Objective(
-            X,
-            codes,
-            len(classes),
-            fit_intercept=self.fit_intercept,
-            sample_weight=_weights(sample_weight, self.class_weight, classes, codes),
-            l2=self.l2,
-            backend=self.backend,
-            n_threads=self.n_threads,
-        )
+        classes, codes = _encode_two_or_more(labels)
+        obj = self._objective(X, codes, classes, sample_weight, self.l2)
         result = minimize(
             obj,
             solver=self.solver,
@@ -241,16 +230,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
         strange = np.flatnonzero(known[codes] != labels)
         if len(strange):
             raise ValueError(f"y must hold labels of classes; row {strange[0]} holds {labels[strange[0]]!r}")
-        obj = Objective(
-            X,
-            codes,
-            len(known),
-            fit_intercept=self.fit_intercept,
-            sample_weight=_weights(sample_weight, self.class_weight, known, codes),
-            l2=self.l2,
-            backend=self.backend,
-            n_threads=self.n_threads,
-        )
+        obj = self._objective(X, codes, known, sample_weight, self.l2)
         if hasattr(self, "stream_"):
             stream = copy.deepcopy(self.stream_)  # so that bad rows leave all as it was
         else:
@@ -296,6 +276,20 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
         check_is_fitted(self)
         model: Model = self.model_
         return model
+
+    def _objective(
+        self, X: Any, codes: np.ndarray, classes: np.ndarray, sample_weight: ArrayLike | None, l2: float
+    ) -> Objective:
+        """The objective of rows whose labels are classes[codes]."""
+        return Objective(
+            X,
+            codes,
+            len(classes),
+            fit_intercept=self.fit_intercept,
+            sample_weight=_weights(sample_weight, self.class_weight, classes, codes),
+            l2=l2,
+            **self._options(),
+        )
 
     def _options(self) -> dict[str, Any]:
         return {"backend": self.backend, "n_threads": self.n_threads}
@@ -363,6 +357,14 @@ def _encode(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     check_classification_targets(y)
     classes, codes = np.unique(y, return_inverse=True)
     return classes, codes.astype(np.int32, copy=False)
+
+
+def _encode_two_or_more(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`_encode`, or an error where there is nothing to tell apart."""
+    classes, codes = _encode(y)
+    if len(classes) < 2:
+        raise ValueError(f"y holds one class only ({classes[0]!r}); at least two classes are wanted")
+    return classes, codes
 
 
 def _weights(

@@ -146,7 +146,7 @@ class FoldSource:
 class Member:
     """One of the models, as a solver sees an objective; see `solvers.result.Problem`."""
 
-    def __init__(self, stacked: StackedObjective, number: int, steps: LockStep) -> None:
+    def __init__(self, stacked: StackedObjective, number: int, steps: LockStep | OneByOne) -> None:
         obj = stacked.obj
         self.number, self._steps, self._obj = number, steps, obj
         self.shape, self.l2, self.fit_intercept = stacked.shape, stacked.l2, obj.fit_intercept
@@ -162,6 +162,17 @@ class Member:
     def gram(self) -> np.ndarray:
         self.n_passes += 1
         return self._obj.gram()
+
+
+class OneByOne:
+    """Answers one model at a time, in the caller's thread."""
+
+    def __init__(self, stacked: StackedObjective) -> None:
+        self._stacked = stacked
+
+    def ask(self, number: int, theta: np.ndarray) -> tuple[float, np.ndarray]:
+        values, grads = self._stacked.value_and_grads([theta], [number])
+        return float(values[0]), grads[0]
 
 
 class Abandoned(Exception):
@@ -252,7 +263,8 @@ def minimize_all(
     """Minimise all models of a stacked objective, each from its own theta.
 
     ``known`` is a run on all rows, whose moments of X serve all models; ``before`` are the models' runs at another l2.
-    ``together=False`` takes one after the other: Newton's Hessians would fill memory, and cannot share a pass.
+    ``together=False`` takes one after the other: Newton's Hessians would fill memory and cannot share a pass, and where
+    a pass takes less time than a step's Python, threads only wait for each other.
     """
 
     def solve(member: Member) -> tuple[Result, Run]:
@@ -261,6 +273,8 @@ def minimize_all(
         return run_solver(run, thetas[member.number], solver), run
 
     models = range(len(stacked))
-    groups = [models] if together else [[i] for i in models]
-    outcomes = [one for group in groups for one in LockStep(stacked).run(solve, group)]
+    if together:
+        outcomes = LockStep(stacked).run(solve, models)
+    else:
+        outcomes = [solve(Member(stacked, i, OneByOne(stacked))) for i in models]
     return [result for result, _ in outcomes], [run for _, run in outcomes]

@@ -5,6 +5,7 @@ import pytest
 
 import fastsoftmax
 from fastsoftmax import Objective, datasets, minimize, regularization_path
+from fastsoftmax.solvers.path import start_from
 
 L2S = [1e-3, 1.0, 1e-4, 1e-2, 0.1]
 
@@ -39,3 +40,13 @@ def test_l2_is_put_back_whatever_happens_and_no_strengths_are_no_results():
     with pytest.raises(ValueError, match="l2s must be"):
         regularization_path(obj, [1.0, -0.1])
     assert fastsoftmax.regularization_path is regularization_path
+
+
+def test_the_start_lies_on_the_line_through_the_last_two_optima_and_no_further_than_they_are_apart():
+    one, two = np.full((2, 2), 1.0), np.full((2, 2), 3.0)
+    assert not start_from([], 1.0, (2, 2)).any()
+    np.testing.assert_array_equal(start_from([(1.0, one)], 0.1, (2, 2)), one)
+    np.testing.assert_allclose(start_from([(1.0, one), (0.01, two)], 1e-3, (2, 2)), np.full((2, 2), 4.0))
+    np.testing.assert_allclose(start_from([(1.0, one), (0.01, two)], 1e-9, (2, 2)), np.full((2, 2), 5.0))
+    for l2 in (0.0, 0.01):
+        np.testing.assert_array_equal(start_from([(1.0, one), (0.01, two)], l2, (2, 2)), two)

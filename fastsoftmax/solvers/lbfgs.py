@@ -39,7 +39,7 @@ def solve(run: Run, steps: int | None = None) -> None:
         metric, refresh = run.closer.with_l2(run.obj.l2), REFRESH_NEAR
     elif closer and run.theta.any():
         # A start other than zero is taken to be one that knows something.
-        metric = metric_at(run.obj, run.theta)
+        metric = run.closer = metric_at(run.obj, run.theta)
     last = len(run.history) + (steps or run.max_iter + 1)
     for count in refresh:
         search(run, metric, min(count, last - len(run.history)))
