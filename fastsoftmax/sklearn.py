@@ -169,19 +169,8 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
             If the solver ended before it reached ``tol``.
         """
         X, labels = validate_data(self, X, y, **_CHECKS)
-        classes, codes = _encode(labels)
-        if len(classes) < 2:
-            raise ValueError(f"y holds one class only ({classes[0]!r}); at least two classes are wanted")
-        obj = Objective(
-            X,
-            codes,
-            len(classes),
-            fit_intercept=self.fit_intercept,
-            sample_weight=_weights(sample_weight, self.class_weight, classes, codes),
-            l2=self.l2,
-            backend=self.backend,
-            n_threads=self.n_threads,
-        )
+        classes, codes = _encode_two_or_more(labels)
+        obj = self._objective(X, codes, classes, sample_weight, self.l2)
         result = minimize(
             obj,
             solver=self.solver,
@@ -208,9 +197,13 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
         mini-batches so far. The same calls give the same parameters. Several hundred rows a call are better than few:
         a call is at least one step. ``solver``, ``tol``, ``max_iter`` and ``callback`` have no part in it.
 
+        Sparse X is never made dense, and gives what the dense array gives, up to rounding, where it has an entry or
+        more for each column. A step touches all n k parameters, however few columns a call's rows have:
+        wide X wants calls with more entries than columns, which are then taken in fewer steps.
+
         Parameters
         ----------
-        X : array_like (m, n)
+        X : array_like (m, n), or sparse array or matrix of SciPy
         y : array_like (m,)
             Labels, all of them among the classes.
         classes : array_like (k,), optional
@@ -232,21 +225,12 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
         known = _classes(classes, self.model_.classes if started else None)
         if self.l1 or isinstance(self.class_weight, str):
             raise ValueError("partial_fit takes no l1 above 0 and no class_weight='balanced'; fit does")
-        X, labels = validate_data(self, X, y, dtype="numeric", order=None, ensure_all_finite=False, reset=not started)
+        X, labels = validate_data(self, X, y, reset=not started, **_CHECKS)
         codes = np.searchsorted(known, labels).clip(max=len(known) - 1)
         strange = np.flatnonzero(known[codes] != labels)
         if len(strange):
             raise ValueError(f"y must hold labels of classes; row {strange[0]} holds {labels[strange[0]]!r}")
-        obj = Objective(
-            X,
-            codes,
-            len(known),
-            fit_intercept=self.fit_intercept,
-            sample_weight=_weights(sample_weight, self.class_weight, known, codes),
-            l2=self.l2,
-            backend=self.backend,
-            n_threads=self.n_threads,
-        )
+        obj = self._objective(X, codes, known, sample_weight, self.l2)
         if hasattr(self, "stream_"):
             stream = copy.deepcopy(self.stream_)  # so that bad rows leave all as it was
         else:
@@ -292,6 +276,20 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
         check_is_fitted(self)
         model: Model = self.model_
         return model
+
+    def _objective(
+        self, X: Any, codes: np.ndarray, classes: np.ndarray, sample_weight: ArrayLike | None, l2: float
+    ) -> Objective:
+        """The objective of rows whose labels are classes[codes]."""
+        return Objective(
+            X,
+            codes,
+            len(classes),
+            fit_intercept=self.fit_intercept,
+            sample_weight=_weights(sample_weight, self.class_weight, classes, codes),
+            l2=l2,
+            **self._options(),
+        )
 
     def _options(self) -> dict[str, Any]:
         return {"backend": self.backend, "n_threads": self.n_threads}
@@ -359,6 +357,14 @@ def _encode(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     check_classification_targets(y)
     classes, codes = np.unique(y, return_inverse=True)
     return classes, codes.astype(np.int32, copy=False)
+
+
+def _encode_two_or_more(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`_encode`, or an error where there is nothing to tell apart."""
+    classes, codes = _encode(y)
+    if len(classes) < 2:
+        raise ValueError(f"y holds one class only ({classes[0]!r}); at least two classes are wanted")
+    return classes, codes
 
 
 def _weights(

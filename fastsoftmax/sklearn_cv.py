@@ -3,6 +3,9 @@
 For each l2, the largest first, one model is fitted on all rows and then one without each fold, from where they were at
 the l2 before. Where passes are long, the folds' models share them and run in lock-step (see `stacked`); the metric of
 the model on all rows serves them, for it only sets how fast they get there. Nothing else of that model reaches them.
+
+Of sparse X each model goes along its path alone, on a copy of its rows' entries that is gone before the next: what
+a stacked pass saves is the reading of X, which is little beside theta's rows there.
 """
 
 from __future__ import annotations
@@ -15,10 +18,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import validation
+from .kernels.numpy_sparse import as_scipy
 from .objective import Objective
-from .sklearn import SoftmaxRegression, _encode, _weights
+from .sklearn import _CHECKS, SoftmaxRegression, _encode_two_or_more
 from .solvers import Result, run_solver, select
 from .solvers.auto import predict as predict_cost
+from .solvers.path import regularization_path
 from .solvers.result import Run
 from .stacked import StackedObjective, minimize_all
 
@@ -34,6 +39,8 @@ LARGEST, SMALLEST = 1.0, 1e-6
 # 2.2 s for five l2, one by one 1.9; of 100k x 54, k = 7 (2e8), 2.6 s, in fits of their own 4.4.
 TOGETHER = 3e7
 SOLVERS = ("auto", "lbfgs", "newton", "gradient_descent")
+# Scores that come out of a pass.
+STACKED = (None, "neg_log_loss", "accuracy")
 
 
 class SoftmaxRegressionCV(SoftmaxRegression):
@@ -70,6 +77,7 @@ class SoftmaxRegressionCV(SoftmaxRegression):
         Steps on all rows that led to it, those at larger l2 included.
     n_passes_ : int
         Passes over X for values and gradients of the folds' models; where they are long, one serves all folds.
+        Of sparse X all passes over the rows of each fold's model, added up.
 
     Examples
     --------
@@ -114,31 +122,25 @@ class SoftmaxRegressionCV(SoftmaxRegression):
         ValueError
             Besides: for folds that overlap or leave nothing to train on or to test.
         """
-        X, labels = validate_data(self, X, y, dtype="numeric", order=None, ensure_all_finite=False)
-        classes, codes = _encode(labels)
-        if len(classes) < 2:
-            raise ValueError(f"y holds one class only ({classes[0]!r}); at least two classes are wanted")
+        X, labels = validate_data(self, X, y, **_CHECKS)
+        classes, codes = _encode_two_or_more(labels)
         self._check_options()
         l2s = _strengths(self.l2s)
         splits = list(check_cv(self.cv, labels, classifier=True).split(X, labels))
-        obj = Objective(
-            X,
-            codes,
-            len(classes),
-            fit_intercept=self.fit_intercept,
-            sample_weight=_weights(sample_weight, self.class_weight, classes, codes),
-            backend=self.backend,
-            n_threads=self.n_threads,
-        )
-        stacked = StackedObjective(obj, _folds(splits, len(codes)), np.arange(len(splits)))
-        if not stacked.held_sums.min() > 0:
-            raise ValueError(f"the test set of fold {int(stacked.held_sums.argmin())} has no row of positive weight")
+        obj = self._objective(X, codes, classes, sample_weight, 0.0)
+        fold = _folds(splits, len(codes))
+        _require_weight(fold, len(splits), obj.source.w)
         self.classes_ = classes
-        full, failed = self._fit_path(stacked, l2s, splits, X, labels)
+        if obj.sparse:
+            full, failed = self._fit_paths(obj, l2s, splits, labels)
+        else:
+            stacked = StackedObjective(obj, fold, np.arange(len(splits)))
+            full, failed = self._fit_path(stacked, l2s, splits, X, labels)
         mean = self.scores_.mean(axis=0)
         best = max(range(len(l2s)), key=lambda i: (mean[i], l2s[i]))
-        self.l2s_, self.l2_, self.n_passes_ = l2s, float(l2s[best]), stacked.n_passes
+        self.l2s_, self.l2_ = l2s, float(l2s[best])
         self._keep(full[best].theta, classes)
+        self.result_ = full[best]
         self.n_iter_ = sum(full[i].n_iter for i in range(len(l2s)) if l2s[i] >= l2s[best])
         if failed:
             warnings.warn(
@@ -185,23 +187,66 @@ class SoftmaxRegressionCV(SoftmaxRegression):
             theta, thetas = full[i].theta, [fit.theta for fit in fits]
             failed += [fit for fit in (full[i], *fits) if not fit.converged]
             self.scores_[:, i] = self._scores(stacked, fits, splits, X, labels)
+        self.n_passes_ = stacked.n_passes
         return full, failed
+
+    def _fit_paths(
+        self, obj: Objective, l2s: np.ndarray, splits: Sequence[Any], labels: np.ndarray
+    ) -> tuple[dict[int, Result], list[Result]]:
+        """The same of sparse X, one model after the other."""
+        options: Any = {"solver": self.solver, "tol": self.tol, "max_iter": self.max_iter}
+        source: Any = obj.source
+        X = as_scipy(source.X, 0, len(labels))
+
+        def part(rows: np.ndarray) -> Objective:
+            return Objective(
+                X[rows],
+                source.y[rows],
+                obj.n_classes,
+                fit_intercept=obj.fit_intercept,
+                sample_weight=None if source.w is None else source.w[rows],
+                **self._options(),
+            )
+
+        full = regularization_path(obj, l2s, **options)
+        failed = [fit for fit in full if not fit.converged]
+        self.scores_, self.n_passes_ = np.empty((len(splits), len(l2s))), 0
+        for number, (train, test) in enumerate(splits):
+            trained, left_out = part(train), part(test)
+            fits = regularization_path(trained, l2s, **options)
+            self.n_passes_ += trained.n_passes
+            failed += [fit for fit in fits if not fit.converged]
+            if self.scoring in STACKED:
+                self.scores_[number] = [_score(left_out, fit.theta, self.scoring) for fit in fits]
+            else:
+                self.scores_[number] = [self._call_scorer(fit, X[test], labels[test]) for fit in fits]
+        return dict(enumerate(full)), failed
 
     def _scores(
         self, stacked: StackedObjective, fits: list[Result], splits: Sequence[Any], X: Any, labels: np.ndarray
     ) -> np.ndarray:
         """Score of each fold's model on the rows it left out."""
-        if self.scoring in (None, "neg_log_loss", "accuracy"):
+        if self.scoring in STACKED:
             loss, right = stacked.held_out([fit.theta for fit in fits])
             return right if self.scoring == "accuracy" else -loss
-        scorer = get_scorer(self.scoring)
-        scores = []
-        for fit, (_, test) in zip(fits, splits, strict=True):
-            one = SoftmaxRegression(fit_intercept=self.fit_intercept, backend=self.backend, n_threads=self.n_threads)
-            one.n_features_in_ = self.n_features_in_
-            one._keep(fit.theta, self.classes_)
-            scores.append(scorer(one, X[test], labels[test]))
-        return np.array(scores)
+        return np.array(
+            [self._call_scorer(fit, X[test], labels[test]) for fit, (_, test) in zip(fits, splits, strict=True)]
+        )
+
+    def _call_scorer(self, fit: Result, X: Any, labels: np.ndarray) -> float:
+        """A scorer of scikit-learn, or the caller's own, for one fold's model and rows."""
+        one = SoftmaxRegression(fit_intercept=self.fit_intercept, **self._options())
+        one.n_features_in_ = self.n_features_in_
+        one._keep(fit.theta, self.classes_)
+        return float(get_scorer(self.scoring)(one, X, labels))
+
+
+def _score(obj: Objective, theta: np.ndarray, scoring: str | None) -> float:
+    """Minus the mean loss, or the share of right labels, both by weight."""
+    if scoring != "accuracy":
+        return -obj.value(theta)
+    label = obj.evaluate(theta, grad=False, label=True).label
+    return float(np.average(label == obj.source.y, weights=obj.source.w))
 
 
 def _strengths(l2s: Any) -> np.ndarray:
@@ -211,6 +256,16 @@ def _strengths(l2s: Any) -> np.ndarray:
     if not len(values):
         raise ValueError("l2s is empty; at least one value is wanted")
     return values
+
+
+def _require_weight(fold: np.ndarray, folds: int, w: np.ndarray | None) -> None:
+    """Every fold must have something to be scored on, and something outside it to be fitted on."""
+    sums = np.bincount(fold + 1, weights=w, minlength=folds + 1)
+    if not sums[1:].min() > 0:
+        raise ValueError(f"the test set of fold {int(sums[1:].argmin())} has no row of positive weight")
+    outside = sums.sum() - sums[1:]
+    if not outside.min() > 0:
+        raise ValueError(f"the rows outside fold {int(outside.argmin())} have no positive weight")
 
 
 def _folds(splits: Sequence[tuple[np.ndarray, np.ndarray]], m: int) -> np.ndarray:

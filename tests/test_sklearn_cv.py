@@ -1,13 +1,17 @@
 """`SoftmaxRegressionCV`: scores of separate fits by brute force, the choice, scikit-learn's rules, bad arguments."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from sklearn.datasets import load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import KFold, ShuffleSplit, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from test_solvers_sparse import text
 
 import fastsoftmax
 from fastsoftmax import SoftmaxRegression, SoftmaxRegressionCV
@@ -107,3 +111,40 @@ def test_bad_arguments(options, message):
     X, y = load_iris(return_X_y=True)
     with pytest.raises(ValueError, match=message):
         SoftmaxRegressionCV(**options).fit(X, y)
+
+
+# ---------------------------------------------------------------------------------------- sparse X
+
+
+@pytest.mark.parametrize("scoring", [None, "accuracy", "balanced_accuracy"])
+@pytest.mark.parametrize("container", [sp.csr_array, sp.csc_matrix, sp.coo_array])
+def test_sparse_x_gives_the_scores_of_the_dense_array(sparse_backend, container, scoring):
+    X, y = text(400, 40, 3, words=8)
+    w = np.random.default_rng(0).random(len(y))
+    options = {"l2s": [1e-1, 1e-2], "cv": 3, "scoring": scoring, "class_weight": "balanced", "tol": 1e-9}
+    thin = SoftmaxRegressionCV(backend=sparse_backend, **options).fit(container(X), y, w)
+    dense = SoftmaxRegressionCV(backend=sparse_backend, **options).fit(X.toarray(), y, w)
+    # Two thetas of a relative gap of tol each are about its root apart.
+    np.testing.assert_allclose(thin.scores_, dense.scores_, rtol=0, atol=1e-4)
+    assert thin.l2_ == dense.l2_ and thin.result_.converged and thin.n_iter_ > 0 and thin.n_passes_ > 0
+    np.testing.assert_allclose(thin.coef_, dense.coef_, rtol=0, atol=1e-3)
+    np.testing.assert_array_equal(thin.predict(container(X)), dense.predict(X.toarray()))
+
+
+def test_wide_sparse_x_is_never_made_dense():
+    X, y = text(3000, 30_000, 3)
+    tracemalloc.start()
+    clf = SoftmaxRegressionCV(l2s=[1e-2, 1e-4], cv=2, tol=1e-4).fit(X, y)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert clf.scores_.shape == (2, 2) and peak < X.shape[0] * X.shape[1] * 8 / 4
+
+
+def test_sparse_x_keeps_to_the_folds_and_solvers_it_can_have():
+    X, y = text(300, 30, 3, words=8)
+    with pytest.raises(ValueError, match="test sets that do not overlap"):
+        SoftmaxRegressionCV(cv=ShuffleSplit(3, random_state=0)).fit(X, y)
+    with pytest.raises(ValueError, match="solver 'newton' needs dense X"):
+        SoftmaxRegressionCV(solver="newton").fit(X, y)
+    with pytest.raises(ValueError, match="the rows outside fold 0 have no positive weight"):
+        SoftmaxRegressionCV(cv=[(np.arange(150), np.arange(150, 300))]).fit(X, y, np.repeat([0.0, 1.0], 150))

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
+import scipy.linalg  # noqa: F401 - its BLAS is one of those that are asked
+import threadpoolctl
 
 from fastsoftmax import Objective, minimize, regularization_path
-
-threadpoolctl = pytest.importorskip("threadpoolctl")
-pytest.importorskip("scipy.linalg")  # its BLAS is one of those that are asked
 
 
 def threads():

@@ -9,7 +9,8 @@ from fastsoftmax.solvers import SOLVERS, auto
 from fastsoftmax.solvers.curvature import metric_at
 from fastsoftmax.solvers.metric import moments
 
-METHODS = [name for name in SOLVERS if name != "newton"]
+# newton needs dense X; what sgd does is in test_solvers_sgd: it comes near a minimum, not to eight digits of it.
+METHODS = [name for name in SOLVERS if name not in ("newton", "sgd")]
 
 
 def text(m, n, k, words=20, seed=0):

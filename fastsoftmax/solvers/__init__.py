@@ -87,7 +87,7 @@ def minimize(
         needs ``hess_prod`` too, and newton and sgd the rows themselves. X may be sparse.
     solver : {"auto", "lbfgs", "newton", "newton_cg", "sgd", "gradient_descent"}
         "auto" takes newton or lbfgs, whichever should be faster, and newton after lbfgs where that converges slowly;
-        of sparse X, newton_cg or lbfgs. ``message`` says what it took and why. newton and sgd need dense X. "sgd" comes
+        of sparse X, newton_cg or lbfgs. ``message`` says what it took and why. newton needs dense X. "sgd" comes
         within 1 % of the minimum in a few passes where rows are many, but not to 1e-6: give it a ``max_iter`` (its
         steps are walks over X) or a larger ``tol``.
     l1 : float

@@ -10,10 +10,14 @@ start, are those of Lacoste-Julien, Schmidt and Bach (2012, arXiv:1212.2002).
 Three things make it work on columns as they come. M is the metric of Boehning's bound (see `metric`) from the moments
 of the rows seen so far, so that scales and correlations have no part in the step; each time those rows have doubled
 it is made anew. While they are few, their Gram matrix is no guide to rows not seen yet: its diagonal is raised
-by n over their number. And gamma is 1 over the largest eigenvalue of the bound of one mini-batch in that
-metric, which is what Bach and Moulines bound by R^2: no constant is left to be tuned.
+by n over their number; a column that has not varied yet has no scale, and its parameters wait until it has. And gamma
+is 1 over the largest eigenvalue of the bound of one mini-batch in that metric, which is what Bach and Moulines bound by
+R^2: no constant is left to be tuned. Products with the rows find it, so that neither a Gram matrix of the mini-batch
+nor a dense copy of sparse rows is made.
 
-A mini-batch is every s-th row of a chunk: data sorted by class do no harm, and nothing is copied or drawn.
+A mini-batch is every s-th row of a chunk: data sorted by class do no harm, and nothing is drawn; of dense rows nothing
+is copied. A step touches all of theta, a row of which costs what some entries of sparse X cost in the kernels: where
+entries are few beside columns, mini-batches have more rows.
 With `minimize`, a walk over X is followed by a pass for the value at the average, where the next walk starts, with
 twice the gamma: the bound is far above the curvature where rows are classified without doubt. If the value has not
 fallen, gamma is halved, as where a constant step has come down to its noise (Bottou, Curtis and Nocedal, 2018, section
@@ -25,21 +29,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from ..kernels import Rows, Sums, select
-from ..kernels.plan import make_plan
+from .. import blockwise
+from ..kernels import Csr, Rows, select
+from ..kernels.numpy_sparse import as_scipy
 from ..objective import explain_nonfinite
-from .metric import Metric, Moments
+from ..passes import passes_over
+from .metric import NOISE, Metric, Moments
 from .result import Run
 
 # Rows of a mini-batch: 1/32 of the chunk within these bounds. A kernel call costs what some hundred rows cost.
 BATCH_MIN, BATCH_MAX = 32, 1024
+# ... but entries for each column at least.
+COLUMN_ENTRIES = 2
 # Features up to which M is a full matrix, and rows for each of them that go into it before it is sampled:
 # then one row in SAMPLED keeps it up to date.
 FULL_MAX, ROWS_EACH, SAMPLED = 500, 20, 8
+# Products with the rows of a mini-batch and their transpose, for an eigenvalue to some percent.
+POWER = 20
 # Factor on gamma after a walk that lowered the value.
 GROWTH = 2.0
 # Halvings of gamma in a row after which a walk that lowers the value is not to be expected.
@@ -65,8 +76,8 @@ def solve(run: Run) -> None:
 
 def require_rows(obj: Any) -> None:
     """Mini-batches need an objective's rows, as arrays."""
-    if not hasattr(obj, "source") or not isinstance(getattr(obj.source, "X", None), np.ndarray):
-        raise TypeError("solver 'sgd' needs an objective with dense rows to walk over, as Objective makes of an array")
+    if not hasattr(obj, "source") or not isinstance(getattr(obj.source, "X", None), np.ndarray | Csr):
+        raise TypeError("solver 'sgd' needs an objective with rows to walk over, as Objective makes of an array")
 
 
 @dataclass
@@ -111,33 +122,40 @@ class Stream:
 
     def walk(self, obj: Any) -> None:
         """One pass over an objective's rows, in mini-batches."""
-        n, k = obj.n_features, obj.n_classes
         obj.n_passes += 1
         kernels = select(obj.backend)[1]
         for chunk in obj.source.chunks(obj.plan.chunk):
             for rows in mini_batches(chunk):
-                count = len(rows.X)
-                total = float(count) if rows.w is None else float(rows.w.sum())
+                total = float(len(rows.X)) if rows.w is None else float(rows.w.sum())
                 if not total > 0.0:
                     continue
-                plan = make_plan(count, n, k, obj.source.dtype, strategy="row-parallel")
-                sums = Sums.zeros(plan.slabs, k, n, 1.0 / total)
-                params = obj._parameters(self.theta)
-                kernels.dense_value_and_grad(rows, params, plan, sums, min(obj.n_threads, plan.threads))
-                if not np.isfinite(sums.loss).all():
-                    explain_nonfinite(obj.source, obj.plan.chunk, "loss")
+                grad = self._gradient(rows, total, obj, kernels)
                 self._learn(rows, total, obj)
-                grad, bias = sums.total()
-                grad = grad + obj.l2 * self.theta[:n]
-                self._step(np.vstack([grad, bias]) if obj.fit_intercept else grad, count)
+                self._step(grad, len(rows.X))
+
+    def _gradient(self, rows: Rows, total: float, obj: Any, kernels: ModuleType) -> np.ndarray:
+        """Of the objective on a mini-batch, at theta."""
+        targets = rows.y if rows.soft is None else rows.soft
+        passes = passes_over(rows.X, kernels, targets, rows.w, smoothing=rows.smoothing)
+        plan, params = passes.plan(obj.n_classes), obj._parameters(self.theta)
+        sums = passes.sums(plan, obj.n_classes, 1.0 / total)
+        for part in passes.chunks(plan):
+            passes.value_and_grad(part, params, plan, sums, min(obj.n_threads, plan.threads))
+        joined = sums.joined(obj.fit_intercept)
+        grad, finite = blockwise.finish(joined, sums.scale, obj.l2, self.theta, obj.n_features)
+        if not (finite and np.isfinite(sums.loss).all()):
+            explain_nonfinite(obj.source, obj.plan.chunk, "loss")
+        return grad
 
     def _step(self, grad: np.ndarray, count: int) -> None:
         assert self.metric is not None
         # The gradient of fewer rows than gamma was found for is the noisier.
         step = self.factor * self.gamma * min(1.0, count / self.gamma_rows)
-        self.theta = self.theta - step * self.metric.to_theta(self.metric.to_phi_gradient(grad))
+        blockwise.add(self.theta, -step, self.metric.precondition(grad, out=grad))
         self.steps += 1
-        self.average = self.average + 2.0 / (self.steps + 1.0) * (self.theta - self.average)
+        share = 2.0 / (self.steps + 1.0)
+        for a, b in blockwise.blocks(self.average):
+            self.average[a:b] += share * (self.theta[a:b] - self.average[a:b])
 
     def _learn(self, rows: Rows, total: float, obj: Any) -> None:
         """Add a mini-batch to the moments where they need it, and make the metric anew where they have doubled."""
@@ -145,40 +163,87 @@ class Stream:
         self.rows += len(rows.X)
         if self.sampled > max(ROWS_EACH * n, self.rows / SAMPLED):
             return
-        X = np.asarray(rows.X, np.float64)
-        weighted = X if rows.w is None else rows.w[:, None] * X
-        full = n <= FULL_MAX
+        X = in_float64(rows.X)
+        w = np.ones(len(rows.X)) if rows.w is None else rows.w
         if not self.sampled:
-            self.second, self.first = np.zeros((n, n) if full else n), np.zeros(n)
-        self.second += weighted.T @ X if full else np.einsum("ij,ij->j", weighted, X)
-        self.first += weighted.sum(axis=0)
-        self.sampled += len(X)
+            self.second, self.first = np.zeros((n, n) if n <= FULL_MAX else n), np.zeros(n)
+        self.second += weighted_squares(X, w, full=self.second.ndim == 2)
+        self.first += X.T @ w
+        self.sampled += len(w)
         self.weight += total
         if self.sampled >= 2.0 * self.made_at:
-            self._measure(X, rows.w, total, obj)
+            self._measure(X, w / total, obj)
 
-    def _measure(self, X: np.ndarray, w: np.ndarray | None, total: float, obj: Any) -> None:
+    def _measure(self, X: Any, w: np.ndarray, obj: Any) -> None:
         """Metric and gamma from the moments so far and one mini-batch."""
         second, first = self.second / self.weight, self.first / self.weight
         eps = float(np.finfo(obj.source.dtype).eps)
+        diagonal = second if second.ndim == 1 else np.diagonal(second)
+        variance = np.maximum(diagonal - (first**2 if obj.fit_intercept else 0.0), 0.0)
+        still = variance <= NOISE * eps * diagonal
         if second.ndim == 2:
-            variance = np.diagonal(second) - (first**2 if obj.fit_intercept else 0.0)
-            second[np.diag_indices_from(second)] += len(first) / self.sampled * np.maximum(variance, 0.0)
+            second[np.diag_indices_from(second)] += len(first) / self.sampled * variance
         self.metric = Metric(Moments(second, first if obj.fit_intercept else None, eps), obj.l2)
-        A = self.metric.design(X) * np.sqrt(0.5 / total if w is None else 0.5 * w / total)[..., None]
-        largest = float(np.linalg.eigvalsh(A @ A.T if len(A) < A.shape[1] else A.T @ A)[-1])
-        self.gamma, self.gamma_rows, self.made_at = 1.0 / max(1.0, largest), len(X), self.sampled
+        # The penalty alone would give a column not seen to vary a step as long as 1 / l2 where it first does.
+        self.metric.scale[still] = 0.0
+        if self.metric.factor is not None:
+            self.metric.root[still] = 0.0
+        largest = largest_eigenvalue(X, 0.5 * w, self.metric)
+        self.gamma, self.gamma_rows, self.made_at = 1.0 / max(1.0, largest), len(w), self.sampled
 
 
 def mini_batches(chunk: Rows) -> Iterator[Rows]:
-    """A chunk in interleaved parts: every s-th row, from the first, the second, ... on; views."""
-    assert isinstance(chunk.X, np.ndarray)
+    """A chunk in interleaved parts: every s-th row, from the first, the second, ... on; views, but of sparse rows."""
     count = len(chunk.X)
     size = min(max(BATCH_MIN, count // 32), BATCH_MAX)
+    if isinstance(chunk.X, Csr):
+        size = max(size, COLUMN_ENTRIES * chunk.X.n * count // max(1, len(chunk.X.data)))
     stride = max(1, count // size)
     for first in range(stride):
         every = slice(first, None, stride)
         y, w, soft = (
             None if part is None else np.ascontiguousarray(part[every]) for part in (chunk.y, chunk.w, chunk.soft)
         )
-        yield replace(chunk, X=chunk.X[every], y=y, w=w, soft=soft, start=chunk.start + first)
+        yield replace(chunk, X=every_row(chunk.X, every), y=y, w=w, soft=soft, start=chunk.start + first)
+
+
+def every_row(X: np.ndarray | Csr, every: slice) -> np.ndarray | Csr:
+    """Those rows: a view, or a copy of the entries of sparse ones."""
+    if not isinstance(X, Csr):
+        return X[every]
+    part = as_scipy(X, 0, len(X))[every]
+    return Csr(part.indptr.astype(np.int64, copy=False), part.indices, part.data, X.n)
+
+
+def in_float64(X: np.ndarray | Csr) -> Any:
+    """Rows as an array, or an array of SciPy, for products in float64."""
+    if not isinstance(X, Csr):
+        return np.asarray(X, np.float64)
+    return as_scipy(X, 0, len(X)).astype(np.float64, copy=False)
+
+
+def weighted_squares(X: Any, w: np.ndarray, *, full: bool) -> np.ndarray:
+    """X^T diag(w) X, or its diagonal; a dense (n, n) at most."""
+    out: np.ndarray
+    if isinstance(X, np.ndarray):
+        out = (w[:, None] * X).T @ X if full else np.einsum("i,ij,ij->j", w, X, X)
+    else:
+        out = (X.multiply(w[:, None]).tocsr().T @ X).toarray() if full else X.power(2).T @ w
+    return out
+
+
+def largest_eigenvalue(X: Any, w: np.ndarray, metric: Metric) -> float:
+    """Of X_phi^T diag(w) X_phi with X_phi the rows in the coordinates of `metric`, by power iteration."""
+    n = X.shape[1]
+    phi = np.random.default_rng(0).standard_normal((n + (metric.mean is not None), 1))
+    value = 0.0
+    for _ in range(POWER):
+        length = float(np.linalg.norm(phi))
+        if not length:
+            break
+        theta = metric.to_theta(phi / length)
+        logits = X @ theta[:n, 0] + (0.0 if metric.mean is None else theta[n, 0])
+        value = float(w @ logits**2)
+        grad = np.append(X.T @ (w * logits), w @ logits)[: len(phi), None]
+        phi = metric.to_phi_gradient(grad)
+    return value
