@@ -1,33 +1,42 @@
-"""L-BFGS, SciPy's, in the metric of the Hessian's bound: one pass over X a step, some tens of steps.
+"""L-BFGS in the metric of the Hessian's bound: one pass over X a step, some tens of steps.
 
-It is Byrd, Lu, Nocedal and Zhu's L-BFGS-B (1995) without bounds, on phi, theta = base + S phi. S comes from
-Boehning's bound at first (see `metric`). That bound takes every row for undecided; once most rows are classified
+It is Liu and Nocedal's method (1989) in the compact form of Byrd, Nocedal and Schnabel (1994, "Representations of
+quasi-Newton matrices", theorem 2.2), on phi, theta = base + S phi. S comes from Boehning's bound at first (see
+`metric`). That bound takes every row for undecided; once most rows are classified
 without doubt, their curvature has gone while that of the penalty has stayed, and the bound misleads: raw digits
 (l2 = 1e-4) needed 1,377 passes for a relative gap of 1e-6. So after some steps S is made anew, with each
 row weighted by the curvature it has now (see `curvature`): 135 passes.
 
-SciPy searches; `Run` sees each accepted iterate first and stops the run, so that SciPy's own tests and its
-success flag decide nothing. Two of its endings remain: the value did not change in a step, or the line search found no
-lower one. Both mean that rounding is larger than what a step could still gain; it starts afresh for as
-long as that halves the gradient. What it sees of values are the changes that `Run.change` measures.
+SciPy's L-BFGS-B takes 0.2 ms of a step whose pass takes 0.08 ms (5,000 x 10), and 225 ns a parameter and step: on
+sparse X with 168,000 columns and 45 classes 1.7 s beside a pass of 0.1 s. In the compact form a step is two products
+with all pairs at once, whatever the memory, and some systems of 20 unknowns.
+
+The search along a direction accepts a length that lowers the value and flattens the slope (weak Wolfe conditions), by
+bisection and doubling; nearly always that is length 1, since in this metric curvature is near 1 from the first step on.
+Where it finds none, rounding is larger than what a step could still gain; the method starts afresh for as
+long as that halves the gradient. Values are compared by what `Run.change` measures.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from scipy.linalg.lapack import dtrtrs
 
 from .curvature import can_walk, metric_at
 from .metric import Metric
-from .result import Run
+from .result import Run, change
 
-# Pairs of steps and gradient changes kept.
-MEMORY = 20
+# Pairs of steps and gradient changes kept; fewer where they would take more than `MEMORY_BYTES`.
+MEMORY, MEMORY_MIN = 20, 5
+MEMORY_BYTES = 1 << 29
 # Steps after which the metric is made anew, once more, and no more.
 REFRESH = (20, 20)
 # The same where the metric is that of the run before, at another l2.
 REFRESH_NEAR = (40,)
+# Wolfe: the share of its slope's promise that a step gains at least, and of the slope that it leaves at most.
+GAIN, FLAT = 1e-4, 0.9
+# Lengths tried along a direction at most.
+TRIALS = 40
 
 
 def solve(run: Run, steps: int | None = None) -> None:
@@ -56,31 +65,95 @@ def solve(run: Run, steps: int | None = None) -> None:
 
 
 def search(run: Run, metric: Metric, steps: int) -> None:
-    """At most that many steps of L-BFGS-B in a metric, from the current iterate."""
-    from scipy.optimize import minimize
+    """At most that many steps in a metric from the current iterate; fewer where no length along a direction will do."""
+    grad = metric.to_phi_gradient(run.grad).ravel()
+    pairs = Pairs(grad.size)
+    for _ in range(steps):
+        along = pairs.direction(grad)
+        slope = float(along @ grad)
+        if not slope < 0:
+            return
+        found = step_along(run, metric, along, grad, slope)
+        if found is None:
+            return
+        length, theta, value, gradient, new = found
+        pairs.add(length * along, new - grad, new)
+        grad = new
+        run.accept(theta, (value, gradient))
 
-    base, first = run.theta, len(run.history)
-    # Values as SciPy sees them: the sum of all changes since it started. Near 0 a float64 has room for tiny ones.
-    accepted = tried = 0.0
 
-    def to_theta(phi: np.ndarray) -> np.ndarray:
-        return base + metric.to_theta(phi.reshape(base.shape)) if phi.any() else base
+Found = tuple[float, np.ndarray, float, np.ndarray, np.ndarray]
 
-    def value_and_grad(phi: np.ndarray) -> tuple[float, np.ndarray]:
-        nonlocal tried
-        theta = to_theta(phi)
-        value, grad = run.evaluate(theta)
-        tried = accepted + run.change(theta, value, grad)
-        return tried, metric.to_phi_gradient(grad).ravel()
 
-    def accept(phi: np.ndarray) -> None:
-        nonlocal accepted
-        run.accept(to_theta(phi))
-        accepted = tried
-        if len(run.history) - first >= steps:
-            raise StopIteration
+def step_along(run: Run, metric: Metric, along: np.ndarray, grad: np.ndarray, slope: float) -> Found | None:
+    """A length, and theta, value, gradient and the gradient of phi there; None where no length is good enough."""
+    step = metric.to_theta(along.reshape(run.theta.shape))
+    low, high, length = 0.0, np.inf, 1.0
+    good: Found | None = None
+    for _ in range(TRIALS):
+        theta = run.theta + step if length == 1.0 else run.theta + length * step
+        value, gradient = run.measure(theta)
+        new = metric.to_phi_gradient(gradient).ravel()
+        there = float(along @ new)
+        gained = change(run.value, value, length * slope, length * there)
+        if not gained <= GAIN * length * slope:
+            high = length
+            # Where the parabola through what is known has its minimum, but well within the bracket.
+            bend = 2.0 * (gained - length * slope)
+            guess = -slope * length * length / bend if bend > 0 and np.isfinite(bend) else 0.0
+            length = min(max(guess, low + 0.1 * (high - low)), low + 0.5 * (high - low))
+            continue
+        good = length, theta, value, gradient, new
+        if there >= FLAT * slope:
+            return good
+        low = length
+        length = 2.0 * length if np.isinf(high) else 0.5 * (low + high)
+    return good
 
-    unlimited = int(np.iinfo(np.int32).max)
-    options: Any = {"maxcor": MEMORY, "maxiter": unlimited, "maxfun": unlimited, "ftol": 0.0, "gtol": 0.0}
-    callback: Any = accept
-    minimize(value_and_grad, np.zeros(base.size), jac=True, method="L-BFGS-B", callback=callback, options=options)
+
+class Pairs:
+    """Steps s and gradient changes y of the last iterations, and the inverse Hessian they stand for."""
+
+    def __init__(self, size: int) -> None:
+        self.most = max(MEMORY_MIN, min(MEMORY, MEMORY_BYTES // (16 * size)))
+        # Rows of S and Y in use, oldest first.
+        self.order: list[int] = []
+        self.S, self.Y = np.empty((self.most, size)), np.empty((self.most, size))
+        # s_i . y_j (i <= j counts) and y_i . y_j; then s_i . gradient and y_i . gradient. Oldest first.
+        self.sy, self.yy = np.zeros((self.most, self.most)), np.zeros((self.most, self.most))
+        self.sg = self.yg = np.zeros(0)
+
+    def add(self, s: np.ndarray, y: np.ndarray, grad: np.ndarray) -> None:
+        """A new pair, for the oldest if there is no room; ``grad`` is the gradient that `direction` gets next."""
+        kept = float(s @ y) > np.finfo(np.float64).eps * float(y @ y)
+        if kept:
+            if len(self.order) == self.most:
+                self.order.append(self.order.pop(0))
+                for products in (self.sy, self.yy):
+                    products[:-1, :-1] = products[1:, 1:].copy()
+            else:
+                self.order.append(len(self.order))
+            self.S[self.order[-1]], self.Y[self.order[-1]] = s, y
+        c = len(self.order)
+        both = np.array([y, grad]).T
+        of_s, of_y = (self.S[:c] @ both)[self.order], (self.Y[:c] @ both)[self.order]
+        if kept:
+            self.sy[:c, c - 1] = of_s[:, 0]
+            self.yy[:c, c - 1] = self.yy[c - 1, :c] = of_y[:, 0]
+        self.sg, self.yg = of_s[:, 1], of_y[:, 1]
+
+    def direction(self, grad: np.ndarray) -> np.ndarray:
+        """Minus the inverse Hessian times the gradient."""
+        c = len(self.order)
+        if not c:
+            return -grad
+        R, YY = self.sy[:c, :c], self.yy[:c, :c]
+        gamma = R[-1, -1] / YY[-1, -1]
+        u = dtrtrs(R, self.sg)[0]
+        v = dtrtrs(R, np.diagonal(R) * u + gamma * (YY @ u - self.yg), trans=1)[0]
+        of_s, of_y = np.empty(c), np.empty(c)
+        of_s[self.order], of_y[self.order] = -v, gamma * u
+        out: np.ndarray = of_s @ self.S[:c]
+        out += of_y @ self.Y[:c]
+        out -= gamma * grad
+        return out

@@ -108,7 +108,8 @@ class Metric:
 
             ridge = np.where(moving, noise, 0.0) * curvature * self.scale**2 + NOISE * moments.eps
             self.factor = self._cholesky(moments.second, moving, ridge)
-            self.root = self.scale[:, None] * dtrtri(self.factor)[0]
+            self.inverse = dtrtri(self.factor)[0]
+            self.root = self.scale[:, None] * self.inverse
 
     def _cholesky(self, second: np.ndarray, moving: np.ndarray, ridge: np.ndarray) -> np.ndarray:
         """Upper R with R^T R = the scaled bound; the ridge is raised until the factorisation succeeds."""
@@ -200,13 +201,17 @@ class Metric:
 
         Columns that S leaves out are there, centred and in their own units: logits need them, see `coordinates`.
         """
+        n = len(self.scale)
         rows = X.astype(np.float64) if self.mean is None else np.subtract(X, self.mean, dtype=np.float64)
-        rows *= np.where(self.scale > 0, self.scale, 1.0)
-        if self.factor is not None:
-            from scipy.linalg import solve_triangular
-
-            rows = solve_triangular(self.factor, rows.T, trans="T", check_finite=False, overwrite_b=True).T
-        return rows if self.mean is None else np.hstack([rows, np.full((len(X), 1), 1 / np.sqrt(self.curvature))])
+        scale = np.where(self.scale > 0, self.scale, 1.0)
+        out = np.empty((len(X), n if self.mean is None else n + 1))
+        if self.factor is None:
+            np.multiply(rows, scale, out=out[:, :n])
+        else:
+            np.matmul(rows, scale[:, None] * self.inverse, out=out[:, :n])
+        if self.mean is not None:
+            out[:, n] = 1 / np.sqrt(self.curvature)
+        return out
 
     def coordinates(self, theta: np.ndarray) -> np.ndarray:
         """phi of theta, the inverse of `to_theta`; parameters of the columns that S leaves out stay as they are."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .curvature import can_walk, has_hessian, hessian
+from .curvature import Design, can_walk, has_hessian, hessian
 from .result import Run
 
 # Unknowns at most: the Hessian takes 8 (n k)^2 bytes, 0.8 GB here.
@@ -32,18 +32,19 @@ def solve(run: Run) -> None:
     size = run.obj.shape[0] * run.obj.shape[1]
     if size > SIZE_MAX:
         raise ValueError(f"solver 'newton' takes at most {SIZE_MAX} parameters; theta has {size}: use 'newton_cg'")
+    design = Design(run.obj, run.metric)
     while True:
-        run.descend(direction(run))
+        run.descend(direction(run, design))
 
 
-def direction(run: Run) -> np.ndarray:
+def direction(run: Run, design: Design) -> np.ndarray:
     """Newton's step from the current iterate."""
     from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
     rows, k = run.obj.shape
     grad = run.metric.to_phi_gradient(run.grad)
     grad = grad - grad.mean(axis=1, keepdims=True)
-    H = hessian(run.obj, run.theta, run.metric)
+    H = hessian(run.obj, run.theta, design)
     diagonal = np.einsum("ii->i", H)
     step = -grad
     # Where rounding leaves an eigenvalue below zero; a direction without curvature has no slope either.

@@ -180,23 +180,30 @@ class Run:
             return self._tried[1:]
         if self.history and np.array_equal(theta, self.theta):
             return self.value, self.grad
-        value, grad = self.obj.value_and_grad(theta)
-        if self.l1:
-            value += self.l1 * float(np.abs(self._penalised(theta)).sum())
+        value, grad = self.measure(theta)
         # A copy: solvers overwrite their iterate in place.
         self._tried = theta.copy(), value, grad
         return value, grad
 
-    def accept(self, theta: np.ndarray) -> None:
+    def measure(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
+        """Value and gradient by a pass, for solvers that never ask for the same point twice."""
+        value, grad = self.obj.value_and_grad(theta)
+        if self.l1:
+            value += self.l1 * float(np.abs(self._penalised(theta)).sum())
+        return value, grad
+
+    def accept(self, theta: np.ndarray, known: tuple[float, np.ndarray] | None = None) -> None:
         """Make theta the current iterate, record it and tell the callback.
+
+        ``known`` are value and gradient if the solver has them; theta is then its own array no longer.
 
         Raises
         ------
         Stop
             If theta is good enough, the callback has had enough, or no iteration or `PATIENCE` is left.
         """
-        self.value, self.grad = self.evaluate(theta)
-        self.theta = theta.copy()
+        self.value, self.grad = self.evaluate(theta) if known is None else known
+        self.theta = theta.copy() if known is None else theta
         self.grad_norm = self._norm(self._least_subgradient())
         self.gap_bound = self._bound(self.theta, self.value, self.grad)
         seconds = time.perf_counter() - self._began
@@ -247,17 +254,9 @@ class Run:
         return root / float(np.sqrt(2.0 * max(self.value, np.finfo(np.float64).tiny))) if root else 0.0
 
     def change(self, theta: np.ndarray, value: float, grad: np.ndarray) -> float:
-        """Value at theta minus that of the current iterate.
-
-        The objective is convex, so the change lies between step . (gradient here) and step . (gradient there). Where
-        that interval is small, its middle (the trapezoid rule) is nearer to the truth than the difference of two
-        rounded values, in which the progress near an optimum drowns (as in Hager and Zhang, 2005, section 4).
-        """
+        """Value at theta minus that of the current iterate, as the function `change` tells it."""
         step = (theta - self.theta).ravel()
-        low, high = float(step @ self.grad.ravel()), float(step @ grad.ravel())
-        if 0 <= high - low <= SMALL_CHANGE * abs(value):
-            return 0.5 * (low + high)
-        return value - self.value
+        return change(self.value, value, float(step @ self.grad.ravel()), float(step @ grad.ravel()))
 
     def descend(self, direction: np.ndarray) -> None:
         """Accept the first of theta + direction, + direction / 2, ... that gains 1e-4 of what its slope promises."""
@@ -265,8 +264,9 @@ class Run:
         length = 1.0
         while slope < 0 and length > 1e-12:
             theta = self.theta + length * direction
-            if self.change(theta, *self.evaluate(theta)) <= 1e-4 * length * slope:
-                return self.accept(theta)
+            value, grad = self.measure(theta)
+            if self.change(theta, value, grad) <= 1e-4 * length * slope:
+                return self.accept(theta, (value, grad))
             length *= 0.5
         self.stop_at_rounding()
 
@@ -307,6 +307,19 @@ class Run:
             history=self.history,
             gap_bound=self.gap_bound,
         )
+
+
+def change(before: float, value: float, low: float, high: float) -> float:
+    """value - before, of two points of a convex function: low and high are the step between them times the gradients
+    at its beginning and at its end.
+
+    The change lies between them. Where that interval is small, its middle (the trapezoid rule) is nearer to the truth
+    than the difference of two rounded values, in which the progress near an optimum drowns (as in Hager and Zhang,
+    2005, section 4).
+    """
+    if 0 <= high - low <= SMALL_CHANGE * abs(value):
+        return 0.5 * (low + high)
+    return value - before
 
 
 def _separable_below(obj: Any) -> float:
