@@ -111,6 +111,18 @@ def absent(records: list[Json]) -> str:
     return "\n\nNot in the table: " + "; ".join(notes) + "."
 
 
+def phases_table(section: Json) -> str:
+    """Nanoseconds a row by phase, over the roofline's."""
+    rows = []
+    for r in section["phases"]:
+        roof = max(r["roof_flops"], r["roof_bytes"])
+        bound = "arithmetic" if r["roof_flops"] >= r["roof_bytes"] else "memory"
+        parts = [r["loss"], r["gradient"], r["memory"], r["all"]]
+        shares = [f"{number(part)} ({times(part / roof)})" for part in parts]
+        rows.append([f"{r['case']} ({r['shape']})", f"{number(roof)}, {bound}", *shares])
+    return table(["case (m × n, k)", "roof", "loss, in cache", "gradient, in cache", "memory", "all"], rows)
+
+
 def accuracy_table(section: Json) -> str:
     """Relative error of the gradient against the float64 truth."""
     records = section["cases"]
@@ -210,6 +222,13 @@ _PARTS = (
         "Median milliseconds of a pass; the fastest peer is in bold. × best peer: its time over ours.",
         rivals_table,
     ),
+    (
+        "phases",
+        "What a pass is made of",
+        "Nanoseconds a row, and × roof. In cache: the same kernel over rows that stay there; its loss is the packing of"
+        " X, one product and the softmax, its gradient the other product. Memory: what all rows take beyond that.",
+        phases_table,
+    ),
     ("main", "Accuracy", "Norm of the gradient's error over the gradient's norm.", accuracy_table),
     (
         "F-order",
@@ -262,7 +281,9 @@ def render(results: Json, plots: list[str]) -> str:
     parts += ["## Measured on", about(results), "## Targets", targets_table(results)]
     for name, title, text, show in _PARTS:
         section = results["sections"].get(name)
-        if not section or not (section.get("cases") or {"line", "memory", "calls", "solvers", "fit"} & set(section)):
+        if not section or not (
+            section.get("cases") or {"phases", "line", "memory", "calls", "solvers", "fit"} & set(section)
+        ):
             continue
         parts += [f"## {title}", stamp(section), text, show(section)]
         parts += [f"![{title}](plots/{picture})" for picture in _PICTURES.get(name, ()) if picture in plots]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import check, machine, roofline, timing, worker
+from . import check, machine, phases, roofline, timing, worker
 from .cases import CASES, LINE, LINE_ROWS, MAIN_SHAPES, Case, Problem, make_problem
 from .peers import PEERS, MissingError
 
@@ -171,7 +171,19 @@ def first_call(effort: Effort, say: Say) -> list[Json]:
     return out
 
 
-SECTIONS = ("main", "F-order", "narrow", "wide", "many classes", "line", "memory", "first call", "solvers", "sparse")
+SECTIONS = (
+    "main",
+    "phases",
+    "F-order",
+    "narrow",
+    "wide",
+    "many classes",
+    "line",
+    "memory",
+    "first call",
+    "solvers",
+    "sparse",
+)
 _FULL_ONLY = ("wide", "many classes")
 
 
@@ -193,6 +205,8 @@ def run(sections: Sequence[str], effort: Effort, say: Say = print) -> Json:
             found["memory"] = memory(effort, say)
         elif section == "first call":
             found["calls"] = first_call(effort, say)
+        elif section == "phases":
+            found["phases"] = phases.run(roof, effort.rounds, effort.budget, effort.quick, say)
         elif section == "solvers":
             from . import solvers  # which saves by way of this module
 
