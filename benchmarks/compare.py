@@ -27,7 +27,7 @@ from .cases import Problem, make_problem, select
 OPERATIONS = ("value_and_grad", "value", "hess_prod", "gram", "predict")
 
 
-def operation(objective: Any, name: str, theta: np.ndarray) -> Callable[[], Any]:
+def operation(objective: Any, name: str, X: Any, theta: np.ndarray) -> Callable[[], Any]:
     """One pass of the kind called ``name`` as a function without arguments."""
     if name == "hess_prod":
         return partial(objective.hess_prod, theta, theta[::-1].copy())
@@ -37,7 +37,7 @@ def operation(objective: Any, name: str, theta: np.ndarray) -> Callable[[], Any]
         from fastsoftmax.model import predict_proba
 
         options = {"backend": objective.backend, "n_threads": objective.n_threads}
-        return partial(predict_proba, objective.source.X, theta, **options)
+        return partial(predict_proba, X, theta, **options)
     return partial(getattr(objective, name), theta)
 
 
@@ -55,7 +55,7 @@ def variants(problem: Problem, args: argparse.Namespace) -> Iterator[tuple[str, 
             if chosen:
                 objective.plan = make_plan(case.m, case.n, case.k, objective.source.dtype, **chosen)
             label = " ".join([backend, *(f"{name}={value}" for name, value in chosen.items())])
-            yield label, operation(objective, args.op, problem.theta)
+            yield label, operation(objective, args.op, problem.X, problem.theta)
     if args.peer:
         from .peers import PEERS
 

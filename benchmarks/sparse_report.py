@@ -77,8 +77,6 @@ def fit_text(section: Json) -> str:
 
 
 def _quality(run: Json) -> list[str]:
-    if "bound" not in run:
-        known = run["value"] < float("inf")
-        return [f"{run['value']:.8f}", f"{run['gradient']:.1e}", "–"] if known else ["–"] * 3
-    bound = run["bound"]
-    return [f"{run['value']:.8f}", f"{run['gradient']:.1e}", "–" if bound is None else f"{bound:.0e}"]
+    gradient, bound = run.get("gradient"), run.get("bound")
+    value = f"{run['value']:.8f}" if run["value"] < float("inf") else "–"
+    return [value, "–" if gradient is None else f"{gradient:.1e}", "–" if bound is None else f"{bound:.0e}"]

@@ -223,7 +223,7 @@ def fit_gain(fit: Json | None) -> float | None:
     if not fit or "seconds" not in fit["peer"]:
         return None
     peer, own = fit["peer"], fit["runs"][-1]
-    as_good = peer.get("cut") or (own["value"] <= peer["value"] and own["gradient"] <= peer["gradient"])
+    as_good = own["value"] <= peer["value"] and own["gradient"] <= peer.get("gradient", 1e-4)
     return ratio(peer["seconds"], own["seconds"]) if as_good else None
 
 
