@@ -112,7 +112,7 @@ def svmlight_extent(path: Path) -> tuple[int, int, int]:
                 if index == "qid":
                     continue
                 if not (index.isascii() and index.isdigit() and _is_finite(value)):
-                    raise ValueError(f"{where} holds {pair!r}; index:value is wanted")
+                    raise ValueError(f"{where} holds {pair!r}; index:value, the value finite, is wanted")
                 if int(index) <= before:
                     raise ValueError(f"{where} has the feature {index} after {before}; rising indices are wanted")
                 before = int(index)

@@ -302,7 +302,7 @@ def loss_and_grad(
 
     value = (1/sum w) sum_i w_i (logsumexp(H_i) - H[i, y_i]) + l2/2 ||theta||^2 and
     gradient = X^T D + l2 theta with H = X theta, D = w (softmax(H) - onehot(y)) / sum(w).
-    The number of classes is that of theta's columns. Parameters, errors and conventions as in
+    The number of classes is that of theta's columns. X may be sparse. Parameters, errors and conventions as in
     `Objective`; theta has shape (n, k), or (n + 1, k) with the bias last if ``fit_intercept``.
 
     Returns

@@ -197,9 +197,9 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
         mini-batches so far. The same calls give the same parameters. Several hundred rows a call are better than few:
         a call is at least one step. ``solver``, ``tol``, ``max_iter`` and ``callback`` have no part in it.
 
-        Sparse X is never made dense, and gives what the dense array gives, up to rounding, where it has an entry or
-        more for each column. A step touches all n k parameters, however few columns a call's rows have:
-        wide X wants calls with more entries than columns, which are then taken in fewer steps.
+        Sparse X is never made dense, and gives what the dense array gives, up to rounding, where its mini-batches (a
+        32nd of the rows, 32 at least) have six entries or more for each column. Else they are larger, since a
+        step touches all n k parameters: wide X wants calls with more entries than columns.
 
         Parameters
         ----------

@@ -79,6 +79,11 @@ class SoftmaxRegressionCV(SoftmaxRegression):
         Passes over X for values and gradients of the folds' models; where they are long, one serves all folds.
         Of sparse X all passes over the rows of each fold's model, added up.
 
+    Notes
+    -----
+    X may be sparse, and is never made dense: a fold's model then is fitted to a copy of its rows' entries, one fold
+    after the other, and ``solver="newton"`` is not to be had.
+
     Examples
     --------
     >>> from sklearn.datasets import load_iris

@@ -232,11 +232,11 @@ def test_wide_sparse_rows_are_learnt_without_an_array_of_their_shape(l2):
 
 
 def test_a_mini_batch_of_sparse_rows_has_entries_for_each_column():
-    X, y = text(5000, 20_000, 3)
+    X, y = text(5000, 6000, 3)
     obj = Objective(X, y)
     (chunk,) = obj.source.chunks(len(y))
     parts = list(mini_batches(chunk))
-    assert len(parts) == 2 and min(len(part.X.data) for part in parts) >= sgd.COLUMN_ENTRIES * 20_000
+    assert len(parts) == 2 and min(len(part.X.data) for part in parts) >= sgd.COLUMN_ENTRIES * 6000
     whole = sp.vstack([sp.csr_array((p.X.data, p.X.indices, p.X.indptr), shape=p.X.shape) for p in parts])
     stride = len(parts)
     wanted = sp.vstack([X[first::stride] for first in range(stride)])
@@ -245,7 +245,7 @@ def test_a_mini_batch_of_sparse_rows_has_entries_for_each_column():
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 def test_a_stream_of_sparse_rows_is_that_of_dense_ones(sparse_backend, dtype):
-    X, y = text(3000, 50, 4, words=10)
+    X, y = text(3000, 30, 4, words=10)
     X = X.astype(dtype)
     X.eliminate_zeros()
     options = {"classes": range(4), "backend": sparse_backend}
