@@ -1,9 +1,9 @@
 """The choice of a method: the one with the least predicted time, and another where it does not get there.
 
-Newton's method needs some ten Hessians whatever the data, L-BFGS some seventy passes; the rest is arithmetic
-that is known beforehand (`predict`). Where L-BFGS has not converged after `PATIENT` steps, the classes are nearly
-separable or one is rare, and what then pays is the exact Hessian if it can be had: few steps are left,
-and they converge quadratically. Otherwise L-BFGS goes on from where it was.
+Newton's method needs some ten Hessians whatever the data, L-BFGS some tens of passes, more where a class is rare;
+the rest is arithmetic that is known beforehand (`predict`). Where L-BFGS has not converged after `PATIENT` steps, the
+classes are nearly separable, and what then pays is the exact Hessian if it can be had: few steps are left, and they
+converge quadratically. Otherwise L-BFGS goes on from where it was.
 
 Sparse X has no exact Hessian. Where its columns hold few entries a pass is quick beside what L-BFGS does with its
 vectors, and truncated Newton takes less time though it needs twice the passes.
@@ -14,22 +14,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
+
 from ..objective import Objective
 from ..sources import SparseSource
 from . import lbfgs, newton, newton_cg
-from .curvature import can_walk
+from .curvature import DESIGN_BYTES, can_walk
 from .metric import is_sparse
 from .result import Run
 
-# Steps of each that data sets took (median of a dozen, raw and scaled: 54 passes; 10 Hessians), a little rounded up.
-LBFGS_PASSES, NEWTON_STEPS = 70, 12
-# Operations that as much time as a call from Python could have done: a pass 30 us, an L-BFGS step 60 us, a Hessian 250
-# us and 6 us for each pair of classes.
-PER_PASS, PER_STEP, PER_HESSIAN, PER_PAIR = 1e6, 2e6, 8e6, 2e5
-# The fused Hessian's operations in those of a pass, tiles across the diagonal included, and what it takes to make
-# a number of the design matrix. Predicted and measured, in passes: 20k x 54, k = 7: 46, 50; 1,797 x 64, k = 10: 29, 37;
-# 20k x 100, k = 10: 98, 65.
-PAIR_SLOWER, PER_NUMBER = 1.1, 150.0
+# Passes of L-BFGS and Hessians to a gap of 1e-6. Made sets of 5,000 to 200,000 rows took 20 to 40 and 7 to 12; those
+# with a class of few rows 80 to 99 and 11 to 15.
+LBFGS_PASSES, NEWTON_STEPS = 30, 13
+# A class with less than this share of the weight, and the passes then.
+RARE, RARE_PASSES = 1e-3, 90
+# Operations that as much time as Python takes could have done (0.08 ns each): a pass 60 us, an L-BFGS step 110 us, a
+# Hessian 240 us.
+PER_PASS, PER_STEP, PER_HESSIAN = 0.75e6, 1.4e6, 3e6
+# Softmax in units of a feature's arithmetic; and what it takes to make a number of the design matrix.
+SOFTMAX, PER_NUMBER = 10.0, 30.0
 # Steps of L-BFGS after which Newton takes over, if a step of it costs at most as much as this many passes.
 PATIENT, RESCUE = 120, 60.0
 # Entries in a column of sparse X below which truncated Newton takes less time. On 10,000 x 20,000 with 9 entries a
@@ -39,39 +42,46 @@ FEW_ENTRIES = 400
 
 @dataclass(frozen=True)
 class Cost:
-    """Predicted operations: of a pass, of a Newton step, and of either method to the end."""
+    """Predicted operations: of a pass, of a Newton step without its pass, and of either method to the end."""
 
     one_pass: float
     newton_step: float
-
-    @property
-    def lbfgs(self) -> float:
-        return LBFGS_PASSES * (self.one_pass + PER_STEP)
-
-    @property
-    def newton(self) -> float:
-        return NEWTON_STEPS * (self.newton_step + 2 * self.one_pass)
+    lbfgs: float
+    newton: float
 
 
-def predict(obj: Any) -> Cost:
+def predict(obj: Any, *, rare: bool = False) -> Cost:
     """What the methods cost on an objective; infinite where Newton's method cannot run."""
     rows, k = obj.shape
+    passes = RARE_PASSES if rare else LBFGS_PASSES
     if not can_walk(obj):
-        return Cost(PER_PASS, float("inf"))
+        return Cost(PER_PASS, float("inf"), passes * PER_PASS, float("inf"))
     m = obj.source.shape[0]
-    one = 4.0 * m * rows * k + PER_PASS
+    one = 4.0 * m * (rows + SOFTMAX) * k + PER_PASS
+    lbfgs_cost = passes * (one + PER_STEP)
     if rows * k > newton.SIZE_MAX // 2:
-        return Cost(one, float("inf"))
-    pairs = k * (k - 1) / 2
-    hessian = PAIR_SLOWER * m * rows * rows * pairs + PER_NUMBER * m * rows + PER_HESSIAN + PER_PAIR * pairs
-    return Cost(one, hessian + (rows * k) ** 3 / 3)
+        return Cost(one, float("inf"), lbfgs_cost, float("inf"))
+    making = PER_NUMBER * m * rows
+    step = m * rows * rows * (k * (k - 1) / 2) + (rows * k) ** 3 / 3 + PER_HESSIAN
+    if 8 * m * rows <= DESIGN_BYTES:
+        return Cost(one, step, lbfgs_cost, NEWTON_STEPS * (step + one) + making)
+    return Cost(one, step + making, lbfgs_cost, NEWTON_STEPS * (step + making + one))
+
+
+def has_rare_class(run: Run) -> bool:
+    """Whether a class has nearly no rows, as the gradient of the bias tells at theta = 0; L-BFGS is slow to see it."""
+    k = run.obj.shape[1]
+    if not run.obj.fit_intercept or run.theta.any():
+        return False
+    share = 1.0 / k - run.grad[-1]
+    return bool(np.any((share > 1e-7) & (share < RARE)))
 
 
 def solve(run: Run) -> None:
     """Step until `Run.accept` stops the run; says in ``run.chosen`` what was chosen and why."""
     if is_sparse(run.obj):
         _solve_sparse(run)
-    cost = predict(run.obj)
+    cost = predict(run.obj, rare=has_rare_class(run))
     rows, k = run.obj.shape
     if cost.newton < cost.lbfgs:
         run.solver = "newton"

@@ -15,12 +15,13 @@ Both read X once and count as one pass. Sparse X has the second kind only, its d
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..kernels import Parameters, Rows, Sums, select
-from ..kernels.plan import make_hessian_plan, make_plan
+from ..kernels.plan import THREAD_FLOPS, make_hessian_plan, make_plan
 from .metric import CHOLESKY_MAX, Metric, Moments, is_sparse
 
 # Bytes of a block of X and of its logits in float64.
@@ -123,8 +124,13 @@ class Design:
     def __init__(self, obj: Any, metric: Metric) -> None:
         self.obj, self.metric = obj, metric
         rows, k = obj.shape
-        self.plan = make_hessian_plan(obj.source.shape[0], rows, k)
-        self._keeps = 8 * obj.source.shape[0] * rows <= DESIGN_BYTES
+        m = obj.source.shape[0]
+        plan = make_hessian_plan(m, rows, k)
+        # By the arithmetic of the pairs of classes, of which the plan knows nothing.
+        flops = min(m, plan.chunk) * rows * rows * k * (k - 1) / 2
+        self.plan = replace(plan, threads=max(plan.threads, int(flops / THREAD_FLOPS)))
+        self.penalty = metric.penalty()
+        self._keeps = 8 * m * rows <= DESIGN_BYTES
         self._kept: list[Rows] = []
 
     def chunks(self) -> Iterator[Rows]:
@@ -168,15 +174,15 @@ def hessian(obj: Any, theta: np.ndarray, design: Design) -> np.ndarray:
     """
     rows, k = obj.shape
     grams = _pair_grams(obj, theta, design)
+    upper = np.triu(grams)
+    grams = upper + np.triu(upper, 1).transpose(0, 2, 1)
     H = np.zeros((k, rows, k, rows))
-    for q, (c, d) in enumerate(zip(*np.triu_indices(k, 1), strict=True)):
-        gram = np.triu(grams[q]) + np.triu(grams[q], 1).T
+    for each in range(k):
+        H[each, :, each] = design.penalty
+    for gram, c, d in zip(grams, *np.triu_indices(k, 1), strict=True):
         H[c, :, d] = H[d, :, c] = -gram
         H[c, :, c] += gram
         H[d, :, d] += gram
-    penalty = design.metric.penalty()
-    for each in range(k):
-        H[each, :, each] += penalty
     diagonal = np.einsum("cjdj->jcd", H)
     diagonal += 1.0 / k
     return H.reshape(k * rows, k * rows)
