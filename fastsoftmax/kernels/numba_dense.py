@@ -5,15 +5,15 @@ a `Job` of addresses and lets threads work on it.
 
 ====================  ==================================================================
 `numba_pass`          one worker's share of a pass: the block loop (start reading here)
+`numba_models`        the same for several models in one pass
+`numba_pairs`         the same for the exact Hessian
 `numba_pack`          X in any layout -> panels
 `numba_narrow`        X of narrow types, converted
 `numba_fetch`         what the tiles prefetch
 `numba_classes`       the class-parallel strategy
 `numba_product`       the two products, cut into
-`numba_pairs`         the exact Hessian, made of the second
 `numba_tile`          register tiles, the inner loop
 `numba_rows`          softmax, loss and residual on a tile of logits
-`numba_models`        several models in one pass
 `numba_math`          exp and log
 `numba_lanes`         SIMD vectors as Numba values
 `numba_threads`       threads, scratch, the disk cache
@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import Csr, Parameters, RowOutputs, Rows, Sums, numba_classes, numba_pass
+from . import Csr, Parameters, RowOutputs, Rows, Sums, numba_classes, numba_models, numba_pairs, numba_pass
 from .numba_lanes import host_features, vector_bytes
 from .numba_narrow import KINDS
 from .numba_pass import Job
@@ -168,7 +168,8 @@ def _run(
 def _share_slabs(job: Job, zero: np.floating, n_threads: int) -> None:
     """Row-parallel: each thread takes slabs until there are none."""
     layout = numba_pass.scratch_layout(job, vector_bytes() // job.result_itemsize)
-    work = compiled(numba_pass)
+    several = job.models > 1 or job.left_out
+    work = compiled(numba_models if several else numba_pairs if job.task == numba_pass.PAIRS else numba_pass)
 
     def share() -> None:
         _scratch, address = new_scratch(layout.size)

@@ -2,16 +2,45 @@
 
 Each model's share of H is a tile of logits of its own. Cross-validation leaves rows out of a model by their fold: one
 number a row and one a model, in place of L weights a row.
+
+The pass is that of `numba_pass` but for `do_block`, with an entry of its own.
 """
 
 import numpy as np
 
-from .numba_lanes import at, kernel, lanes, pointer, read, write
+from .numba_lanes import at, inlined, kernel, lanes, pointer, read, write
+from .numba_pass import GRADIENT, add_gradient, load_block, make_take_slabs
+from .numba_product import forward
 from .numba_rows import label_rows, loss_rows
 
 
-@kernel
-def models_block(job, s, ld, slab, row, r, want_grad):
+@inlined
+def do_block(job, layout, s, G, bias_grad, slab, row, r, last, zero):
+    """Rows row .. row + r: what they add to G and bias_grad, and to the losses, by model; so no loss of all."""
+    want_grad = job.task == GRADIENT
+    b = load_block(job, s, row, r, last, zero)
+    forward(s.tiles, b.P, b.step, s.theta, s.bias, job.n, job.k, r, s.H, layout.ld, s.fetch)
+    residuals(job, s, layout.ld, slab, row, r, want_grad)
+    if want_grad:
+        add_gradient(job, s, b, s.H, layout.ld, r, G, bias_grad)
+    return 0.0
+
+
+take_slabs = make_take_slabs(do_block)
+
+
+def make_work(digest):
+    """The entry; see `numba_pass` for ``digest``."""
+
+    def work(job, layout, scratch, zero):
+        digest  # noqa: B018 - only so that it is part of the closure
+        take_slabs(job, layout, scratch, zero)
+
+    return work
+
+
+@inlined
+def residuals(job, s, ld, slab, row, r, want_grad):
     """H becomes D, model by model; losses are added up by model."""
     k = job.k // job.models
     losses = pointer(job.loss + slab * job.models * 8, np.float64(0))

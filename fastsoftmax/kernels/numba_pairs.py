@@ -3,13 +3,44 @@
 A row's share is (diag(z) - z z^T) (x) x x^T: block (c, d) is minus the Gram matrix with weights w z_c z_d, and block
 (c, c) the sum of those of all pairs that c is in, since the rows of diag(z) - z z^T add up to zero. So no pair
 (c, c) is needed and no weight is negative; each matrix is symmetric, so that half of its tiles are enough.
+
+The pass is that of `numba_pass` but for `do_block`, with an entry of its own.
 """
 
-from .numba_lanes import at, kernel, lanes, load, load_wide, narrow, store
-from .numba_product import backward
+from .numba_lanes import at, inlined, kernel, lanes, load, load_wide, narrow, store
+from .numba_pass import load_block, make_take_slabs
+from .numba_product import backward, forward
+from .numba_rows import proba_rows
 
 
-@kernel
+@inlined
+def do_block(job, layout, s, G, bias_grad, slab, row, r, last, zero):
+    """What rows row .. row + r add to G; their loss is not asked for."""
+    n, k, ld = job.n, job.k, layout.ld
+    b = load_block(job, s, row, r, last, zero)
+    forward(s.tiles, b.P, b.step, s.theta, s.bias, n, k, r, s.H, ld, s.fetch)
+    proba_rows(s.H, ld, k, r)
+    pair_grams(
+        s.tiles, b.X, b.row_step, b.feature_step, b.in_place, s.Q, b.P, b.step, s.W, s.losses, s.H, ld,
+        n, k, r, G, s.w, s.fetch,
+    )  # fmt: skip
+    return 0.0
+
+
+take_slabs = make_take_slabs(do_block)
+
+
+def make_work(digest):
+    """The entry; see `numba_pass` for ``digest``."""
+
+    def work(job, layout, scratch, zero):
+        digest  # noqa: B018 - only so that it is part of the closure
+        take_slabs(job, layout, scratch, zero)
+
+    return work
+
+
+@inlined
 def pair_grams(tiles, X, row_step, feature_step, in_place, Q, P, step, W, u, Z, ld, n, k, r, G, w, fetch):
     """G[c, d] += X^T diag(w z_c z_d) X for c < d; P[j * step + i] is X as columns, W and u are scratch."""
     width = lanes(P)

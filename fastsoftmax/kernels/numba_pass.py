@@ -15,6 +15,9 @@ One function, `work`, is entered from Python. It gets addresses and strides, hen
 same compilation for every layout and task, with weights and bias or without. It is also the
 only one that Numba caches on disk, and Numba looks at its file and its closure alone: a digest
 of all files compiled into it goes into the closure.
+
+What few need, `numba_models` and `numba_pairs`, shares all but `do_block` and has an entry of its own, compiled when
+first called for: Numba compiles every branch of an entry, whatever the task (11.3 s for the first pass, 10.2 without).
 """
 
 from collections import namedtuple
@@ -23,10 +26,8 @@ import numpy as np
 
 from .numba_fetch import FETCH_BYTES, fetch_block, tile_steps
 from .numba_lanes import at, inlined, kernel, lanes, pointer, read, take_ticket, write
-from .numba_models import models_block
 from .numba_narrow import AS_IS, convert_lines
 from .numba_pack import gather_strip, pack, pack_groups, store_rows, transpose_strip
-from .numba_pairs import pair_grams
 from .numba_product import backward, forward, mirror, residual_to_input
 from .numba_rows import (
     add_column_sums,
@@ -59,15 +60,13 @@ Layout = namedtuple(
     "Layout",
     "P Q S H U theta direction bias direction_bias zeros labels best losses w fetch W fold_w G ld itemsize size",
 )
+# A block of X: rows ``X`` for the backward product, columns ``P`` for the forward one, in one panel with ``step``
+# between its features or, with step 0, in panels of a tile's width.
+Block = namedtuple("Block", "X row_step feature_step in_place P step")
 # The same as typed pointers, with the table of tile functions.
 Space = namedtuple(
     "Space", "tiles P Q S H U theta direction bias direction_bias zeros labels best losses w fetch W fold_w"
 )
-
-
-@kernel
-def several(job):
-    return job.models > 1 or job.left_out != 0
 
 
 @kernel
@@ -119,25 +118,6 @@ def place_parts(elements, itemsize):
     return offsets | {"size": size}
 
 
-def make_work(digest):
-    """The entry; see the module's docstring for ``digest``."""
-
-    def work(job, layout, scratch, zero):
-        """Take slabs until there are none. ``scratch`` is an address, ``zero`` has the dtype of the computation."""
-        digest  # noqa: B018 - only so that it is part of the closure
-        s = make_space(layout, scratch, tile_table(zero), zero)
-        prepare(job, s, zero)
-        while True:
-            first = take_ticket(job.ticket) * job.turn
-            if first >= job.slabs:
-                return
-            end = min(first + job.turn, job.slabs)
-            for p in range(first, end):
-                do_slab(job, layout, s, p, min(end * job.slab_rows, job.rows), scratch + layout.G, zero)
-
-    return work
-
-
 @kernel
 def make_space(layout, scratch, tiles, zero):
     return Space(
@@ -181,31 +161,48 @@ def fill_bias(address, k, out, zero):
         write(out, c, read(pointer(address, zero), c) if address else zero)
 
 
-@inlined
-def do_slab(job, layout, s, p, last, run_sums, zero):
-    """The blocks of slab p, in order. float32 sums its products over a run of rows, in ``run_sums``. Blocks are
-    fetched ahead up to row ``last``, which lies in a later slab if the same worker does that next."""
-    first = p * job.slab_rows
-    end = min(first + job.slab_rows, job.rows)
-    want_grad, size = has_gradient(job.task), gradient_rows(job.task, job.n, job.k) * job.n
-    grad = job.grad + p * size * job.grad_itemsize
-    in_runs = want_grad and layout.itemsize < job.grad_itemsize
-    G = pointer(run_sums if in_runs else grad, zero)
-    bias_grad = pointer(job.bias_grad + p * job.k * 8, np.float64(0))
-    loss = 0.0
-    for start in range(first, end, job.run):
-        stop = min(start + job.run, end)
-        if in_runs:
-            clear(G, size)
-        for row in range(start, stop, job.block):
-            loss += do_block(job, layout, s, G, bias_grad, p, row, min(job.block, stop - row), last, zero)
-        if in_runs:
-            add_run(G, size, pointer(grad, np.float64(0)))
-    if job.task == GRAM:
-        mirror(pointer(grad, np.float64(0)), job.n)
-    if not several(job):
-        losses = pointer(job.loss, np.float64(0))
-        write(losses, p, read(losses, p) + loss)
+def make_take_slabs(do_block):
+    """What a worker does, around ``do_block``: a function for an entry to call."""
+
+    @inlined
+    def do_slab(job, layout, s, p, last, run_sums, zero):
+        """The blocks of slab p, in order. float32 sums its products over a run of rows, in ``run_sums``. Blocks are
+        fetched ahead up to row ``last``, which lies in a later slab if the same worker does that next."""
+        first = p * job.slab_rows
+        end = min(first + job.slab_rows, job.rows)
+        want_grad, size = has_gradient(job.task), gradient_rows(job.task, job.n, job.k) * job.n
+        grad = job.grad + p * size * job.grad_itemsize
+        in_runs = want_grad and layout.itemsize < job.grad_itemsize
+        G = pointer(run_sums if in_runs else grad, zero)
+        bias_grad = pointer(job.bias_grad + p * job.k * 8, np.float64(0))
+        loss = 0.0
+        for start in range(first, end, job.run):
+            stop = min(start + job.run, end)
+            if in_runs:
+                clear(G, size)
+            for row in range(start, stop, job.block):
+                loss += do_block(job, layout, s, G, bias_grad, p, row, min(job.block, stop - row), last, zero)
+            if in_runs:
+                add_run(G, size, pointer(grad, np.float64(0)))
+        if job.task == GRAM:
+            mirror(pointer(grad, np.float64(0)), job.n)
+        losses = pointer(job.loss + p * job.models * 8, np.float64(0))
+        write(losses, 0, read(losses, 0) + loss)
+
+    @inlined
+    def take_slabs(job, layout, scratch, zero):
+        """Take slabs until there are none. ``scratch`` is an address, ``zero`` has the dtype of the computation."""
+        s = make_space(layout, scratch, tile_table(zero), zero)
+        prepare(job, s, zero)
+        while True:
+            first = take_ticket(job.ticket) * job.turn
+            if first >= job.slabs:
+                return
+            end = min(first + job.turn, job.slabs)
+            for p in range(first, end):
+                do_slab(job, layout, s, p, min(end * job.slab_rows, job.rows), scratch + layout.G, zero)
+
+    return take_slabs
 
 
 @kernel
@@ -223,57 +220,62 @@ def add_run(G, count, grad):
 @inlined
 def do_block(job, layout, s, G, bias_grad, slab, row, r, last, zero):
     """Rows row .. row + r: what they add to G and bias_grad, or to the prediction; their loss."""
-    n, k, ld, loss = job.n, job.k, layout.ld, 0.0
-    width = lanes(s.P)
-    gram, pairs = job.task == GRAM, job.task == PAIRS
-    packing = start_fetch(job, s, row, r, last, width)
-    X, row_step, feature_step, in_place = block_of_X(job, s, row, r, s.S if gram else s.P, zero)
-    c_order = feature_step == 1
-    # X in another order is packed once: P is one panel then, and the backward product reads that. A Gram
-    # matrix has P, weighted, for its D.
-    step = 0 if c_order and not (gram or pairs) else pieces(r, width) * width
-    P = s.P
-    if may_use_columns(job, r, width):
-        P, step = X, feature_step
-    elif job.kind == AS_IS or c_order or gram:
-        most = step if step else TILE_VECTORS
-        pack(X, feature_step, row_step, n, r, in_place, most, s.P, r * row_step if packing else np.int64(0))
-    copy_rows(job, s, row, r, width)
-    D = s.P if gram else s.H
-    if gram:
-        ld = step
+    n, k, ld, D, loss = job.n, job.k, layout.ld, s.H, 0.0
+    b = load_block(job, s, row, r, last, zero)
+    if job.task == GRAM:  # a Gram matrix has P, weighted, for its D
+        D, ld = s.P, b.step
         weigh_rows(D, ld, n, r, s.w)
     else:
-        loss = logits_block(job, s, P, step, ld, slab, row, r, zero)
+        forward(s.tiles, b.P, b.step, s.theta, s.bias, n, k, r, s.H, ld, s.fetch)
+        if job.task == HESSIAN:
+            forward(s.tiles, b.P, b.step, s.direction, s.direction_bias, n, k, r, s.U, ld, s.fetch)
+        loss = use_logits(job, s, ld, row, r, zero)
     if GRADIENT <= job.task <= GRAM:
-        add_column_sums(D, ld, k, r, bias_grad)
-        if not (c_order or gram):
-            X, row_step, feature_step = P, 1, step
-        backward(s.tiles, X, row_step, feature_step, in_place, s.Q, D, ld, n, k, r, G, gram, s.fetch)
-    elif pairs:
-        if not c_order:
-            X, row_step, feature_step = P, 1, step
-        pair_grams(
-            s.tiles, X, row_step, feature_step, in_place, s.Q, P, step, s.W, s.losses, D, ld, n, k, r, G, s.w, s.fetch
-        )  # fmt: skip
+        add_gradient(job, s, b, D, ld, r, G, bias_grad)
     write_rows(job, s, ld, row, r, zero)
     return loss
 
 
 @inlined
-def logits_block(job, s, P, step, ld, slab, row, r, zero):
-    """The logits of a block, and what the task makes of them; their loss."""
-    n, k = job.n, job.k
-    forward(s.tiles, P, step, s.theta, s.bias, n, k, r, s.H, ld, s.fetch)
-    if job.task == HESSIAN:
-        forward(s.tiles, P, step, s.direction, s.direction_bias, n, k, r, s.U, ld, s.fetch)
-    if several(job):
-        models_block(job, s, ld, slab, row, r, job.task == GRADIENT)
-        return 0.0
-    if job.task == PAIRS:
-        proba_rows(s.H, ld, k, r)
-        return 0.0
-    return use_logits(job, s, ld, row, r, zero)
+def load_block(job, s, row, r, last, zero):
+    """The `Block`, with the labels and weights of its rows; the next one is asked for."""
+    width = lanes(s.P)
+    gram = job.task == GRAM
+    packing = start_fetch(job, s, row, r, last, width)
+    X, row_step, feature_step, in_place = block_of_X(job, s, row, r, s.S if gram else s.P, zero)
+    c_order = feature_step == 1
+    # X in another order is packed once: P is one panel then, and the backward product reads that.
+    step = 0 if c_order and not (gram or job.task == PAIRS) else pieces(r, width) * width
+    P = s.P
+    if may_use_columns(job, r, width):
+        P, step = X, feature_step
+    elif job.kind == AS_IS or c_order or gram:
+        most = step if step else TILE_VECTORS
+        pack(X, feature_step, row_step, job.n, r, in_place, most, s.P, r * row_step if packing else np.int64(0))
+    copy_rows(job, s, row, r, width)
+    if not (c_order or gram):
+        X, row_step, feature_step = P, 1, step
+    return Block(X, row_step, feature_step, in_place, P, step)
+
+
+@inlined
+def add_gradient(job, s, b, D, ld, r, G, bias_grad):
+    add_column_sums(D, ld, job.k, r, bias_grad)
+    gram = job.task == GRAM
+    backward(s.tiles, b.X, b.row_step, b.feature_step, b.in_place, s.Q, D, ld, job.n, job.k, r, G, gram, s.fetch)
+
+
+take_slabs = make_take_slabs(do_block)
+
+
+def make_work(digest):
+    """The entry; see the module's docstring for ``digest``."""
+
+    def work(job, layout, scratch, zero):
+        digest  # noqa: B018 - only so that it is part of the closure
+        take_slabs(job, layout, scratch, zero)
+
+    return work
 
 
 @inlined
