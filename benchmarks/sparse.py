@@ -62,12 +62,10 @@ def memory(names: Sequence[str], effort: Effort, say: Say) -> list[Json]:
         found = {peer: worker.run("memory", case, peer, effort.n_threads) for peer in able}
         plan = make_sparse_plan(case.m, case.n, case.k, int(case.entries), np.dtype(case.dtype))
         one = case.n * case.k / 1e6
-        # float64 sums, of which a lone one becomes the result if theta is float64.
-        result = 0.0 if plan.slabs == 1 and case.dtype == "float64" else one * 8
+        # float64 sums, of which a lone one becomes the result, in float32 too.
+        result = 0.0 if plan.slabs == 1 else one * 8
         record: Json = {"case": name, "shape": case.shape, "rivals": found, "strategy": plan.strategy}
         x_mb = (case.entries * (np.dtype(case.dtype).itemsize + 4) + 4 * case.m) / 1e6
-        if plan.slabs == 1 and case.dtype == "float32":
-            result = one * 4
         out.append(record | {"x_mb": x_mb, "gradients_mb": plan.slabs * one * 8, "result_mb": result})
         say(f"memory, {name}: {found}, gradients {plan.slabs * one * 8:.0f} + {result:.0f} MB")
     return out

@@ -10,27 +10,15 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import validation
-from ._extras import install_command
-from .model import Model
-from .objective import Objective
+from .sklearn_base import CHECKS, SoftmaxClassifier, encode_two_or_more
 from .solvers import Result, Step, minimize
 from .solvers.sgd import Stream
 
-try:
-    from sklearn.base import BaseEstimator, ClassifierMixin
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import check_is_fitted, validate_data
-except ImportError as error:
-    raise ImportError(f"SoftmaxRegression needs scikit-learn: {install_command('sklearn')} ({error})") from error
+from sklearn.exceptions import ConvergenceWarning  # isort: skip  # after `.sklearn_base`, which says how to install it
+from sklearn.utils.validation import validate_data  # isort: skip
 
 
-# What scikit-learn checks; nothing is converted.
-_CHECKS: dict[str, Any] = {"accept_sparse": True, "dtype": "numeric", "order": None, "ensure_all_finite": False}
-
-
-class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unused-ignore]  # untyped bases
+class SoftmaxRegression(SoftmaxClassifier):
     r"""Softmax (multinomial logistic) regression.
 
     .. math:: \min_{\theta, b} \frac{1}{\sum_i w_i} \sum_i w_i \Big(\log \sum_c e^{H_{ic}} - H_{i y_i}\Big)
@@ -168,8 +156,8 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
         ConvergenceWarning
             If the solver ended before it reached ``tol``.
         """
-        X, labels = validate_data(self, X, y, **_CHECKS)
-        classes, codes = _encode_two_or_more(labels)
+        X, labels = validate_data(self, X, y, **CHECKS)
+        classes, codes = encode_two_or_more(labels)
         obj = self._objective(X, codes, classes, sample_weight, self.l2)
         result = minimize(
             obj,
@@ -225,7 +213,7 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
         known = _classes(classes, self.model_.classes if started else None)
         if self.l1 or isinstance(self.class_weight, str):
             raise ValueError("partial_fit takes no l1 above 0 and no class_weight='balanced'; fit does")
-        X, labels = validate_data(self, X, y, reset=not started, **_CHECKS)
+        X, labels = validate_data(self, X, y, reset=not started, **CHECKS)
         codes = np.searchsorted(known, labels).clip(max=len(known) - 1)
         strange = np.flatnonzero(known[codes] != labels)
         if len(strange):
@@ -240,59 +228,6 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
         self.stream_: Stream = stream
         self._forget("result_", "n_iter_")
         return self
-
-    def decision_function(self, X: ArrayLike) -> np.ndarray:
-        """The logits H (m, k); for two classes their difference (m,), above 0 where the second is predicted."""
-        H = self._model().decision_function(self._check(X), **self._options())
-        if H.shape[1] > 2:
-            return H
-        with np.errstate(over="ignore"):
-            difference: np.ndarray = H[:, 1] - H[:, 0]
-        return difference
-
-    def predict(self, X: ArrayLike) -> np.ndarray:
-        """The most probable label of each row (m,); the first of equals."""
-        return self._model().predict(self._check(X), **self._options())
-
-    def predict_proba(self, X: ArrayLike) -> np.ndarray:
-        """Probabilities (m, k), columns in the order of ``classes_``."""
-        return self._model().predict_proba(self._check(X), **self._options())
-
-    def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
-        """Logarithms of the probabilities (m, k), from the logits: finite where a probability rounds to 0."""
-        return self._model().predict_log_proba(self._check(X), **self._options())
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags
-
-    def _check(self, X: ArrayLike) -> Any:
-        """Dense or sparse X, as scikit-learn lets it pass."""
-        checked = validate_data(self, X, reset=False, **_CHECKS)
-        return checked
-
-    def _model(self) -> Model:
-        check_is_fitted(self)
-        model: Model = self.model_
-        return model
-
-    def _objective(
-        self, X: Any, codes: np.ndarray, classes: np.ndarray, sample_weight: ArrayLike | None, l2: float
-    ) -> Objective:
-        """The objective of rows whose labels are classes[codes]."""
-        return Objective(
-            X,
-            codes,
-            len(classes),
-            fit_intercept=self.fit_intercept,
-            sample_weight=_weights(sample_weight, self.class_weight, classes, codes),
-            l2=l2,
-            **self._options(),
-        )
-
-    def _options(self) -> dict[str, Any]:
-        return {"backend": self.backend, "n_threads": self.n_threads}
 
     def _previous(self, classes: np.ndarray, n: int) -> np.ndarray:
         """theta of the previous fit as a start."""
@@ -312,18 +247,6 @@ class SoftmaxRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
             if hasattr(self, name):
                 delattr(self, name)
 
-    def _keep(self, parameters: np.ndarray, classes: np.ndarray) -> None:
-        """Set the fitted attributes."""
-        names = getattr(self, "feature_names_in_", None)
-        theta, bias = (parameters[:-1], parameters[-1]) if self.fit_intercept else (parameters, None)
-        self.model_ = Model(theta, bias, classes, None if names is None else tuple(map(str, names)))
-        self.classes_ = classes
-        intercept = np.zeros(len(classes)) if bias is None else bias
-        if len(classes) == 2:
-            self.coef_, self.intercept_ = theta[:, [1]].T - theta[:, [0]].T, intercept[[1]] - intercept[[0]]
-        else:
-            self.coef_, self.intercept_ = theta.T.copy(), intercept.copy()
-
 
 def _classes(given: ArrayLike | None, known: np.ndarray | None) -> np.ndarray:
     """The classes of a call of partial_fit, sorted; those before are ``known``."""
@@ -337,68 +260,6 @@ def _classes(given: ArrayLike | None, known: np.ndarray | None) -> np.ndarray:
     if len(classes) < 2:
         raise ValueError(f"classes must hold at least two labels; got {classes.tolist()}")
     return classes
-
-
-def _encode(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The labels that occur, sorted, and for each row the number of its label.
-
-    Integers in a range no wider than the rows are many are counted, not sorted: 10^7 labels took 0.45 s, and
-    np.unique alone 1.6 s.
-    """
-    if y.dtype.kind in "iu":
-        low, high = int(y.min()), int(y.max())
-        if high - low <= len(y):
-            # Unsigned ones may exceed int64, and signed ones may be further apart than their dtype reaches.
-            wide = y.dtype if y.dtype.kind == "u" else np.dtype(np.int64)
-            shifted = np.subtract(y, wide.type(low), dtype=wide).astype(np.int64, copy=False)
-            present = np.bincount(shifted, minlength=high - low + 1) > 0
-            classes = np.flatnonzero(present).astype(wide) + wide.type(low)
-            return classes.astype(y.dtype), (np.cumsum(present) - 1).astype(np.int32)[shifted]
-    check_classification_targets(y)
-    classes, codes = np.unique(y, return_inverse=True)
-    return classes, codes.astype(np.int32, copy=False)
-
-
-def _encode_two_or_more(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`_encode`, or an error where there is nothing to tell apart."""
-    classes, codes = _encode(y)
-    if len(classes) < 2:
-        raise ValueError(f"y holds one class only ({classes[0]!r}); at least two classes are wanted")
-    return classes, codes
-
-
-def _weights(
-    sample_weight: ArrayLike | None,
-    class_weight: Mapping[Any, float] | str | None,
-    classes: np.ndarray,
-    codes: np.ndarray,
-) -> np.ndarray | None:
-    """Sample weights times the weights of the rows' classes."""
-    m, k = len(codes), len(classes)
-    w, _ = validation.check_weights(sample_weight, m)
-    if class_weight is None:
-        return w
-    if isinstance(class_weight, str) and class_weight == "balanced":
-        sums = np.bincount(codes, weights=w, minlength=k)
-        # A class without weight has no rows that count: any factor will do.
-        by_class = sums.sum() / (k * np.where(sums > 0, sums, 1.0))
-    elif isinstance(class_weight, Mapping):
-        by_class = _weights_by_class(class_weight, classes)
-    else:
-        raise ValueError(f"class_weight must be a dict, 'balanced' or None; got {class_weight!r}")
-    by_row: np.ndarray = by_class[codes]
-    return by_row if w is None else np.multiply(by_row, w)
-
-
-def _weights_by_class(class_weight: Mapping[Any, float], classes: np.ndarray) -> np.ndarray:
-    """A dict's weights in the order of ``classes``."""
-    labels = classes.tolist()
-    unknown = [label for label in class_weight if label not in labels]
-    if unknown:
-        raise ValueError(f"class_weight holds {unknown[0]!r}, which is no label of y; y has the labels {labels}")
-    return np.array(
-        [validation.check_real(class_weight.get(label, 1.0), f"class_weight[{label!r}]") for label in labels]
-    )
 
 
 def _printing(callback: Callable[[Step], Any] | None) -> Callable[[Step], None]:

@@ -20,7 +20,8 @@ from numpy.typing import ArrayLike
 from . import validation
 from .kernels.numpy_sparse import as_scipy
 from .objective import Objective
-from .sklearn import _CHECKS, SoftmaxRegression, _encode_two_or_more
+from .sklearn import SoftmaxRegression
+from .sklearn_base import CHECKS, SoftmaxClassifier, encode_two_or_more
 from .solvers import Result, run_solver, select
 from .solvers.auto import predict as predict_cost
 from .solvers.path import regularization_path
@@ -43,7 +44,7 @@ SOLVERS = ("auto", "lbfgs", "newton", "gradient_descent")
 STACKED = (None, "neg_log_loss", "accuracy")
 
 
-class SoftmaxRegressionCV(SoftmaxRegression):
+class SoftmaxRegressionCV(SoftmaxClassifier):
     """Softmax regression whose l2 is chosen by cross-validation.
 
     Parameters
@@ -127,8 +128,8 @@ class SoftmaxRegressionCV(SoftmaxRegression):
         ValueError
             Besides: for folds that overlap or leave nothing to train on or to test.
         """
-        X, labels = validate_data(self, X, y, **_CHECKS)
-        classes, codes = _encode_two_or_more(labels)
+        X, labels = validate_data(self, X, y, **CHECKS)
+        classes, codes = encode_two_or_more(labels)
         self._check_options()
         l2s = _strengths(self.l2s)
         splits = list(check_cv(self.cv, labels, classifier=True).split(X, labels))

@@ -52,7 +52,7 @@ class SparseProblem:
         n, k = self.dense.X.shape[1], self.dense.k if k is None else k
         total = len(self.dense.X) if self.dense.w is None else self.dense.w.sum()
         gradients = (np.zeros((plan.slabs, n, k)), np.zeros((plan.slabs, k))) if grad else (None, None)
-        return Sums(np.zeros(plan.slabs), *gradients, 1.0 / total)
+        return Sums(np.zeros(plan.slabs), *gradients, 1.0 / total, by_feature=True)
 
     def joined(self, sums):
         """The total gradient, the bias in its last row if there is one."""

@@ -20,7 +20,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fastsoftmax
 from fastsoftmax import Model, SoftmaxRegression
-from fastsoftmax.sklearn import _encode
+from fastsoftmax.sklearn_base import encode
 
 LOADED = [name for name, row in fastsoftmax.backends().items() if row["available"]]
 
@@ -139,7 +139,7 @@ def test_labels_are_numbered_in_order_whether_counted_or_sorted(labels):
         y = np.array(labels).astype(dtype)
         if y.tolist() != labels:
             continue  # they do not fit
-        classes, codes = _encode(y)
+        classes, codes = encode(y)
         wanted, wanted_codes = np.unique(y, return_inverse=True)
         assert classes.dtype == y.dtype and codes.dtype == np.int32
         np.testing.assert_array_equal(classes, wanted)
@@ -408,5 +408,6 @@ def test_without_scikit_learn_the_import_says_how_to_get_it(monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "sklearn"] + ["sklearn.base"]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, "fastsoftmax.sklearn")
+    monkeypatch.delitem(sys.modules, "fastsoftmax.sklearn_base")
     with pytest.raises(ImportError, match=r"needs scikit-learn: pip install 'fastsoftmax\[sklearn\]'"):
         import fastsoftmax.sklearn  # noqa: F401

@@ -148,3 +148,8 @@ def test_sparse_x_keeps_to_the_folds_and_solvers_it_can_have():
         SoftmaxRegressionCV(solver="newton").fit(X, y)
     with pytest.raises(ValueError, match="the rows outside fold 0 have no positive weight"):
         SoftmaxRegressionCV(cv=[(np.arange(150), np.arange(150, 300))]).fit(X, y, np.repeat([0.0, 1.0], 150))
+
+
+def test_there_is_no_partial_fit():
+    """Rows that come in parts have no folds."""
+    assert not hasattr(SoftmaxRegressionCV(), "partial_fit")
