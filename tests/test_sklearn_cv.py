@@ -118,12 +118,12 @@ def test_bad_arguments(options, message):
 
 @pytest.mark.parametrize("scoring", [None, "accuracy", "balanced_accuracy"])
 @pytest.mark.parametrize("container", [sp.csr_array, sp.csc_matrix, sp.coo_array])
-def test_sparse_x_gives_the_scores_of_the_dense_array(sparse_backend, container, scoring):
+def test_sparse_x_gives_the_scores_of_the_dense_array(backend, container, scoring):
     X, y = text(400, 40, 3, words=8)
     w = np.random.default_rng(0).random(len(y))
     options = {"l2s": [1e-1, 1e-2], "cv": 3, "scoring": scoring, "class_weight": "balanced", "tol": 1e-9}
-    thin = SoftmaxRegressionCV(backend=sparse_backend, **options).fit(container(X), y, w)
-    dense = SoftmaxRegressionCV(backend=sparse_backend, **options).fit(X.toarray(), y, w)
+    thin = SoftmaxRegressionCV(backend=backend, **options).fit(container(X), y, w)
+    dense = SoftmaxRegressionCV(backend=backend, **options).fit(X.toarray(), y, w)
     # Two thetas of a relative gap of tol each are about its root apart.
     np.testing.assert_allclose(thin.scores_, dense.scores_, rtol=0, atol=1e-4)
     assert thin.l2_ == dense.l2_ and thin.result_.converged and thin.n_iter_ > 0 and thin.n_passes_ > 0

@@ -204,11 +204,11 @@ def mean_error(m, dtype="f8"):
 
 @pytest.mark.parametrize("fit_intercept", [False, True])
 @pytest.mark.parametrize("full_max", [3, 500])
-def test_sparse_rows_give_what_dense_ones_do(sparse_backend, monkeypatch, fit_intercept, full_max):
+def test_sparse_rows_give_what_dense_ones_do(backend, monkeypatch, fit_intercept, full_max):
     monkeypatch.setattr(sgd, "FULL_MAX", full_max)
     X, y = text(2000, 40, 3, words=8)
     w = np.random.default_rng(0).random(len(y)) + 0.5
-    options = {"fit_intercept": fit_intercept, "l2": 1e-3, "sample_weight": w, "backend": sparse_backend}
+    options = {"fit_intercept": fit_intercept, "l2": 1e-3, "sample_weight": w, "backend": backend}
     thin, dense = (minimize(Objective(A, y, **options), solver="sgd", max_iter=3) for A in (X, X.toarray()))
     assert [s.n_passes for s in thin.history] == [s.n_passes for s in dense.history]
     np.testing.assert_allclose(
@@ -244,11 +244,11 @@ def test_a_mini_batch_of_sparse_rows_has_entries_for_each_column():
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
-def test_a_stream_of_sparse_rows_is_that_of_dense_ones(sparse_backend, dtype):
+def test_a_stream_of_sparse_rows_is_that_of_dense_ones(backend, dtype):
     X, y = text(3000, 30, 4, words=10)
     X = X.astype(dtype)
     X.eliminate_zeros()
-    options = {"classes": range(4), "backend": sparse_backend}
+    options = {"classes": range(4), "backend": backend}
     thin, dense = streamed(X, y, **options), streamed(X.toarray(), y, **options)
     assert thin.stream_.rows == 3000
     np.testing.assert_allclose(
