@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from fastsoftmax import Objective
@@ -44,10 +45,14 @@ def cached(call: Callable[[], Any]) -> Callable[[], timing.Milliseconds]:
 def phases_of(case: Case, backend: str, roof: roofline.Roof, rounds: int, budget: float) -> Json:
     """Nanoseconds a row, by phase."""
     problem = make_problem(case)
-    few = max(256, min(case.m, int(SHARE * cache_bytes()["L3"] * case.m / case.bytes)))
     options: Json = {"backend": backend, "n_threads": roof.n_threads}
     every = Objective(problem.X, problem.y, case.k, **options)
+    # One slab for each thread, all of whole blocks: else some threads would wait for others.
+    step = roof.n_threads * every.plan.block
+    few = max(1, int(SHARE * cache_bytes()["L3"] * case.m / case.bytes) // step) * step
+    few = min(few, case.m)
     some = Objective(problem.X[:few], problem.y[:few], case.k, **options)
+    some.plan = replace(every.plan, slabs=roof.n_threads, chunk=few)
     theta = problem.theta
     times = timing.interleave(
         {
