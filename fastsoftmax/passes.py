@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .kernels import Csr, Parameters, Rows, Sums
-from .kernels.plan import RUN_ROWS_MAX, Plan, make_plan, make_sparse_plan
+from .kernels.plan import RUN_ROWS, Plan, make_plan, make_sparse_plan
 from .sources import ArraySource, SparseSource
 
 # Probabilities of a chunk of rows that `SparsePasses.gram_diagonal_at` holds.
@@ -35,7 +35,7 @@ class DensePasses:
     def sums(self, plan: Plan, k: int, scale: float, *, grad: bool = True) -> Sums:
         # The one large gradient of a class-parallel pass may stay float32 as long as a run of rows may.
         shared = plan.strategy == "class-parallel" and "class-parallel" in self._kernels.STRATEGIES
-        few = shared and self.source.shape[0] <= RUN_ROWS_MAX
+        few = shared and self.source.shape[0] <= RUN_ROWS
         dtype = self.source.dtype if few else np.float64
         return Sums.zeros(plan.slabs, k, self.source.shape[1], scale, grad=grad, dtype=dtype)
 

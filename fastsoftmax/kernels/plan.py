@@ -47,6 +47,8 @@ SHARED_CLASSES = 512
 # without having been fetched ahead: 60k x 784 in float64 took 10 % longer in chunks of 64 MB.
 CHUNK_BYTES = 1 << 30
 CHUNK_FLOPS = 2e10
+# ... or `RUN_ROWS` rows a slab, because where a slab's rows end its gradient is added up: 20k x 1024, k = 1000,
+# float64 takes 920 ms in chunks of 5,000 rows (8 slabs of 640 rows), 868 in two and 840 in one of 20,000.
 # Chunks that have to be converted are memory.
 CONVERTED_BYTES = 32 << 20
 
@@ -78,10 +80,9 @@ CACHE_LINE = 64  # a row of residuals takes a vector at least
 # 54, 45, 45, 43, 41 ms in float64 with 4, 8, 12, 16, 24.
 ENTRIES_AHEAD = 16
 
-# float32 products are summed in float32 over at most this many rows, then added to float64.
-RUN_ROWS = 1024
-# ... or this many where only one gradient exists and a float64 copy of it would be the larger part of memory.
-RUN_ROWS_MAX = 4096
+# float32 products are summed in float32 over at most this many rows, then added to float64: block by block, so that
+# 4,096 rows are chains of 128 + 32 additions, and 1,024 would be 128 + 8.
+RUN_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ class Plan:
     chunk : int
         Rows given to one kernel call.
     run : int
-        Rows summed in float32 before they are added to the float64 slab (a multiple of `block`).
+        Rows summed in one go before they are added to the float64 slab (a multiple of `block`): float32 at most
+        `RUN_ROWS`.
     threads : int
         The most threads that are worth waking; results do not depend on how many there are.
     strategy : str
@@ -173,10 +175,10 @@ def make_plan(
         slabs = int(max(1, min(SLABS_MAX, max(fitting_slabs, SLABS_MIN), by_rows)))
     if chunk is None:
         by_bytes = (CONVERTED_BYTES if converted else CHUNK_BYTES) // (n * itemsize)
-        by_flops = int(CHUNK_FLOPS / max(1, 4 * n * k))
-        chunk = max(min(by_bytes, by_flops), slabs * block)
-        chunk = -(-chunk // (slabs * block)) * slabs * block
-    run = max(block, RUN_ROWS // block * block)
+        by_flops = max(int(CHUNK_FLOPS / max(1, 4 * n * k)), slabs * RUN_ROWS)
+        chunks = -(-m // max(min(by_bytes, by_flops), slabs * block))
+        chunk = -(-m // (chunks * slabs * block)) * slabs * block
+    run = max(block, (RUN_ROWS if itemsize == 4 else chunk) // block * block)
     # Softmax costs a logit as much as ten features: 50,000 x 10, k = 3 takes 1.05 ms on one thread, 0.65 on two.
     threads = max(1, int(4.0 * min(m, chunk) * (n + 10) * k / THREAD_FLOPS))
     return Plan(block=block, slabs=slabs, chunk=chunk, run=run, threads=threads, strategy=strategy)

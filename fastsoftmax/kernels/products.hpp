@@ -176,6 +176,12 @@ struct Scalars {
     bool upper = false;  // of a symmetric result: panels that end before the diagonal are left out
 };
 
+// A block of more than this, walked by this many tiles of scalars or more, is packed panel by panel: read in place it
+// would come from beyond L2 each time. 20k x 1024, k = 1000, float64 in blocks of 256 rows takes the second product of
+// one thread 100,000 cycles a row in place of 108,000.
+constexpr ptrdiff_t CROWDED_BYTES = 512 << 10;
+constexpr int CROWD = 8;
+
 // G[s][slot] += sum over rows of B[row, s] X[row, feature].
 template <class T>
 void backward(const Matrix<T>& X, int rows, const Scalars<T>& B, ptrdiff_t n, T* buffer, T* G, ptrdiff_t ldg,
@@ -188,12 +194,13 @@ void backward(const Matrix<T>& X, int rows, const Scalars<T>& B, ptrdiff_t n, T*
         run_tile<T, true>(panel.vectors, scalars.size(part), A, lda, B.data + begin * B.scalar, B.step, B.scalar,
                           G + begin * ldg + panel.slot, ldg, nullptr, rows, ahead);
     };
-    if (X.by_row) {
+    const bool crowded = scalars.parts >= CROWD && rows * n * ptrdiff_t(sizeof(T)) > CROWDED_BYTES;
+    if (X.by_row && !crowded) {
         for (int part = 0; part < scalars.parts; ++part)
             for (int i = 0; i < panels.count; ++i) product(part, panels[i], X.data + panels[i].begin, X.row);
         return;
     }
-    for (int i = 0; i < panels.count; ++i) {  // a transposed panel stays in L1 for all scalars
+    for (int i = 0; i < panels.count; ++i) {  // a packed panel stays in L1, or L2, for all scalars
         pack_panel(X, panels[i], rows, n, buffer);
         for (int part = 0; part < scalars.parts; ++part) product(part, panels[i], buffer, WIDTH<T>);
     }
