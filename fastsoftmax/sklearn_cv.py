@@ -26,6 +26,7 @@ from .solvers import Result, run_solver, select
 from .solvers.auto import predict as predict_cost
 from .solvers.path import regularization_path
 from .solvers.result import Run
+from .solvers.trail import Trail
 from .stacked import StackedObjective, minimize_all
 
 # After `.sklearn`, which says how to install it.
@@ -173,24 +174,16 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
         self.scores_ = np.empty((len(splits), len(l2s)))
         full: dict[int, Result] = {}
         failed: list[Result] = []
-        theta, thetas = np.zeros(obj.shape), [np.zeros(obj.shape)] * len(splits)
-        run, runs = None, None
+        trail, trails = Trail(), [Trail() for _ in splits]
         for i in np.argsort(-l2s, kind="stable"):
             obj.l2 = stacked.l2 = float(l2s[i])
-            run = Run(obj, callback=None, before=run, **options)
-            full[i] = run_solver(run, theta, self.solver)
+            run = Run(obj, callback=None, trail=trail, **options)
+            full[i] = run_solver(run, trail.start(run), self.solver)
+            trail.keep(run)
             cost = predict_cost(obj)
             newton = self.solver == "newton" or (self.solver == "auto" and cost.newton < cost.lbfgs)
-            fits, runs = minimize_all(
-                stacked,
-                thetas,
-                solver=self.solver,
-                known=run,
-                before=runs,
-                together=not newton and cost.one_pass > TOGETHER,
-                **options,
-            )
-            theta, thetas = full[i].theta, [fit.theta for fit in fits]
+            together = not newton and cost.one_pass > TOGETHER
+            fits = minimize_all(stacked, trails, solver=self.solver, known=run, together=together, **options)
             failed += [fit for fit in (full[i], *fits) if not fit.converged]
             self.scores_[:, i] = self._scores(stacked, fits, splits, X, labels)
         self.n_passes_ = stacked.n_passes
