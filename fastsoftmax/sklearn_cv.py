@@ -1,8 +1,9 @@
 """`SoftmaxRegressionCV`: scikit-learn's API for choosing l2 by cross-validation.
 
-For each l2, the largest first, one model is fitted on all rows and then one without each fold, from where they were at
-the l2 before. Where passes are long, the folds' models share them and run in lock-step (see `stacked`); the metric of
-the model on all rows serves them, for it only sets how fast they get there. Nothing else of that model reaches them.
+For each l2, the largest first, one model is fitted on all rows and then one without each fold, each from what it met at
+the l2 before (see `solvers.trail`). Where passes are long, the folds' models share them and run in lock-step (see
+`stacked`); the metric of the model on all rows serves them, for it only sets how fast they get there. Nothing else of
+that model reaches them.
 
 Of sparse X each model goes along its path alone, on a copy of its rows' entries that is gone before the next: what
 a stacked pass saves is the reading of X, which is little beside theta's rows there.
