@@ -1,8 +1,9 @@
 """`SoftmaxRegressionCV`: scikit-learn's API for choosing l2 by cross-validation.
 
-For each l2, the largest first, one model is fitted on all rows and then one without each fold, from where they were at
-the l2 before. Where passes are long, the folds' models share them and run in lock-step (see `stacked`); the metric of
-the model on all rows serves them, for it only sets how fast they get there. Nothing else of that model reaches them.
+For each l2, the largest first, one model is fitted on all rows and then one without each fold, each from what it met at
+the l2 before (see `solvers.trail`). Where passes are long, the folds' models share them and run in lock-step (see
+`stacked`); the metric of the model on all rows serves them, for it only sets how fast they get there. Nothing else of
+that model reaches them.
 
 Of sparse X each model goes along its path alone, on a copy of its rows' entries that is gone before the next: what
 a stacked pass saves is the reading of X, which is little beside theta's rows there.
@@ -26,6 +27,7 @@ from .solvers import Result, run_solver, select
 from .solvers.auto import predict as predict_cost
 from .solvers.path import regularization_path
 from .solvers.result import Run
+from .solvers.trail import Trail
 from .stacked import StackedObjective, minimize_all
 
 # After `.sklearn`, which says how to install it.
@@ -173,24 +175,16 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
         self.scores_ = np.empty((len(splits), len(l2s)))
         full: dict[int, Result] = {}
         failed: list[Result] = []
-        theta, thetas = np.zeros(obj.shape), [np.zeros(obj.shape)] * len(splits)
-        run, runs = None, None
+        trail, trails = Trail(), [Trail() for _ in splits]
         for i in np.argsort(-l2s, kind="stable"):
             obj.l2 = stacked.l2 = float(l2s[i])
-            run = Run(obj, callback=None, before=run, **options)
-            full[i] = run_solver(run, theta, self.solver)
+            run = Run(obj, callback=None, trail=trail, **options)
+            full[i] = run_solver(run, trail.start(run), self.solver)
+            trail.keep(run)
             cost = predict_cost(obj)
             newton = self.solver == "newton" or (self.solver == "auto" and cost.newton < cost.lbfgs)
-            fits, runs = minimize_all(
-                stacked,
-                thetas,
-                solver=self.solver,
-                known=run,
-                before=runs,
-                together=not newton and cost.one_pass > TOGETHER,
-                **options,
-            )
-            theta, thetas = full[i].theta, [fit.theta for fit in fits]
+            together = not newton and cost.one_pass > TOGETHER
+            fits = minimize_all(stacked, trails, solver=self.solver, known=run, together=together, **options)
             failed += [fit for fit in (full[i], *fits) if not fit.converged]
             self.scores_[:, i] = self._scores(stacked, fits, splits, X, labels)
         self.n_passes_ = stacked.n_passes

@@ -26,8 +26,9 @@ import numpy as np
 from .kernels import Parameters, Rows, Sums, select
 from .kernels.plan import make_plan
 from .objective import Objective
-from .solvers import Result, run_solver
+from .solvers import Result, blas_for, run_solver
 from .solvers.result import Run
+from .solvers.trail import Trail
 
 
 class StackedObjective:
@@ -251,30 +252,30 @@ class LockStep:
 
 def minimize_all(
     stacked: StackedObjective,
-    thetas: Sequence[np.ndarray],
+    trails: Sequence[Trail],
     *,
     solver: str,
     tol: float,
     max_iter: int,
     known: Run,
-    before: Sequence[Run] | None = None,
     together: bool = True,
-) -> tuple[list[Result], list[Run]]:
-    """Minimise all models of a stacked objective, each from its own theta.
+) -> list[Result]:
+    """Minimise all models of a stacked objective, each from where its trail points; each then goes on with this run.
 
-    ``known`` is a run on all rows, whose moments of X serve all models; ``before`` are the models' runs at another l2.
+    ``known`` is a run on all rows, whose moments of X serve all models.
     ``together=False`` takes one after the other: Newton's Hessians would fill memory and cannot share a pass, and where
     a pass takes less time than a step's Python, threads only wait for each other.
     """
 
-    def solve(member: Member) -> tuple[Result, Run]:
-        earlier = None if before is None else before[member.number]
-        run = Run(member, tol=tol, max_iter=max_iter, callback=None, before=earlier, known=known)
-        return run_solver(run, thetas[member.number], solver), run
+    def solve(member: Member) -> Result:
+        trail = trails[member.number]
+        run = Run(member, tol=tol, max_iter=max_iter, callback=None, trail=trail, known=known)
+        result = run_solver(run, trail.start(run), solver)
+        trail.keep(run)
+        return result
 
     models = range(len(stacked))
-    if together:
-        outcomes = LockStep(stacked).run(solve, models)
-    else:
-        outcomes = [solve(Member(stacked, i, OneByOne(stacked))) for i in models]
-    return [result for result, _ in outcomes], [run for _, run in outcomes]
+    with blas_for(stacked.obj):
+        if together:
+            return LockStep(stacked).run(solve, models)
+        return [solve(Member(stacked, i, OneByOne(stacked))) for i in models]

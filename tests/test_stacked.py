@@ -8,6 +8,7 @@ from tolerance import check_value_and_grad
 from fastsoftmax import Objective, minimize
 from fastsoftmax.solvers import run_solver
 from fastsoftmax.solvers.result import Run
+from fastsoftmax.solvers.trail import Trail
 from fastsoftmax.stacked import FoldSource, LockStep, StackedObjective, minimize_all
 
 FOLDS = 3
@@ -63,9 +64,9 @@ def test_lock_step_runs_find_what_separate_runs_do(backend, solver, together):
     p, stacked, fold = stacked_problem(backend)
     known = Run(stacked.obj, tol=1e-8, max_iter=500, callback=None)
     run_solver(known, np.zeros(stacked.shape), solver)
-    zeros = [np.zeros(stacked.shape)] * 4
+    trails = [Trail() for _ in range(4)]
     options = {"solver": solver, "tol": 1e-8, "max_iter": 500, "known": known, "together": together}
-    fits, runs = minimize_all(stacked, zeros, **options)
+    fits = minimize_all(stacked, trails, **options)
     assert all(fit.converged for fit in fits)
     for model, fit in enumerate(fits):
         wanted = minimize(alone(p, fold, model), solver="newton", tol=1e-12)
@@ -73,7 +74,7 @@ def test_lock_step_runs_find_what_separate_runs_do(backend, solver, together):
     if together:
         assert stacked.n_passes < sum(fit.n_passes for fit in fits)
     stacked.l2 = 1e-3
-    weaker, _ = minimize_all(stacked, [fit.theta for fit in fits], before=runs, **options)
+    weaker = minimize_all(stacked, trails, **options)
     for model, fit in enumerate(weaker):
         wanted = minimize(alone(p.but(l2=1e-3), fold, model), solver="newton", tol=1e-12)
         assert fit.converged and fit.value == pytest.approx(wanted.value, rel=3e-8)
@@ -83,7 +84,7 @@ def test_runs_in_threads_are_the_same_every_time(backend):
     _, stacked, _ = stacked_problem(backend, m=2000)
     known = Run(stacked.obj, tol=1e-6, max_iter=500, callback=None)
     options = {"solver": "lbfgs", "tol": 1e-6, "max_iter": 500, "known": known}
-    first, second = (minimize_all(stacked, [np.zeros(stacked.shape)] * 4, **options)[0] for _ in range(2))
+    first, second = (minimize_all(stacked, [Trail() for _ in range(4)], **options) for _ in range(2))
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one.theta, other.theta)
 

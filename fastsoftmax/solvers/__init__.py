@@ -124,21 +124,26 @@ def minimize(
     >>> res.converged, res.theta.shape
     (True, (2, 2))
     """
-    tol = validation.check_real(tol, "tol", positive=True)
-    max_iter = validation.check_count(max_iter, "max_iter")
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback must be callable or None; got {callback!r}")
+    check_options(solver, l1, tol, max_iter, callback)
     theta = _start(obj, theta0)
-    l1 = validation.check_real(l1, "l1")
-    select(solver)
-    if l1 > 0 and solver != "auto":
-        raise ValueError(f"solver must be 'auto' where l1 is above 0, which takes a method of its own; got {solver!r}")
-    with _blas(obj):
+    with blas_for(obj):
         run = Run(obj, tol=tol, max_iter=max_iter, callback=callback, l1=l1)
         return run_solver(run, theta, solver)
 
 
-def _blas(obj: Problem) -> AbstractContextManager[Any]:
+def check_options(solver: str, l1: float, tol: float, max_iter: int, callback: Callback | None) -> None:
+    """Raise for what `minimize` cannot do."""
+    validation.check_real(tol, "tol", positive=True)
+    validation.check_count(max_iter, "max_iter")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable or None; got {callback!r}")
+    validation.check_real(l1, "l1")
+    select(solver)
+    if l1 > 0 and solver != "auto":
+        raise ValueError(f"solver must be 'auto' where l1 is above 0, which takes a method of its own; got {solver!r}")
+
+
+def blas_for(obj: Problem) -> AbstractContextManager[Any]:
     """See `blas`; objectives that may use BLAS themselves, as the NumPy backend does, keep all of its threads."""
     return one_thread() if getattr(obj, "backend", "numpy") != "numpy" else nullcontext()
 
@@ -148,7 +153,7 @@ def run_solver(run: Run, theta: np.ndarray, solver: str) -> Result:
     name, module = ("l1", importlib.import_module("fastsoftmax.solvers.l1")) if run.l1 else select(solver)
     # What has converged at the start ran no method; auto's is then the one that it takes most often.
     run.solver = "lbfgs" if name == "auto" else name
-    with _blas(run.obj), suppress(Stop):
+    with blas_for(run.obj), suppress(Stop):
         run.accept(theta)
         module.solve(run)
     return run.result()

@@ -25,6 +25,7 @@ from scipy.linalg.lapack import dtrtrs
 from .curvature import can_walk, metric_at
 from .metric import Metric
 from .result import Run, change
+from .trail import pairs_kept
 
 # Pairs of steps and gradient changes kept; fewer where they would take more than `MEMORY_BYTES`.
 MEMORY, MEMORY_MIN = 20, 5
@@ -46,7 +47,7 @@ def solve(run: Run, steps: int | None = None) -> None:
     refresh: tuple[int, ...] = REFRESH if closer else ()
     if closer and run.closer is not None:
         metric, refresh = run.closer.with_l2(run.obj.l2), REFRESH_NEAR
-    elif closer and run.theta.any():
+    elif closer and run.theta.any() and not (run.trail and run.trail.pairs):
         # A start other than zero is taken to be one that knows something.
         metric = run.closer = metric_at(run.obj, run.theta)
     last = len(run.history) + (steps or run.max_iter + 1)
@@ -61,13 +62,15 @@ def solve(run: Run, steps: int | None = None) -> None:
         search(run, metric, last - len(run.history))
         if len(run.history) >= last:
             return
+        if run.trail is not None:
+            run.trail.pairs.clear()  # or it would not be afresh
     run.stop_at_rounding()
 
 
 def search(run: Run, metric: Metric, steps: int) -> None:
     """At most that many steps in a metric from the current iterate; fewer where no length along a direction will do."""
     grad = metric.to_phi_gradient(run.grad).ravel()
-    pairs = Pairs(grad.size)
+    pairs = remembered(run, metric, grad)
     for _ in range(steps):
         along = pairs.direction(grad)
         slope = float(along @ grad)
@@ -79,7 +82,19 @@ def search(run: Run, metric: Metric, steps: int) -> None:
         length, theta, value, gradient, new = found
         pairs.add(length * along, new - grad, new)
         grad = new
+        if run.trail is not None:
+            run.trail.step(run, theta, gradient)
         run.accept(theta, (value, gradient))
+
+
+def remembered(run: Run, metric: Metric, grad: np.ndarray) -> Pairs:
+    """The pairs to begin with: along a path those of its trail, else none."""
+    if run.trail is None:
+        return Pairs(grad.size)
+    pairs = Pairs(grad.size, max(MEMORY, pairs_kept(grad.size)))
+    if run.trail.pairs and isinstance(metric, Metric):
+        pairs.fill(*run.trail.pairs_in(metric, run), grad)
+    return pairs
 
 
 Found = tuple[float, np.ndarray, float, np.ndarray, np.ndarray]
@@ -114,14 +129,24 @@ def step_along(run: Run, metric: Metric, along: np.ndarray, grad: np.ndarray, sl
 class Pairs:
     """Steps s and gradient changes y of the last iterations, and the inverse Hessian they stand for."""
 
-    def __init__(self, size: int) -> None:
-        self.most = max(MEMORY_MIN, min(MEMORY, MEMORY_BYTES // (16 * size)))
+    def __init__(self, size: int, most: int = MEMORY) -> None:
+        self.most = max(MEMORY_MIN, min(most, MEMORY_BYTES // (16 * size)))
         # Rows of S and Y in use, oldest first.
         self.order: list[int] = []
         self.S, self.Y = np.empty((self.most, size)), np.empty((self.most, size))
         # s_i . y_j (i <= j counts) and y_i . y_j; then s_i . gradient and y_i . gradient. Oldest first.
         self.sy, self.yy = np.zeros((self.most, self.most)), np.zeros((self.most, self.most))
         self.sg = self.yg = np.zeros(0)
+
+    def fill(self, S: np.ndarray, Y: np.ndarray, grad: np.ndarray) -> None:
+        """Pairs at once, oldest first, a row each; ``grad`` as in `add`."""
+        kept = np.einsum("ij,ij->i", S, Y) > np.finfo(np.float64).eps * np.einsum("ij,ij->i", Y, Y)
+        S, Y = S[kept][-self.most :], Y[kept][-self.most :]
+        c = len(S)
+        self.order = list(range(c))
+        self.S[:c], self.Y[:c] = S, Y
+        self.sy[:c, :c], self.yy[:c, :c] = S @ Y.T, Y @ Y.T
+        self.sg, self.yg = S @ grad, Y @ grad
 
     def add(self, s: np.ndarray, y: np.ndarray, grad: np.ndarray) -> None:
         """A new pair, for the oldest if there is no room; ``grad`` is the gradient that `direction` gets next."""

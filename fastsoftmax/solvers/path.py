@@ -1,9 +1,10 @@
-"""Regularisation paths: the same data, many strengths of the penalty.
+"""Regularisation paths: the same data, many penalties of the penalty.
 
-The largest l2 comes first: its optimum is near zero and cheap, and the optima so far tell where to start for the next,
-weaker penalty. What does not depend on l2, the moments of X and the gradient at zero, is found once, and the metric of
-the rows' curvature is handed on. Warm starts beat all l2 in one stacked pass (see `stacked`): 10 models of 10 classes
-on 60k x 784 cost 7.2 to 7.9 passes of one, and each would start from zero.
+The largest l2 comes first: its optimum is near zero and cheap, and what is met on the way serves the weaker penalties
+(see `trail`): where they start, and what curvature they find. What does not depend on l2, the moments of X and the
+gradient at zero, is found once. Ten l2 from 1e-1 to 1e-6 on 60k x 784, k = 10, take 58 passes and twice the time of
+the weakest alone. Other orders took more: from the smallest up 72, from both ends inwards 67. All ten in one stacked
+pass (see `stacked`) would each start from zero, and cost 7.2 to 7.9 passes of one.
 """
 
 from __future__ import annotations
@@ -11,57 +12,46 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from .. import validation
 from .result import Callback, Result, Run
-
-
-def start_from(trail: list[tuple[float, np.ndarray]], l2: float, shape: tuple[int, int]) -> np.ndarray:
-    """Where to start at l2: on the line through the last two optima, as functions of log l2; zeros at first.
-
-    Not further along than the last two are apart, and at the last one where an l2 is 0.
-    """
-    if not trail:
-        return np.zeros(shape)
-    last, theta = trail[-1]
-    before, other = trail[max(0, len(trail) - 2)]
-    if not before > last > l2 > 0:
-        return theta
-    ahead: np.ndarray = theta + min(1.0, np.log(last / l2) / np.log(before / last)) * (theta - other)
-    return ahead
+from .trail import Trail
 
 
 def regularization_path(
     obj: Any,
-    l2s: Iterable[float],
+    l2s: float | Iterable[float],
     *,
+    l1: float | Iterable[float] = 0.0,
     solver: str = "auto",
     tol: float = 1e-6,
     max_iter: int = 1000,
     callback: Callback | None = None,
 ) -> list[Result]:
-    """Minimise an objective for each of several l2, each from where the optima of the larger ones point.
+    """Minimise an objective for each of several penalties, each from where the optima of the stronger ones point.
 
     Parameters
     ----------
     obj : Objective
         Its own ``l2`` is put back at the end.
-    l2s : iterable of float
+    l2s : float or iterable of float
         Strengths of the penalty, in any order.
+    l1 : float or iterable of float
+        Strength of a penalty l1 sum |theta_jc| beside each l2: one for all, or one for each. Either of ``l2s`` and
+        ``l1`` may be a number if the other is not. The elastic nets of glmnet, with its alpha and lambdas, are
+        ``l2s=(1 - alpha) * lambdas, l1=alpha * lambdas``.
     solver, tol, max_iter, callback
         As in `minimize`, for each of them.
 
     Returns
     -------
     list of Result
-        In the order of ``l2s``. ``n_passes`` are those of each run; the first (of the largest l2) has the pass for the
-        Gram matrix too.
+        In the order of ``l2s`` or ``l1``. ``n_passes`` are those of each run; the first (of the strongest penalty) has
+        the pass for the Gram matrix too.
 
     Raises
     ------
     TypeError, ValueError
-        As `minimize`, and for an l2 that is negative or not a number.
+        As `minimize`; for a strength that is negative or not a number, and for another number of l1 than of l2.
 
     Examples
     --------
@@ -69,20 +59,38 @@ def regularization_path(
     >>> obj = fastsoftmax.Objective([[0.0], [1.0], [2.0], [3.0]], [0, 1, 0, 1], fit_intercept=True)
     >>> [round(res.value, 3) for res in fastsoftmax.regularization_path(obj, [0.01, 1.0])]
     [0.589, 0.655]
+    >>> [int((res.theta[:-1] == 0).sum()) for res in fastsoftmax.regularization_path(obj, 0.0, l1=[0.3, 0.1])]
+    [2, 0]
     """
-    from . import run_solver
+    from . import blas_for, check_options, run_solver
 
-    strengths = [validation.check_real(l2, "l2s") for l2 in l2s]
+    penalties = _penalties(l2s, l1)
+    for _, weight in penalties:
+        check_options(solver, weight, tol, max_iter, callback)
     results: dict[int, Result] = {}
-    before, own = None, obj.l2
-    trail: list[tuple[float, np.ndarray]] = []
+    trail, own = Trail(), obj.l2
     try:
-        for i in sorted(range(len(strengths)), key=lambda i: -strengths[i]):
-            obj.l2 = strengths[i]
-            run = Run(obj, tol=tol, max_iter=max_iter, callback=callback, before=before)
-            results[i] = run_solver(run, start_from(trail, strengths[i], obj.shape), solver)
-            before = run
-            trail.append((strengths[i], results[i].theta))
+        with blas_for(obj):
+            for i in sorted(range(len(penalties)), key=lambda i: -sum(penalties[i])):
+                obj.l2, weight = penalties[i]
+                run = Run(obj, tol=tol, max_iter=max_iter, callback=callback, l1=weight, trail=trail)
+                results[i] = run_solver(run, trail.start(run), solver)
+                trail.keep(run)
     finally:
         obj.l2 = own
-    return [results[i] for i in range(len(strengths))]
+    return [results[i] for i in range(len(penalties))]
+
+
+def _penalties(l2s: float | Iterable[float], l1: float | Iterable[float]) -> list[tuple[float, float]]:
+    """(l2, l1) of each run."""
+    first, second = _strengths(l2s, "l2s"), _strengths(l1, "l1")
+    if len(first) != len(second) and isinstance(l2s, Iterable) and isinstance(l1, Iterable):
+        raise ValueError(f"l1 holds {len(second)} strengths and l2s {len(first)}; as many or one for all are wanted")
+    count = len(first) if isinstance(l2s, Iterable) else len(second)
+    first = first if isinstance(l2s, Iterable) else first * count
+    second = second if isinstance(l1, Iterable) else second * count
+    return list(zip(first, second, strict=True))
+
+
+def _strengths(given: float | Iterable[float], name: str) -> list[float]:
+    return [validation.check_real(value, name) for value in (given if isinstance(given, Iterable) else [given])]

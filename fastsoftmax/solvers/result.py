@@ -20,12 +20,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from .gap import GapBound
 from .metric import Metric, Moments, moments
+
+if TYPE_CHECKING:
+    from .trail import Trail
 
 # Passes without a new low of the value or of the gradient after which only rounding is left.
 PATIENCE = 50
@@ -135,8 +138,9 @@ class Run:
         As `minimize` takes them.
     l1 : float
         Strength of the absolute values of theta without the bias. Values then include them, gradients do not.
-    before : Run, optional
-        A run on the same data, l2 aside, that knows the moments of X, the gradient at zero and a closer metric.
+    trail : Trail, optional
+        What runs on the same data at other l2 have found: the moments of X, the gradient at zero, a closer metric, and
+        what `trail` describes. A solver may add to it.
     known : Run, optional
         A run on nearly the same data (without a fold, say), whose moments and closer metric will do. Any would: they
         set how fast a run gets there, and in which units its gradient norm is, but not where to.
@@ -150,7 +154,7 @@ class Run:
         max_iter: int,
         callback: Callback | None,
         l1: float = 0.0,
-        before: Run | None = None,
+        trail: Trail | None = None,
         known: Run | None = None,
     ) -> None:
         self.obj, self.tol, self.max_iter, self.callback = obj, tol, max_iter, callback
@@ -160,10 +164,15 @@ class Run:
         self.chosen = ""
         self._passes_before = obj.n_passes
         self._began = time.perf_counter()
+        self.trail = trail
+        # Where it began, on a trail: theta, value and gradient.
+        self.first: tuple[np.ndarray, float, np.ndarray] | None = None
+        before = trail.last if trail is not None else None
         known = before if known is None else known
         self.moments: Moments = moments(obj) if known is None else known.moments
         self.l1 = l1
-        self.metric = Metric(self.moments, obj.l2, diagonal=l1 > 0)
+        shared = known is not None and known.l1 == 0 == l1 and known.metric.l2 == obj.l2
+        self.metric: Metric = known.metric if known and shared else Metric(self.moments, obj.l2, diagonal=l1 > 0)
         # The latest metric of the rows' own curvature (see `lbfgs`).
         self.closer: Metric | None = None if known is None else known.closer
         self._bound = GapBound(obj, self.metric, self.moments.eps, l1)
@@ -192,6 +201,21 @@ class Run:
             value += self.l1 * float(np.abs(self._penalised(theta)).sum())
         return value, grad
 
+    def know(self, theta: np.ndarray, value: float, grad: np.ndarray) -> None:
+        """Value and gradient at a point that the run may start from, which then takes no pass."""
+        self._tried = theta.copy(), value, grad
+
+    def penalty(self, theta: np.ndarray) -> float:
+        """All of the value that is not loss."""
+        weights = self._penalised(theta)
+        return 0.5 * self.obj.l2 * float(np.vdot(weights, weights)) + self.l1 * float(np.abs(weights).sum())
+
+    def penalty_gradient(self, theta: np.ndarray) -> np.ndarray:
+        """What l2 adds to the gradient."""
+        out = np.zeros_like(theta)
+        np.multiply(self._penalised(theta), self.obj.l2, out=self._penalised(out))
+        return out
+
     def accept(self, theta: np.ndarray, known: tuple[float, np.ndarray] | None = None) -> None:
         """Make theta the current iterate, record it and tell the callback.
 
@@ -204,6 +228,8 @@ class Run:
         """
         self.value, self.grad = self.evaluate(theta) if known is None else known
         self.theta = theta.copy() if known is None else theta
+        if self.trail is not None and self.first is None:
+            self.first = self.theta, self.value, self.grad
         self.grad_norm = self._norm(self._least_subgradient())
         self.gap_bound = self._bound(self.theta, self.value, self.grad)
         seconds = time.perf_counter() - self._began
