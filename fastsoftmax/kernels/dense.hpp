@@ -97,14 +97,18 @@ void do_slab(int slab, ptrdiff_t last, const Pass<T>& p, ptrdiff_t outputs, Scra
     }
 }
 
+template <class T>
+T* parameter_space(const Pass<T>& p) {
+    return (T*)((uintptr_t(p.work) + VEC_BYTES - 1) / VEC_BYTES * VEC_BYTES);
+}
+
 // Turns a thread takes slabs in: neighbours, because the first block of a turn has not been fetched ahead.
 constexpr int TURNS = 8;
 
 // All slabs, shared by the threads.
 template <class T, class Block>
 void for_slabs(const Pass<T>& p, ptrdiff_t outputs, Block block) {
-    const uintptr_t at = (uintptr_t(p.work) + VEC_BYTES - 1) / VEC_BYTES * VEC_BYTES;
-    T* work = (T*)at + round_up<T>(p.n * p.k) * 2;
+    T* work = parameter_space(p) + 2 * parameter_size(p);
     const ptrdiff_t size = Scratch<T>(nullptr, p, outputs).size;
     const int slabs = int((p.m + p.slab_rows - 1) / p.slab_rows), threads = std::min(p.threads, slabs);
     const int turn = std::max(1, slabs / (TURNS * threads));
@@ -123,14 +127,8 @@ void for_slabs(const Pass<T>& p, ptrdiff_t outputs, Block block) {
 }
 
 template <class T>
-T* parameter_space(const Pass<T>& p) {
-    return (T*)((uintptr_t(p.work) + VEC_BYTES - 1) / VEC_BYTES * VEC_BYTES);
-}
-
-template <class T>
 void value_and_grad(const Pass<T>& p) {
-    T* theta = parameter_space(p);
-    pack_parameters(p.theta, p.n, p.k, 0, p.k, theta);
+    const T* theta = prepare(p.theta, p, parameter_space(p));
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s, Ahead& ahead) {
         const Matrix<T> X = stage(p.X, first, rows, p.m, p.n, s.staged);
         products_of_block<T>(X, rows, theta, nullptr, p, s, ahead);
@@ -151,10 +149,8 @@ void value_and_grad(const Pass<T>& p) {
 
 template <class T>
 void hess_prod(const Pass<T>& p) {
-    T* theta = parameter_space(p);
-    T* along = theta + round_up<T>(p.n * p.k);
-    pack_parameters(p.theta, p.n, p.k, 0, p.k, theta);
-    pack_parameters(p.along, p.n, p.k, 0, p.k, along);
+    const T* theta = prepare(p.theta, p, parameter_space(p));
+    const T* along = prepare(p.along, p, parameter_space(p) + parameter_size(p));
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int, Scratch<T>& s, Ahead& ahead) {
         const Matrix<T> X = stage(p.X, first, rows, p.m, p.n, s.staged);
         products_of_block(X, rows, theta, along, p, s, ahead);
@@ -216,8 +212,7 @@ void softmax_rows(int rows, Kind kind, const Pass<T>& p, Buffers& s) {
 // out is int64 (m,) for LABEL, else T (m, k) in C order.
 template <class T>
 void predict(const Pass<T>& p, Kind kind, void* out) {
-    T* theta = parameter_space(p);
-    pack_parameters(p.theta, p.n, p.k, 0, p.k, theta);
+    const T* theta = prepare(p.theta, p, parameter_space(p));
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s, Ahead& ahead) {
         const Matrix<T> X = stage(p.X, first, rows, p.m, p.n, s.staged);
         products_of_block<T>(X, rows, theta, nullptr, p, s, ahead);

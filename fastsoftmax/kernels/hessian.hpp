@@ -39,8 +39,7 @@ void pairs_of_block(const Matrix<T>& X, int rows, const Pass<T>& p, Scratch<T>& 
 
 template <class T>
 void hessian(const Pass<T>& p) {
-    T* theta = parameter_space(p);
-    pack_parameters(p.theta, p.n, p.k, 0, p.k, theta);
+    const T* theta = prepare(p.theta, p, parameter_space(p));
     for_slabs(p, pairs_of(p.k) * p.n, [&](ptrdiff_t first, int rows, int, Scratch<T>& s, Ahead& ahead) {
         const Matrix<T> X = stage(p.X, first, rows, p.m, p.n, s.staged);
         products_of_block<T>(X, rows, theta, nullptr, p, s, ahead);

@@ -199,12 +199,15 @@ View<T> pack_columns(const Matrix<T>& X, int rows, ptrdiff_t n, T* buffer, ptrdi
 template <class T>
 void pack_panel(const Matrix<T>& X, const Panel& panel, int rows, ptrdiff_t n, T* buffer) {
     const int lanes = int(std::min<ptrdiff_t>(panel.vectors * VL<T>, n));
-    if (X.by_row) {
-        const T* from = X.data + panel.begin;
-        for (int r = 0; r < rows; ++r) std::memcpy(buffer + r * WIDTH<T>, from + r * X.row, lanes * sizeof(T));
-        return;
-    }
     pack_transposed(X.data + panel.begin * X.col, X.col, lanes, rows, buffer, round_up<T>(rows, VL<T>));
+}
+
+// The same of a block whose features are in the lanes already.
+template <class T>
+void copy_panel(const Matrix<T>& X, const Panel& panel, int rows, ptrdiff_t n, T* buffer) {
+    const ptrdiff_t lanes = std::min<ptrdiff_t>(panel.vectors * VL<T>, n);
+    for (int r = 0; r < rows; ++r)
+        std::memcpy(buffer + r * WIDTH<T>, X.data + panel.begin + r * X.row, lanes * sizeof(T));
 }
 
 // All panels, where threads share them.
