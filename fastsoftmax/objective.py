@@ -163,7 +163,7 @@ class Objective:
         direction = self._check(v, "v")
         params, along = self._parameters(checked), self._parameters(direction)
         sums = self._sums()
-        for rows in map(_weighted_by_mass, self._chunks()):
+        for rows in map(weighted_by_mass, self._chunks()):
             self._passes.hess_prod(rows, params, along, self.plan, sums, self.threads)
         return self._finish(sums, direction, "Hessian product").reshape(np.shape(v))
 
@@ -263,7 +263,7 @@ class Objective:
             explain_nonfinite(self.source, self.plan.chunk, what)
 
 
-def _weighted_by_mass(rows: Rows) -> Rows:
+def weighted_by_mass(rows: Rows) -> Rows:
     """The rows a Hessian product needs: soft targets count only by their totals, as a weight."""
     if rows.soft is None:
         return rows

@@ -49,10 +49,22 @@ class GapBound:
         self.origin: np.ndarray | None = None
         self.dual = -np.inf
 
-    def __call__(self, theta: np.ndarray, value: float, grad: np.ndarray) -> float | None:
-        """The bound at theta, or None without a penalty. ``value`` includes the l1 term, ``grad`` does not."""
-        if self.l2 == 0.0 and self.l1 == 0.0 or not value > 0.0:
+    def __call__(self, theta: np.ndarray, value: float, grad: np.ndarray, local: float = np.inf) -> float | None:
+        """The bound at theta, or None where there is none; value - minimum is known to be ``local`` at most.
+
+        ``value`` includes the l1 term, ``grad`` does not.
+        """
+        if not value > 0.0:
             return None
+        gap = min(local, self._duality_gap(theta, value, grad))
+        self.dual = max(self.dual, value - gap)
+        if not np.isfinite(self.dual):
+            return None
+        return max(0.0, min(gap, value - self.dual)) / value + self.floor
+
+    def _duality_gap(self, theta: np.ndarray, value: float, grad: np.ndarray) -> float:
+        if self.l2 == 0.0 and self.l1 == 0.0:
+            return np.inf
         n = len(theta) - bool(self.obj.fit_intercept)
         weights = theta[:n]
         A = self.metric.centred(grad) - self.l2 * weights
@@ -68,9 +80,7 @@ class GapBound:
             if t:
                 A = (1.0 - t) * A + t * self.metric.centred(self._at_origin(theta, grad))
         excess = (1.0 - t) * excess + t * (loss - entropy)
-        gap = excess + penalty + self._dual_penalty(A, loss - excess)
-        self.dual = max(self.dual, value - gap)
-        return max(0.0, min(gap, value - self.dual)) / value + self.floor
+        return excess + penalty + self._dual_penalty(A, loss - excess)
 
     def _dual_penalty(self, A: np.ndarray, entropy: float) -> float:
         if self.l2 > 0.0:

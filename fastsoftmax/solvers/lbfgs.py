@@ -23,6 +23,7 @@ import numpy as np
 from scipy.linalg.lapack import dtrtrs
 
 from .curvature import can_walk, metric_at
+from .local import HessianMetric
 from .metric import Metric
 from .result import Run, change
 
@@ -64,7 +65,7 @@ def solve(run: Run, steps: int | None = None) -> None:
     run.stop_at_rounding()
 
 
-def search(run: Run, metric: Metric, steps: int) -> None:
+def search(run: Run, metric: Metric | HessianMetric, steps: int) -> None:
     """At most that many steps in a metric from the current iterate; fewer where no length along a direction will do."""
     grad = metric.to_phi_gradient(run.grad).ravel()
     pairs = Pairs(grad.size)
@@ -85,7 +86,9 @@ def search(run: Run, metric: Metric, steps: int) -> None:
 Found = tuple[float, np.ndarray, float, np.ndarray, np.ndarray]
 
 
-def step_along(run: Run, metric: Metric, along: np.ndarray, grad: np.ndarray, slope: float) -> Found | None:
+def step_along(
+    run: Run, metric: Metric | HessianMetric, along: np.ndarray, grad: np.ndarray, slope: float
+) -> Found | None:
     """A length, and theta, value, gradient and the gradient of phi there; None where no length is good enough."""
     step = metric.to_theta(along.reshape(run.theta.shape))
     low, high, length = 0.0, np.inf, 1.0
