@@ -6,6 +6,7 @@ not know: the mean, the l2 penalty and the bias row of theta. Whether X is dense
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import NoReturn
@@ -219,9 +220,8 @@ class Objective:
     def _penalty(self, theta: np.ndarray) -> float:
         if self.l2 == 0.0:
             return 0.0
-        with np.errstate(over="ignore"):
-            penalty = 0.5 * self.l2 * blockwise.squared_norm(theta[: self.n_features])
-        if not np.isfinite(penalty):
+        penalty = 0.5 * self.l2 * blockwise.squared_norm(theta[: self.n_features])
+        if not math.isfinite(penalty):
             raise FloatingPointError(f"the penalty l2/2 ||theta||^2 overflows float64 (l2 = {self.l2})")
         return penalty
 
