@@ -199,7 +199,8 @@ def test_auto_says_what_it_took_and_why():
 
 def test_auto_turns_to_newton_where_lbfgs_is_slow(monkeypatch):
     monkeypatch.setattr(auto, "PATIENT", 30)
-    monkeypatch.setattr(auto, "NEWTON_STEPS", 10**6)
+    monkeypatch.setattr(auto, "HARD_HESSIANS", 10**6)
+    monkeypatch.setattr(auto, "NEWTON_HESSIANS", 10**6)
     res = minimize(objective("wine"))
     assert res.converged and res.solver == "newton" and "after 30 steps of lbfgs" in res.message
     assert [step.iteration for step in res.history] == list(range(res.n_iter + 1)) and res.n_iter < 45
