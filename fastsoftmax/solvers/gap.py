@@ -15,7 +15,8 @@ every row with one distribution r, alpha = (1 - t) Z + t r with (1 - t) q + t r 
 that keeps r from being negative, and the entropy is concave. With l2 = 0, alpha = (1 - s) I + s Z scales A by s
 until no entry exceeds l1. Columns are taken as centred (the bias absorbs it), so that A of a constant is 0.
 
-The dual value found at one iterate holds for all that follow: the largest so far is kept.
+The dual value found at one iterate holds for all that follow: the largest so far is kept, whether duality told it or
+an exact Hessian (see `local`).
 """
 
 from __future__ import annotations
