@@ -162,7 +162,7 @@ def test_a_shift_of_all_classes_is_no_obstacle(solver):
     X, y = datasets.make_problem(400, 3, 3, signal=1.0)[:2]
     obj = Objective(X, y, fit_intercept=True)
     shift = np.arange(4.0)[:, None] * np.ones(3)
-    one, other = (minimize(obj, solver=solver, theta0=start, tol=1e-8) for start in (np.zeros((4, 3)), shift))
+    one, other = (minimize(obj, solver=solver, theta0=start, tol=1e-10) for start in (np.zeros((4, 3)), shift))
     assert one.converged and other.converged
     np.testing.assert_allclose(other.theta - shift, one.theta, rtol=0, atol=1e-5)
     np.testing.assert_allclose(one.theta.sum(axis=1), 0, rtol=0, atol=1e-9)

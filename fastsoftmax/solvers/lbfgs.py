@@ -65,11 +65,15 @@ def solve(run: Run, steps: int | None = None) -> None:
     run.stop_at_rounding()
 
 
-def search(run: Run, metric: Metric | HessianMetric, steps: int) -> None:
-    """At most that many steps in a metric from the current iterate; fewer where no length along a direction will do."""
+def search(run: Run, metric: Metric | HessianMetric, steps: int, *, pace: float = 0.0) -> None:
+    """At most that many steps in a metric from the current iterate; fewer where no length along a direction will do.
+
+    More while the last two have brought the gradient norm down to ``pace`` squared of what it was.
+    """
     grad = metric.to_phi_gradient(run.grad).ravel()
     pairs = Pairs(grad.size)
-    for _ in range(steps):
+    norms = [run.grad_norm]
+    while len(norms) <= steps or norms[-1] < pace * pace * norms[-3]:
         along = pairs.direction(grad)
         slope = float(along @ grad)
         if not slope < 0:
@@ -81,6 +85,7 @@ def search(run: Run, metric: Metric | HessianMetric, steps: int) -> None:
         pairs.add(length * along, new - grad, new)
         grad = new
         run.accept(theta, (value, gradient))
+        norms.append(run.grad_norm)
 
 
 Found = tuple[float, np.ndarray, float, np.ndarray, np.ndarray]

@@ -246,6 +246,12 @@ class Run:
             return np.inf
         return self.local.gap(self.theta, self.value, self.grad, self.tol * self.value)
 
+    def stop_if_proven(self) -> None:
+        """End the run if the exact Hessian, just made where it is, proves that it may end."""
+        self.gap_bound = self._bound(self.theta, self.value, self.grad, self._local_gap())
+        if self.converged:
+            raise Stop
+
     def _stop_if_some_are_separable(self) -> None:
         """Asked of what the gradient alone says has converged, where there is an exact Hessian to tell."""
         proven = self.gap_bound is not None and self.gap_bound <= self.tol
