@@ -6,6 +6,7 @@ not know: the mean, the l2 penalty and the bias row of theta. Whether X is dense
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import NoReturn
@@ -163,7 +164,7 @@ class Objective:
         direction = self._check(v, "v")
         params, along = self._parameters(checked), self._parameters(direction)
         sums = self._sums()
-        for rows in map(_weighted_by_mass, self._chunks()):
+        for rows in map(weighted_by_mass, self._chunks()):
             self._passes.hess_prod(rows, params, along, self.plan, sums, self.threads)
         return self._finish(sums, direction, "Hessian product").reshape(np.shape(v))
 
@@ -219,9 +220,8 @@ class Objective:
     def _penalty(self, theta: np.ndarray) -> float:
         if self.l2 == 0.0:
             return 0.0
-        with np.errstate(over="ignore"):
-            penalty = 0.5 * self.l2 * blockwise.squared_norm(theta[: self.n_features])
-        if not np.isfinite(penalty):
+        penalty = 0.5 * self.l2 * blockwise.squared_norm(theta[: self.n_features])
+        if not math.isfinite(penalty):
             raise FloatingPointError(f"the penalty l2/2 ||theta||^2 overflows float64 (l2 = {self.l2})")
         return penalty
 
@@ -263,7 +263,7 @@ class Objective:
             explain_nonfinite(self.source, self.plan.chunk, what)
 
 
-def _weighted_by_mass(rows: Rows) -> Rows:
+def weighted_by_mass(rows: Rows) -> Rows:
     """The rows a Hessian product needs: soft targets count only by their totals, as a weight."""
     if rows.soft is None:
         return rows

@@ -20,6 +20,8 @@ from .validation_sparse import check_sparse, is_sparse, nonfinite_entry
 
 # Converted to float32 chunk by chunk: every value of these is exact in float32.
 _EXACT_IN_FLOAT32 = "?bBhHe"
+# Numbers that are looked at one by one: in 1.5 us, where their sum and its warnings take 4.
+FEW_NUMBERS = 1024
 
 
 def check_X(X: Any, name: str = "X") -> np.ndarray | Csr:
@@ -201,7 +203,9 @@ def nonfinite_row(X: np.ndarray) -> tuple[int, int] | None:
 
 
 def all_finite(result: float | np.ndarray) -> bool:
-    """Whether no number is NaN or infinite, without a temporary: their sum tells, unless it overflows."""
+    """Whether no number is NaN or infinite, without a large temporary: their sum tells, unless it overflows."""
+    if np.size(result) <= FEW_NUMBERS:
+        return bool(np.isfinite(result).all())
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(np.sum(result)) or np.isfinite(result).all())
 

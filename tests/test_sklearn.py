@@ -200,9 +200,9 @@ def test_a_warm_start_needs_no_step_and_a_cold_one_many():
 @pytest.mark.parametrize("first", [False, True])
 def test_a_warm_start_may_gain_or_lose_the_intercept(first):
     X, y = iris()
-    clf = fit(X, y, warm_start=True, fit_intercept=first)
+    clf = fit(X, y, warm_start=True, fit_intercept=first, tol=1e-10)
     clf.set_params(fit_intercept=not first).fit(X, y)
-    np.testing.assert_allclose(clf.coef_, fit(X, y, fit_intercept=not first).coef_, atol=1e-3)
+    np.testing.assert_allclose(clf.coef_, fit(X, y, fit_intercept=not first, tol=1e-10).coef_, atol=1e-3)
 
 
 def test_a_warm_start_on_other_classes_or_features_is_an_error():

@@ -244,10 +244,12 @@ class Sums:
         grad, bias = self._added()
         if not with_bias:
             return grad
-        if self.room is None:
-            return np.vstack([grad, bias])
-        self.room[-1] = bias
-        return self.room
+        room = self.room
+        if room is None:
+            room = np.empty((len(grad) + 1, grad.shape[1]))
+            room[:-1] = grad
+        room[-1] = bias
+        return room
 
     def _added(self) -> tuple[np.ndarray, np.ndarray]:
         assert self.grad is not None and self.bias is not None

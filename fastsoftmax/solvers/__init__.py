@@ -40,7 +40,7 @@ SOLVERS: dict[str, Solver] = {
     s.name: s
     for s in (
         Solver("lbfgs", "fastsoftmax.solvers.lbfgs", "limited-memory quasi-Newton"),
-        Solver("newton", "fastsoftmax.solvers.newton", "exact Hessian, Cholesky"),
+        Solver("newton", "fastsoftmax.solvers.newton", "exact Hessian, and L-BFGS between two of them"),
         Solver("newton_cg", "fastsoftmax.solvers.newton_cg", "truncated Newton on Hessian products"),
         Solver("sgd", "fastsoftmax.solvers.sgd", "averaged mini-batch gradients"),
         Solver("gradient_descent", "fastsoftmax.solvers.gradient_descent", "constant step 1/L"),
@@ -76,9 +76,9 @@ def minimize(
     """Solve for theta: minimise an objective to a relative gap that does not depend on the units of X.
 
     A run has converged where one of two numbers is at most ``tol``: ``gap_bound``, which proves that
-    (value - minimum) / value is no larger (it needs a penalty), or ``grad_norm``, sqrt(g^T M^-1 g / (2 value)) with
-    M a bound on the Hessian, which is the gradient's size in units that X's columns have no part in. The second is
-    no proof, but the gap goes with its square: see `solvers.result`.
+    (value - minimum) / value is no larger (it needs a penalty or an exact Hessian), or ``grad_norm``,
+    sqrt(g^T M^-1 g / (2 value)) with M a bound on the Hessian, which is the gradient's size in units that X's columns
+    have no part in. The second is no proof, but the gap goes with its square: see `solvers.result`.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def minimize(
     Result
         theta (float64, shape of obj), value, grad_norm, gap_bound, n_passes, n_iter, converged, message,
         solver, history. Separable classes have no minimum without a penalty: that is what the message then
-        says, and ``converged`` is false.
+        says, and ``converged`` is false. Where only some are separable from the others, newton can tell.
 
     Raises
     ------

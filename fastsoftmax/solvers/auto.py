@@ -1,9 +1,9 @@
 """The choice of a method: the one with the least predicted time, and another where it does not get there.
 
-Newton's method needs some ten Hessians whatever the data, L-BFGS some tens of passes, more where a class is rare;
-the rest is arithmetic that is known beforehand (`predict`). Where L-BFGS has not converged after `PATIENT` steps, the
-classes are nearly separable, and what then pays is the exact Hessian if it can be had: few steps are left, and they
-converge quadratically. Otherwise L-BFGS goes on from where it was.
+Newton's method needs some three Hessians and twenty passes, L-BFGS some forty passes, and far more than Newton's method
+does where a class is rare or rows are few; the rest is arithmetic that is known beforehand (`predict`). Where L-BFGS
+has not converged after `PATIENT` steps, the classes are nearly separable, and what then pays is the exact Hessian if
+it can be had: few steps are left, and they converge fast. Otherwise L-BFGS goes on from where it was.
 
 Sparse X has no exact Hessian. Where its columns hold few entries a pass is quick beside what L-BFGS does with its
 vectors, and truncated Newton takes less time though it needs twice the passes.
@@ -23,17 +23,19 @@ from .curvature import DESIGN_BYTES, can_walk
 from .metric import is_sparse
 from .result import Run
 
-# Passes of L-BFGS and Hessians to a gap of 1e-6. Made sets of 5,000 to 200,000 rows took 20 to 40 and 7 to 12; those
-# with a class of few rows 80 to 99 and 11 to 15.
-LBFGS_PASSES, NEWTON_STEPS = 30, 13
-# A class with less than this share of the weight, and the passes then.
-RARE, RARE_PASSES = 1e-3, 90
-# Operations that as much time as Python takes could have done (0.08 ns each): a pass 60 us, an L-BFGS step 110 us, a
-# Hessian 240 us.
-PER_PASS, PER_STEP, PER_HESSIAN = 0.75e6, 1.4e6, 3e6
+# Passes of L-BFGS, Hessians and passes of Newton's method until a run ends. Sets of 5,000 to 200,000 rows took 21 to
+# 46; 2 to 3 and 11 to 20.
+LBFGS_PASSES, NEWTON_HESSIANS, NEWTON_PASSES = 38, 3, 17
+# A class with less than this share of the weight; rows for each parameter below which classes of most sets can nearly
+# be told apart. Passes then (98 to 173 and 118 to 220; 4 and 23 to 29, 3 to 6 and 46 to 81).
+RARE, FEW_ROWS = 1e-3, 5.0
+HARD_LBFGS, HARD_HESSIANS, HARD_PASSES = 170, 4, 40
+# Operations that as much time as Python takes could have done (0.04 ns each): a pass 50 us, a step 110 us, a
+# Hessian 80 us.
+PER_PASS, PER_STEP, PER_HESSIAN = 1.25e6, 2.75e6, 2e6
 # Softmax in units of a feature's arithmetic; and what it takes to make a number of the design matrix.
 SOFTMAX, PER_NUMBER = 10.0, 30.0
-# Steps of L-BFGS after which Newton takes over, if a step of it costs at most as much as this many passes.
+# Steps of L-BFGS after which Newton takes over, if a Hessian costs at most as much as this many passes.
 PATIENT, RESCUE = 120, 60.0
 # Entries in a column of sparse X below which truncated Newton takes less time. On 10,000 x 20,000 with 9 entries a
 # column and k = 10 a step of L-BFGS took 50 ms, a pass and the vectors of conjugate gradients 7 ms.
@@ -42,7 +44,7 @@ FEW_ENTRIES = 400
 
 @dataclass(frozen=True)
 class Cost:
-    """Predicted operations: of a pass, of a Newton step without its pass, and of either method to the end."""
+    """Predicted operations: of a pass, of a Hessian, and of either method to the end."""
 
     one_pass: float
     newton_step: float
@@ -53,7 +55,8 @@ class Cost:
 def predict(obj: Any, *, rare: bool = False) -> Cost:
     """What the methods cost on an objective; infinite where Newton's method cannot run."""
     rows, k = obj.shape
-    passes = RARE_PASSES if rare else LBFGS_PASSES
+    hard = rare or (can_walk(obj) and obj.source.shape[0] < FEW_ROWS * rows * k)
+    passes = HARD_LBFGS if hard else LBFGS_PASSES
     if not can_walk(obj):
         return Cost(PER_PASS, float("inf"), passes * PER_PASS, float("inf"))
     m = obj.source.shape[0]
@@ -63,9 +66,10 @@ def predict(obj: Any, *, rare: bool = False) -> Cost:
         return Cost(one, float("inf"), lbfgs_cost, float("inf"))
     making = PER_NUMBER * m * rows
     step = m * rows * rows * (k * (k - 1) / 2) + (rows * k) ** 3 / 3 + PER_HESSIAN
+    count, few = (HARD_HESSIANS, HARD_PASSES) if hard else (NEWTON_HESSIANS, NEWTON_PASSES)
     if 8 * m * rows <= DESIGN_BYTES:
-        return Cost(one, step, lbfgs_cost, NEWTON_STEPS * (step + one) + making)
-    return Cost(one, step + making, lbfgs_cost, NEWTON_STEPS * (step + making + one))
+        return Cost(one, step, lbfgs_cost, count * step + making + few * (one + PER_STEP))
+    return Cost(one, step + making, lbfgs_cost, count * (step + making) + few * (one + PER_STEP))
 
 
 def has_rare_class(run: Run) -> bool:

@@ -22,6 +22,7 @@ import numpy as np
 
 from ..kernels import Parameters, Rows, Sums, select
 from ..kernels.plan import THREAD_FLOPS, make_hessian_plan, make_plan
+from ..objective import weighted_by_mass
 from .metric import CHOLESKY_MAX, Metric, Moments, is_sparse
 
 # Bytes of a block of X and of its logits in float64.
@@ -119,7 +120,13 @@ def _row_gram(obj: Any, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, floa
 
 
 class Design:
-    """The rows in the coordinates of a metric, for the Hessians of one run; kept if they take few bytes."""
+    """The rows in the coordinates of a metric, for the Hessians of one run; kept if they take few bytes.
+
+    Attributes
+    ----------
+    longest : float
+        The largest norm of a row that weighs; known once the chunks have been walked.
+    """
 
     def __init__(self, obj: Any, metric: Metric) -> None:
         self.obj, self.metric = obj, metric
@@ -130,6 +137,13 @@ class Design:
         flops = min(m, plan.chunk) * rows * rows * k * (k - 1) / 2
         self.plan = replace(plan, threads=max(plan.threads, int(flops / THREAD_FLOPS)))
         self.penalty = metric.penalty()
+        self.pairs = list(zip(*np.triu_indices(k, 1), strict=True))
+        # A mask of what is above the diagonal of a matrix, which included is what the kernels make, and below it.
+        self.above = np.triu(np.ones((rows, rows)))
+        self.below = 1.0 - self.above
+        # Parameters that S leaves out.
+        self.left_out = np.flatnonzero(metric.scale == 0)
+        self.longest = 0.0
         self._keeps = 8 * m * rows <= DESIGN_BYTES
         self._kept: list[Rows] = []
 
@@ -139,11 +153,32 @@ class Design:
             return
         kept = []
         for part in self.obj.source.chunks(self.plan.chunk):
-            rows = Rows(self.metric.design(part.X), w=part.w, start=part.start)
+            rows = Rows(self.metric.design(part.X), w=weighted_by_mass(part).w, start=part.start)
+            self._measure(rows)
             if self._keeps:
                 kept.append(rows)
             yield rows
         self._kept = kept
+
+    def range(self, phi: np.ndarray) -> float:
+        """The largest range, over the classes, of the logits phi makes of a row that weighs. A pass over X."""
+        self.obj.n_passes += 1
+        largest = 0.0
+        for rows in self.chunks():
+            H = phi.T @ np.asarray(rows.X).T
+            ranges = H.max(axis=0) - H.min(axis=0)
+            largest = max(largest, float(np.max(ranges, where=True if rows.w is None else rows.w > 0, initial=0.0)))
+        return largest
+
+    def _measure(self, rows: Rows) -> None:
+        X = np.asarray(rows.X)
+        if len(self.left_out):
+            X = X.copy()
+            X[:, self.left_out] = 0.0
+        squares = np.einsum("ij,ij->i", X, X)
+        if rows.w is not None:
+            squares = squares[rows.w > 0]
+        self.longest = max(self.longest, float(np.sqrt(squares.max(initial=0.0))))
 
 
 def _pair_grams(obj: Any, theta: np.ndarray, design: Design) -> np.ndarray:
@@ -160,9 +195,8 @@ def _pair_grams(obj: Any, theta: np.ndarray, design: Design) -> np.ndarray:
     assert sums.grad is not None
     grams: np.ndarray = np.add.reduce(sums.grad, axis=0).reshape(pairs, rows, rows)
     grams *= sums.scale
-    left_out = np.flatnonzero(metric.scale == 0)
-    grams[:, left_out] = 0.0
-    grams[:, :, left_out] = 0.0
+    grams[:, design.left_out] = 0.0
+    grams[:, :, design.left_out] = 0.0
     return grams
 
 
@@ -174,13 +208,14 @@ def hessian(obj: Any, theta: np.ndarray, design: Design) -> np.ndarray:
     """
     rows, k = obj.shape
     grams = _pair_grams(obj, theta, design)
-    upper = np.triu(grams)
-    grams = upper + np.triu(upper, 1).transpose(0, 2, 1)
+    grams *= design.above
+    grams += grams.transpose(0, 2, 1) * design.below
     H = np.zeros((k, rows, k, rows))
     for each in range(k):
         H[each, :, each] = design.penalty
-    for gram, c, d in zip(grams, *np.triu_indices(k, 1), strict=True):
-        H[c, :, d] = H[d, :, c] = -gram
+    for gram, (c, d) in zip(grams, design.pairs, strict=True):
+        np.negative(gram, out=H[c, :, d])
+        np.negative(gram, out=H[d, :, c])
         H[c, :, c] += gram
         H[d, :, d] += gram
     diagonal = np.einsum("cjdj->jcd", H)

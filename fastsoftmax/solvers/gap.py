@@ -15,7 +15,8 @@ every row with one distribution r, alpha = (1 - t) Z + t r with (1 - t) q + t r 
 that keeps r from being negative, and the entropy is concave. With l2 = 0, alpha = (1 - s) I + s Z scales A by s
 until no entry exceeds l1. Columns are taken as centred (the bias absorbs it), so that A of a constant is 0.
 
-The dual value found at one iterate holds for all that follow: the largest so far is kept.
+The dual value found at one iterate holds for all that follow: the largest so far is kept, whether duality told it or
+an exact Hessian (see `local`).
 """
 
 from __future__ import annotations
@@ -46,52 +47,71 @@ class GapBound:
     def __init__(self, obj: Any, metric: Metric, eps: float, l1: float = 0.0) -> None:
         self.floor = ROUNDINGS * eps
         self.obj, self.metric, self.l1, self.l2 = obj, metric, l1, float(obj.l2)
-        self.origin: np.ndarray | None = None
+        self.origin: tuple[np.ndarray, np.ndarray] | None = None
         self.dual = -np.inf
 
-    def __call__(self, theta: np.ndarray, value: float, grad: np.ndarray) -> float | None:
-        """The bound at theta, or None without a penalty. ``value`` includes the l1 term, ``grad`` does not."""
-        if self.l2 == 0.0 and self.l1 == 0.0 or not value > 0.0:
+    def __call__(self, theta: np.ndarray, value: float, grad: np.ndarray, local: float = np.inf) -> float | None:
+        """The bound at theta, or None where there is none; value - minimum is known to be ``local`` at most.
+
+        ``value`` includes the l1 term, ``grad`` does not.
+        """
+        if not value > 0.0:
             return None
+        gap = min(local, self._duality_gap(theta, value, grad))
+        self.dual = max(self.dual, value - gap)
+        if not np.isfinite(self.dual):
+            return None
+        return max(0.0, min(gap, value - self.dual)) / value + self.floor
+
+    def _duality_gap(self, theta: np.ndarray, value: float, grad: np.ndarray) -> float:
+        if self.l2 == 0.0 and self.l1 == 0.0:
+            return np.inf
         n = len(theta) - bool(self.obj.fit_intercept)
         weights = theta[:n]
         A = self.metric.centred(grad) - self.l2 * weights
-        penalty = 0.5 * self.l2 * float(np.vdot(weights, weights)) + self.l1 * float(np.abs(weights).sum())
+        penalty = 0.5 * self.l2 * float(np.vdot(weights, weights))
+        if self.l1:
+            penalty += self.l1 * float(np.abs(weights).sum())
         loss, t, entropy = value - penalty, 0.0, 0.0
         # loss - Ent, the part that the bias takes in it, and that mixing brings.
         excess = float(np.vdot(weights, A))
         if self.obj.fit_intercept:
             assert self.metric.mean is not None
             bias = theta[n] + self.metric.mean @ weights
-            excess += float((bias - bias.mean()) @ grad[n])
-            t, entropy = self._mix(theta, value, grad)
+            excess += float((bias - np.add.reduce(bias) / len(bias)) @ grad[n])
+            if self.origin is None:
+                self.origin = self._at_origin(theta, grad)
+            t, entropy = self._mix(grad[n])
             if t:
-                A = (1.0 - t) * A + t * self.metric.centred(self._at_origin(theta, grad))
+                A *= 1.0 - t
+                A += t * self.origin[0]
         excess = (1.0 - t) * excess + t * (loss - entropy)
-        gap = excess + penalty + self._dual_penalty(A, loss - excess)
-        self.dual = max(self.dual, value - gap)
-        return max(0.0, min(gap, value - self.dual)) / value + self.floor
+        return excess + penalty + self._dual_penalty(A, loss - excess)
 
     def _dual_penalty(self, A: np.ndarray, entropy: float) -> float:
         if self.l2 > 0.0:
-            return float(np.sum(np.maximum(np.abs(A) - self.l1, 0.0) ** 2)) / (2.0 * self.l2)
+            beyond = np.maximum(np.abs(A) - self.l1, 0.0) if self.l1 else A
+            return float(np.vdot(beyond, beyond)) / (2.0 * self.l2)
         largest = float(np.abs(A).max(initial=0.0))
         return max(0.0, 1.0 - self.l1 / largest) * entropy if largest > 0 else 0.0
 
-    def _mix(self, theta: np.ndarray, value: float, grad: np.ndarray) -> tuple[float, float]:
-        """t, and the entropy of r."""
-        k = theta.shape[1]
-        p = np.maximum(1.0 / k - self._at_origin(theta, grad)[-1], 0.0)
-        q = p + grad[-1]
-        t = float(np.max(np.divide(grad[-1], q, out=np.zeros(k), where=(q > 0) & (grad[-1] > 0))))
-        if t <= 0.0:
+    def _mix(self, slope: np.ndarray) -> tuple[float, float]:
+        """t, and the entropy of r; ``slope`` is the gradient of the bias."""
+        assert self.origin is not None
+        p = self.origin[1]
+        q = p + slope
+        # 1 - p / q is (q - p) / q: how much of q is too much.
+        t = float(np.maximum.reduce(np.divide(slope, q, out=np.zeros(len(q)), where=q > 0)))
+        if not t > 0.0:
             return 0.0, 0.0
         t = min(t, 1.0)
         r = np.maximum(p - (1.0 - t) * q, 0.0) / t
-        return t, -float(np.sum(r * np.log(np.where(r > 0, r, 1.0))))
+        return t, -float(np.add.reduce(r * np.log(np.where(r > 0, r, 1.0))))
 
-    def _at_origin(self, theta: np.ndarray, grad: np.ndarray) -> np.ndarray:
-        """The gradient at theta = 0, which tells the classes' shares and sums; a pass unless the run starts there."""
-        if self.origin is None:
-            self.origin = grad if not theta.any() else self.obj.value_and_grad(np.zeros(theta.shape))[1]
-        return self.origin
+    def _at_origin(self, theta: np.ndarray, grad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of the gradient at theta = 0: that of centred columns, and the classes' shares, which its bias row tells.
+
+        It takes a pass unless the run starts there.
+        """
+        at = grad if not theta.any() else self.obj.value_and_grad(np.zeros(theta.shape))[1]
+        return self.metric.centred(at), np.maximum(1.0 / theta.shape[1] - at[-1], 0.0)

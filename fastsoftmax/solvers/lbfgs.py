@@ -23,6 +23,7 @@ import numpy as np
 from scipy.linalg.lapack import dtrtrs
 
 from .curvature import can_walk, metric_at
+from .local import HessianMetric
 from .metric import Metric
 from .result import Run, change
 from .trail import pairs_kept
@@ -67,11 +68,15 @@ def solve(run: Run, steps: int | None = None) -> None:
     run.stop_at_rounding()
 
 
-def search(run: Run, metric: Metric, steps: int) -> None:
-    """At most that many steps in a metric from the current iterate; fewer where no length along a direction will do."""
+def search(run: Run, metric: Metric | HessianMetric, steps: int, *, pace: float = 0.0) -> None:
+    """At most that many steps in a metric from the current iterate; fewer where no length along a direction will do.
+
+    More while the last two have brought the gradient norm down to ``pace`` squared of what it was.
+    """
     grad = metric.to_phi_gradient(run.grad).ravel()
     pairs = remembered(run, metric, grad)
-    for _ in range(steps):
+    norms = [run.grad_norm]
+    while len(norms) <= steps or norms[-1] < pace * pace * norms[-3]:
         along = pairs.direction(grad)
         slope = float(along @ grad)
         if not slope < 0:
@@ -85,9 +90,10 @@ def search(run: Run, metric: Metric, steps: int) -> None:
         if run.trail is not None:
             run.trail.step(run, theta, gradient)
         run.accept(theta, (value, gradient))
+        norms.append(run.grad_norm)
 
 
-def remembered(run: Run, metric: Metric, grad: np.ndarray) -> Pairs:
+def remembered(run: Run, metric: Metric | HessianMetric, grad: np.ndarray) -> Pairs:
     """The pairs to begin with: along a path those of its trail, else none."""
     if run.trail is None:
         return Pairs(grad.size)
@@ -100,7 +106,9 @@ def remembered(run: Run, metric: Metric, grad: np.ndarray) -> Pairs:
 Found = tuple[float, np.ndarray, float, np.ndarray, np.ndarray]
 
 
-def step_along(run: Run, metric: Metric, along: np.ndarray, grad: np.ndarray, slope: float) -> Found | None:
+def step_along(
+    run: Run, metric: Metric | HessianMetric, along: np.ndarray, grad: np.ndarray, slope: float
+) -> Found | None:
     """A length, and theta, value, gradient and the gradient of phi there; None where no length is good enough."""
     step = metric.to_theta(along.reshape(run.theta.shape))
     low, high, length = 0.0, np.inf, 1.0

@@ -165,7 +165,8 @@ class Metric:
     def size(self, grad: np.ndarray) -> float:
         """The norm of S^T grad."""
         if self.factor is not None:
-            return float(np.linalg.norm(self.to_phi_gradient(grad)))
+            phi = self.to_phi_gradient(grad).ravel()
+            return float(np.sqrt(phi @ phi))
         total = 0.0 if self.mean is None else float(grad[-1] @ grad[-1]) / self.curvature
         for a, b in blocks(grad[: len(self.scale)]):
             piece = self._centred_rows(grad, a, b) * self.scale[a:b, None]

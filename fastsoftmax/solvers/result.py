@@ -9,10 +9,11 @@ Hessian of `metric`, which needs one pass,
 .. math:: \frac{\nabla^T M^{-1} \nabla}{2 f} \;\le\; \frac{f - \min f}{f} \;\le\; \text{gap\_bound}
 
 The square root of the left side is the *gradient norm* here: a step of M itself would gain that much. The right
-side is the duality gap of `gap`, and needs a penalty. A run has converged where either is at most ``tol``: the
-second is a proof; the first bounds nothing but is squared in the value. At 1e-6 the gap was at most 6e-7 on every set
-tried, nearly separable ones included. With l1, or beyond `metric.CHOLESKY_MAX` features, M is its diagonal: the same
-kind of number, but no longer below the gap.
+side is the duality gap of `gap`, which needs a penalty, or what an exact Hessian proves (see `local`), which does not;
+it is asked for where the left side is at most ``tol``. A run has converged where the gradient norm or the bound is
+at most ``tol``: the second is a proof; the first bounds nothing but is squared in the value. At 1e-6 the gap was at
+most 1e-6 on every set tried, nearly separable ones included. With l1, or beyond `metric.CHOLESKY_MAX` features, M is
+its diagonal: the same kind of number, but no longer below the gap.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from .gap import GapBound
+from .local import HessianMetric
 from .metric import Metric, Moments, moments
+from .separation import separable_below, some_are_separable
 
 if TYPE_CHECKING:
     from .trail import Trail
@@ -65,7 +68,8 @@ class Step:
     seconds : float
         Wall time since the start.
     gap_bound : float or None
-        (value - minimum) / value is at most this; None without a penalty.
+        (value - minimum) / value is at most this; None where nothing is known, as without a penalty before an exact
+        Hessian was made.
     """
 
     iteration: int
@@ -91,7 +95,7 @@ class Result:
     grad_norm : float
         Size of the gradient at theta, whatever the units of X: sqrt(g^T M^-1 g / (2 value)).
     gap_bound : float or None
-        (value - minimum) / value is at most this, by duality; None without a penalty.
+        (value - minimum) / value is at most this, by duality or by an exact Hessian; None where neither tells.
     n_passes : int
         Passes over X, those for Gram and Hessian matrices included.
     n_iter : int
@@ -121,6 +125,10 @@ class Result:
 SEPARABLE = (
     "stopped because the classes are separable: every row is classified rightly, so that the loss falls towards 0 as"
     " theta grows and has no minimum; l2 > 0 gives it one"
+)
+QUASI_SEPARABLE = (
+    "stopped because some classes are separable from the others: along one direction of theta no row is classified"
+    " worse and some rows ever better, so that the loss has no minimum; l2 > 0 gives it one"
 )
 
 
@@ -175,10 +183,13 @@ class Run:
         self.metric: Metric = known.metric if known and shared else Metric(self.moments, obj.l2, diagonal=l1 > 0)
         # The latest metric of the rows' own curvature (see `lbfgs`).
         self.closer: Metric | None = None if known is None else known.closer
+        # The latest exact Hessian (see `local`).
+        self.local: HessianMetric | None = None
         self._bound = GapBound(obj, self.metric, self.moments.eps, l1)
         if before is not None:
             self._bound.origin = before._bound.origin
-        self._separable_below = 0.0 if l1 else _separable_below(obj)
+        self._some_separable = False
+        self._separable_below = 0.0 if l1 else separable_below(obj)
         self._tried: tuple[np.ndarray, float, np.ndarray] | None = None
         self._lowest_value = self._lowest_norm = np.inf
         self._lowest_at = 0
@@ -231,7 +242,7 @@ class Run:
         if self.trail is not None and self.first is None:
             self.first = self.theta, self.value, self.grad
         self.grad_norm = self._norm(self._least_subgradient())
-        self.gap_bound = self._bound(self.theta, self.value, self.grad)
+        self.gap_bound = self._bound(self.theta, self.value, self.grad, self._local_gap())
         seconds = time.perf_counter() - self._began
         step = Step(len(self.history), self.value, self.grad_norm, self.n_passes, seconds, self.gap_bound)
         self.history.append(step)
@@ -244,6 +255,7 @@ class Run:
         if self.value < self._separable_below:
             self.stop(SEPARABLE)
         if self.converged:
+            self._stop_if_some_are_separable()
             raise Stop
         if step.iteration >= self.max_iter:
             self.stop(f"stopped at max_iter = {self.max_iter}")
@@ -254,11 +266,34 @@ class Run:
         self._lowest_value = min(self.value, self._lowest_value)
         self._lowest_norm = min(self.grad_norm, self._lowest_norm)
 
+    def _local_gap(self) -> float:
+        """What the exact Hessian proves, asked for only where the gap may be within ``tol``: see this file's head."""
+        if self.local is None or self.grad_norm**2 > self.tol:
+            return np.inf
+        return self.local.gap(self.theta, self.value, self.grad, self.tol * self.value)
+
+    def stop_if_proven(self) -> None:
+        """End the run if the exact Hessian, just made where it is, proves that it may end."""
+        self.gap_bound = self._bound(self.theta, self.value, self.grad, self._local_gap())
+        if self.converged:
+            raise Stop
+
+    def _stop_if_some_are_separable(self) -> None:
+        """Asked of what the gradient alone says has converged, where there is an exact Hessian to tell."""
+        proven = self.gap_bound is not None and self.gap_bound <= self.tol
+        if proven or self.local is None or self.obj.l2 > 0:
+            return
+        here = HessianMetric(self.obj, self.theta, self.local.design)
+        if some_are_separable(self.obj, here, self.grad):
+            self._some_separable = True
+            self.stop(QUASI_SEPARABLE)
+
     @property
     def converged(self) -> bool:
         """Either of the two numbers of this file's head; never where there is no minimum to converge to."""
         proven = self.gap_bound is not None and self.gap_bound <= self.tol
-        return (proven or self.grad_norm <= self.tol) and not self.value < self._separable_below
+        no_minimum = self._some_separable or self.value < self._separable_below
+        return (proven or self.grad_norm <= self.tol) and not no_minimum
 
     def _penalised(self, theta: np.ndarray) -> np.ndarray:
         """theta, or a gradient, without the row of the bias: a view."""
@@ -346,19 +381,6 @@ def change(before: float, value: float, low: float, high: float) -> float:
     if 0 <= high - low <= SMALL_CHANGE * abs(value):
         return 0.5 * (low + high)
     return value - before
-
-
-def _separable_below(obj: Any) -> float:
-    """A value that proves that the classes can be told apart without error, so that there is no minimum.
-
-    Where the sum of w_i loss_i is below log(2) times the least weight, every row's loss is below log 2: its own class
-    has more than half of the probability. Scaling theta up then brings the loss as near to 0 as one likes.
-    """
-    source = getattr(obj, "source", None)
-    if obj.l2 > 0 or source is None or source.y is None or source.smoothing > 0:
-        return 0.0
-    least = 1.0 if source.w is None else float(np.min(source.w, where=source.w > 0, initial=np.inf))
-    return float(np.log(2.0) * least / obj.weight_sum)
 
 
 def _count(number: int, noun: str) -> str:
