@@ -33,6 +33,7 @@ from .numba_narrow import KINDS
 from .numba_pass import Job
 from .numba_sparse import predict_sparse, sparse_gram_diagonal, sparse_hess_prod, sparse_value_and_grad
 from .numba_threads import address_of, compiled, in_threads, new_scratch
+from .numpy_sparse import sparse_gradient
 from .plan import Plan
 
 READS = "".join(KINDS)
@@ -40,11 +41,13 @@ STRATEGIES = ("row-parallel", "class-parallel", "feature-parallel")
 # Tiles fetch a line of every column before the next line of any, which suits short pieces: 500k x 50 in F order, k = 3,
 # float64, takes 10.4 ms with 512 bytes, 13.2 with 1,024; float32 slows down below 512.
 COLUMN_BYTES = 512
+FLOAT32_SUMS = False
 
 # Turns a thread takes slabs in: neighbours, because the first block of a turn has not been fetched ahead.
 TURNS = 8
 
 __all__ = [
+    "FLOAT32_SUMS",
     "READS",
     "STRATEGIES",
     "dense_gram",
@@ -52,6 +55,7 @@ __all__ = [
     "dense_value_and_grad",
     "isa",
     "predict",
+    "sparse_gradient",
     "sparse_gram_diagonal",
     "sparse_hess_prod",
     "sparse_value_and_grad",

@@ -78,6 +78,10 @@ CACHE_LINE = 64  # a row of residuals takes a vector at least
 # 54, 45, 45, 43, 41 ms in float64 with 4, 8, 12, 16, 24.
 ENTRIES_AHEAD = 16
 
+# Entries of a column that are summed in float32, where they are spread evenly over the rows: moving the sums on to
+# float64 costs about as much as an entry.
+FLOAT32_TERMS = 256
+
 # float32 products are summed in float32 over at most this many rows, then added to float64.
 RUN_ROWS = 1024
 # ... or this many where only one gradient exists and a float64 copy of it would be the larger part of memory.
@@ -233,6 +237,20 @@ def make_sparse_plan(
     run = max(1, SHARED_BYTES // max(k * itemsize, CACHE_LINE) // block) * block
     threads = max(1, int(4.0 * min(m, chunk) * per_row / THREAD_FLOPS))
     return Plan(block=block, slabs=slabs, chunk=chunk, run=run, threads=threads, strategy=strategy)
+
+
+def hot_columns(load: np.ndarray, rows: int, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
+    """`Hot.columns` and `Hot.starts` for float32 X of that many rows, load[j] entries before column j.
+
+    A column is moved to float64 after each `FLOAT32_TERMS` entries or so, and after `RUN_ROWS_MAX` rows at the latest;
+    one that never is has at most as many entries as `SPARSE_SLABS_MAX` times `FLOAT32_TERMS`: both are 4,096.
+    """
+    counts = np.diff(load)
+    hot = np.flatnonzero(counts > FLOAT32_TERMS * plan.slabs)
+    blocks = FLOAT32_TERMS * rows / (plan.block * counts[hot])
+    level = np.log2(np.clip(blocks, 1, max(1, RUN_ROWS_MAX // plan.block))).astype(np.int64)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(level))])
+    return hot[np.argsort(level, kind="stable")].astype(np.int64), starts.astype(np.int64)
 
 
 def _sparse_rows_per_block(k: int, itemsize: int) -> int:
