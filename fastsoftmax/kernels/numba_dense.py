@@ -20,6 +20,7 @@ a `Job` of addresses and lets threads work on it.
 `numba_sparse`        the Python side of sparse X
 `numba_sparse_pass`   its block loop and strategies
 `numba_entries`       its inner loops, over the entries of rows
+`numba_finish`        what becomes of its sums
 ====================  ==================================================================
 """
 
@@ -28,12 +29,12 @@ from __future__ import annotations
 import numpy as np
 
 from . import Csr, Parameters, RowOutputs, Rows, Sums, numba_classes, numba_models, numba_pairs, numba_pass
+from .numba_finish import sparse_gradient
 from .numba_lanes import host_features, vector_bytes
 from .numba_narrow import KINDS
 from .numba_pass import Job
 from .numba_sparse import predict_sparse, sparse_gram_diagonal, sparse_hess_prod, sparse_value_and_grad
 from .numba_threads import address_of, compiled, in_threads, new_scratch
-from .numpy_sparse import sparse_gradient
 from .plan import Plan
 
 READS = "".join(KINDS)

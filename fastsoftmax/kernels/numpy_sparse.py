@@ -59,11 +59,17 @@ def sparse_gradient(
     for a in range(0, len(out), step):
         rows = slice(a, a + step)
         with np.errstate(over="ignore", invalid="ignore"):
-            piece = np.add.reduce(sums.grad[:, rows], axis=0, dtype=np.float64)
+            piece = sums.grad[0, rows].astype(np.float64)
+            for slab in sums.grad[1:]:
+                piece += slab[rows]
             piece *= sums.scale
-            finite &= bool(np.isfinite(piece).all())
+            finite &= _all_finite(piece)
             if theta is not None:
                 piece += np.multiply(theta[rows], l2, dtype=np.float64)
             out[rows] = piece
-            stored &= bool(np.isfinite(out[rows]).all())
+            stored &= _all_finite(out[rows])
     return finite, stored
+
+
+def _all_finite(array: np.ndarray) -> bool:
+    return bool(np.isfinite(array.sum()) or np.isfinite(array).all())
