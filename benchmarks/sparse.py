@@ -61,13 +61,13 @@ def memory(names: Sequence[str], effort: Effort, say: Say) -> list[Json]:
         able = [peer for peer, row in PEERS.items() if row.takes(case) and (row.ours or name.startswith("sparse-text"))]
         found = {peer: worker.run("memory", case, peer, effort.n_threads) for peer in able}
         plan = make_sparse_plan(case.m, case.n, case.k, int(case.entries), np.dtype(case.dtype))
-        one = case.n * case.k / 1e6
-        # float64 sums, of which a lone one becomes the result, in float32 too.
-        result = 0.0 if plan.slabs == 1 else one * 8
+        one = case.n * case.k * np.dtype(case.dtype).itemsize / 1e6
+        # Sums of theta's dtype, of which a lone one becomes the result.
+        result = 0.0 if plan.slabs == 1 else one
         record: Json = {"case": name, "shape": case.shape, "rivals": found, "strategy": plan.strategy}
         x_mb = (case.entries * (np.dtype(case.dtype).itemsize + 4) + 4 * case.m) / 1e6
-        out.append(record | {"x_mb": x_mb, "gradients_mb": plan.slabs * one * 8, "result_mb": result})
-        say(f"memory, {name}: {found}, gradients {plan.slabs * one * 8:.0f} + {result:.0f} MB")
+        out.append(record | {"x_mb": x_mb, "gradients_mb": plan.slabs * one, "result_mb": result})
+        say(f"memory, {name}: {found}, gradients {plan.slabs * one:.0f} + {result:.0f} MB")
     return out
 
 

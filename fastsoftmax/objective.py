@@ -240,10 +240,10 @@ class Objective:
 
     def _finish(self, sums: Sums, theta: np.ndarray, what: str) -> np.ndarray:
         """The gradient of all slabs with its mean and l2 theta; shaped and typed like theta."""
-        out, finite = blockwise.finish(sums.joined(self.fit_intercept), sums.scale, self.l2, theta, self.n_features)
+        out, finite, stored = self._passes.gradient(sums, theta, self.l2, self.threads)
         if not finite:
             explain_nonfinite(self.source, self.plan.chunk, what)
-        if out.dtype != np.float64 and not validation.all_finite(out):
+        if not stored:
             raise FloatingPointError(f"the {what} overflows {out.dtype}, the dtype it was asked for in")
         return out
 

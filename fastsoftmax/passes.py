@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from . import blockwise
 from .kernels import Csr, Parameters, Rows, Sums
-from .kernels.plan import RUN_ROWS, Plan, make_plan, make_sparse_plan
+from .kernels.plan import RUN_ROWS, Plan, hot_columns, make_plan, make_sparse_plan
 from .sources import ArraySource, SparseSource
+from .validation import all_finite
 
 # Probabilities of a chunk of rows that `SparsePasses.gram_diagonal_at` holds.
 PROBABILITY_BYTES = 16 << 20
@@ -42,6 +44,13 @@ class DensePasses:
     def chunks(self, plan: Plan) -> Iterator[Rows]:
         return self.source.chunks(plan.chunk)
 
+    def gradient(self, sums: Sums, theta: np.ndarray, l2: float, n_threads: int) -> tuple[np.ndarray, bool, bool]:
+        """The total of sums, scaled, + l2 theta (but for the bias), shaped and typed like theta; whether the scaled
+        total is finite, and whether what is returned is. The sums are used up."""
+        n = self.source.shape[1]
+        out, finite = blockwise.finish(sums.joined(len(theta) > n), sums.scale, l2, theta, n)
+        return out, finite, out.dtype == np.float64 or all_finite(out)
+
     def gram(self, scale: float, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
         """scale * X^T diag(w) X and scale * X^T w."""
         m, n = self.source.shape
@@ -68,13 +77,45 @@ class SparsePasses:
     def __init__(self, source: SparseSource, kernels: ModuleType) -> None:
         self.source, self._kernels = source, kernels
         self.value_and_grad, self.hess_prod = kernels.sparse_value_and_grad, kernels.sparse_hess_prod
+        self._single = kernels.FLOAT32_SUMS and source.dtype == np.float32
+        self._hot: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
 
     def plan(self, k: int, *, gradient: bool = True) -> Plan:
         m, n = self.source.shape
         return make_sparse_plan(m, n, k, self.source.nnz, self.source.dtype, gradient=gradient)
 
     def sums(self, plan: Plan, k: int, scale: float, *, grad: bool = True) -> Sums:
-        return Sums.zeros_by_feature(plan.slabs, k, self.source.shape[1], scale, grad=grad)
+        hot = self._hot_columns(plan) if grad and self._single else None
+        return Sums.zeros_by_feature(plan.slabs, k, self.source.shape[1], scale, grad=grad, hot=hot)
+
+    def _hot_columns(self, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
+        """`plan.hot_columns` of this plan, made once."""
+        key = plan.block, plan.slabs
+        if key not in self._hot:
+            self._hot[key] = hot_columns(self.source.load, self.source.shape[0], plan)
+        return self._hot[key]
+
+    def gradient(self, sums: Sums, theta: np.ndarray, l2: float, n_threads: int) -> tuple[np.ndarray, bool, bool]:
+        """As of dense rows; in the memory of the sums where they are one gradient of theta's dtype."""
+        n, room = self.source.shape[1], sums.room
+        in_place = room is not None and room.dtype == theta.dtype
+        out = room[: len(theta)] if room is not None and in_place else np.empty(theta.shape, theta.dtype)
+        hot = None if sums.hot is None else sums.hot_total()
+        penalized = np.ascontiguousarray(theta[:n]) if l2 else None
+        finite, stored = self._kernels.sparse_gradient(sums, penalized, l2, out[:n], n_threads)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if hot is not None and sums.hot is not None:
+                hot *= sums.scale
+                finite &= all_finite(hot)
+                out[sums.hot.columns] = hot + l2 * theta[sums.hot.columns].astype(np.float64, copy=False)
+                stored &= all_finite(out[sums.hot.columns])
+            if len(theta) > n:
+                assert sums.bias is not None
+                bias = np.add.reduce(sums.bias, axis=0) * sums.scale
+                finite &= all_finite(bias)
+                out[n] = bias
+                stored &= all_finite(out[n])
+        return out, finite, stored
 
     def chunks(self, plan: Plan) -> Iterator[Rows]:
         for rows in self.source.chunks(plan.chunk):
@@ -115,7 +156,7 @@ class SparsePasses:
     def _diagonal(
         self, plan: Plan, scale: float, n_threads: int, weighted: Callable[[Rows], Rows]
     ) -> tuple[np.ndarray, np.ndarray]:
-        sums = self.sums(plan, 2, scale)
+        sums = Sums.zeros_by_feature(plan.slabs, 2, self.source.shape[1], scale)
         for rows in self.chunks(plan):
             self._kernels.sparse_gram_diagonal(weighted(rows), plan, sums, min(n_threads, plan.threads))
         both, _ = sums.total()

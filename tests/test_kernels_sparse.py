@@ -48,16 +48,32 @@ class SparseProblem:
         plan = make_sparse_plan(m, n, self.dense.k, entries, dtype, block=block, slabs=slabs, strategy=strategy)
         return replace(plan, run=2 * plan.block)
 
-    def sums(self, plan, *, k=None, grad=True):
+    def sums(self, plan, module, *, k=None, grad=True):
+        """Zeros; where float32 is summed in float32, every third column is hot, of three levels."""
         n, k = self.dense.X.shape[1], self.dense.k if k is None else k
         total = len(self.dense.X) if self.dense.w is None else self.dense.w.sum()
-        gradients = (np.zeros((plan.slabs, n, k)), np.zeros((plan.slabs, k))) if grad else (None, None)
-        return Sums(np.zeros(plan.slabs), *gradients, 1.0 / total, by_feature=True)
+        hot = None
+        if module.FLOAT32_SUMS and self.dense.dtype == np.float32:
+            columns = [np.arange(first, n, 9) for first in (6, 0, 3)]
+            hot = np.concatenate(columns), np.cumsum([0, *map(len, columns)])
+        return Sums.zeros_by_feature(plan.slabs, k, n, 1.0 / total, grad=grad, hot=hot)
+
+    def squares(self, plan):
+        """Zeros for the diagonal of a Gram matrix: always float64."""
+        return Sums.zeros_by_feature(plan.slabs, 2, self.dense.X.shape[1], 1.0)
 
     def joined(self, sums):
         """The total gradient, the bias in its last row if there is one."""
-        grad, bias = sums.grad.sum(axis=0) * sums.scale, sums.bias.sum(axis=0) * sums.scale
+        grad, bias = total_of(sums) * sums.scale, sums.bias.sum(axis=0) * sums.scale
         return np.vstack([grad, bias]) if self.dense.fit_intercept else grad
+
+
+def total_of(sums):
+    """(n, k) in float64, not scaled."""
+    grad = sums.grad.sum(axis=0, dtype=np.float64)
+    if sums.hot is not None:
+        grad[sums.hot.columns] = sums.hot_total()
+    return grad
 
 
 def sparse_problem(m, n, k, *, density=0.2, seed=0, **options):
@@ -73,14 +89,14 @@ def sparse_problem(m, n, k, *, density=0.2, seed=0, **options):
 
 
 def value_and_grad(module, s, plan, *, grad=True, threads=2, outputs=None, **options):
-    sums = s.sums(plan, grad=grad)
+    sums = s.sums(plan, module, grad=grad)
     rows = replace(s.rows(), **options)
     module.sparse_value_and_grad(rows, s.dense.parameters(), plan, sums, threads, outputs)
     return sums.loss.sum(), s.joined(sums) if grad else None
 
 
 def hess_prod(module, s, plan, v, *, threads=2, **options):
-    sums = s.sums(plan)
+    sums = s.sums(plan, module)
     rows = replace(s.rows(), **options)
     module.sparse_hess_prod(rows, s.dense.parameters(), s.dense.parameters(v), plan, sums, threads)
     assert (sums.loss == 0).all()
@@ -98,7 +114,7 @@ def check_every_sparse_pass(module, s, plan, index="i4"):
 
 
 def check_gram_diagonal(module, s, plan, index):
-    p, sums = s.dense, s.sums(plan, k=2)
+    p, sums = s.dense, s.squares(plan)
     module.sparse_gram_diagonal(s.rows(index=index), plan, sums, 2)
     X = p.X.astype(wide(p.dtype))
     w = np.ones(len(X)) if p.w is None else p.w
@@ -124,6 +140,11 @@ def test_every_number_of_classes(module, dtype, strategy):
 def test_extreme_shapes(module, dtype, strategy, shape):
     s = sparse_problem(*shape, dtype=dtype, density=0.01)
     check_every_sparse_pass(module, s, s.plan(strategy))
+
+
+def slab_gradient(sums, slab):
+    one = None if sums.hot is None else replace(sums.hot, grad=sums.hot.grad[slab : slab + 1])
+    return total_of(replace(sums, grad=sums.grad[slab : slab + 1], hot=one))
 
 
 PROBLEMS = st.builds(
@@ -164,7 +185,7 @@ def test_predictions(module, dtype, strategy, kind, k):
     s = sparse_problem(203, 37, k, dtype=dtype, intercept=True)
     out = np.empty(203, np.int64) if kind == "label" else np.empty((203, k), dtype)
     plan = s.plan(strategy)
-    sums = s.sums(plan, grad=False)
+    sums = s.sums(plan, module, grad=False)
     module.predict(Rows(s.csr()), s.dense.parameters(), plan, kind, out, sums, 2)
     check_prediction(s.dense, kind, out)
     assert np.isfinite(sums.loss).all()
@@ -177,7 +198,7 @@ def test_predictions(module, dtype, strategy, kind, k):
 def test_each_slab_adds_its_own_rows_to_what_is_there(module, dtype, grad):
     s = sparse_problem(200, 11, 6, dtype=dtype, weights=True, intercept=True)
     plan = s.plan("row-parallel", slabs=5)
-    sums = s.sums(plan, grad=grad)
+    sums = s.sums(plan, module, grad=grad)
     sums.loss[:] = 1.0
     if grad:
         sums.grad[:], sums.bias[:] = 2.0, 3.0
@@ -189,17 +210,18 @@ def test_each_slab_adds_its_own_rows_to_what_is_there(module, dtype, grad):
             continue
         part = s.dense.but(X=s.dense.X[a:b], y=s.dense.y[a:b], w=s.dense.w[a:b])
         total = part.w.sum()
-        joined = np.vstack([sums.grad[slab] - 2, sums.bias[slab] - 3]) / total if grad else None
+        grads = None if not grad else slab_gradient(sums, slab) - 2
+        joined = np.vstack([grads, sums.bias[slab] - 3]) / total if grad else None
         check_slab(part, (sums.loss[slab] - 1) / (sums.scale * total), joined)
 
 
 def test_one_gradient_is_added_to(module, dtype):
     s = sparse_problem(200, 11, 6, dtype=dtype, weights=True, intercept=True)
     plan = s.plan("feature-parallel")
-    sums = s.sums(plan)
+    sums = s.sums(plan, module)
     sums.loss[:], sums.grad[:], sums.bias[:] = 1.0, 2.0, 3.0
     module.sparse_value_and_grad(s.rows(), s.dense.parameters(), plan, sums, 2)
-    joined = np.vstack([sums.grad[0] - 2, sums.bias[0] - 3]) * sums.scale
+    joined = np.vstack([slab_gradient(sums, 0) - 2, sums.bias[0] - 3]) * sums.scale
     check_slab(s.dense, sums.loss[0] - 1, joined)
 
 
@@ -212,7 +234,7 @@ def test_no_bit_depends_on_threads_or_on_who_owns_a_column(module, dtype, strate
     for threads in (1, 2, 3, 4):
         value, grad = value_and_grad(module, s, plan, threads=threads, X=csr)
         product = hess_prod(module, s, plan, s.dense.theta, threads=threads, X=csr)
-        sums = s.sums(plan, k=2)
+        sums = s.squares(plan)
         module.sparse_gram_diagonal(replace(s.rows(), X=csr), plan, sums, threads)
         results.append([np.float64(value).tobytes(), grad.tobytes(), product.tobytes(), sums.grad.tobytes()])
     assert all(one == results[0] for one in results)
@@ -223,7 +245,7 @@ def test_a_chunk_may_have_no_entries_or_no_rows(module, dtype, strategy):
     nothing = SparseProblem(s.dense.but(X=np.zeros_like(s.dense.X)), np.zeros_like(s.entries))
     check_every_sparse_pass(module, nothing, s.plan(strategy))
     plan = s.plan(strategy)
-    sums = s.sums(plan)
+    sums = s.sums(plan, module)
     no_rows = Rows(Csr(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, dtype), 5), np.zeros(0, np.int32))
     module.sparse_value_and_grad(no_rows, s.dense.parameters(), plan, sums, 2)
     assert sums.loss.sum() == 0 and (sums.grad == 0).all() and (sums.bias == 0).all()
@@ -247,7 +269,7 @@ def test_predictions_mark_a_logit_that_is_not_finite(module, dtype, kind):
     s.dense.X[7, 2] = np.inf
     out = np.zeros(100, np.int64) if kind == "label" else np.zeros((100, 3), dtype)
     plan = s.plan("row-parallel")
-    sums = s.sums(plan, grad=False)
+    sums = s.sums(plan, module, grad=False)
     with np.errstate(invalid="ignore", over="ignore"):
         module.predict(Rows(s.csr()), s.dense.parameters(), plan, kind, out, sums, 2)
     assert np.isnan(sums.loss).any()

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from fastsoftmax.kernels import plan as plan_module
 from fastsoftmax.kernels.plan import (
     BLOCK_MAX,
+    ROW_ENTRIES,
     RUN_ROWS,
     SHARED_BLOCK,
     SLAB_BYTES,
     SLABS_MAX,
     VECTOR_BYTES,
+    Plan,
     cache_bytes,
     default_threads,
     make_plan,
@@ -102,3 +104,19 @@ def test_cache_sizes_are_plausible_and_a_broken_sysfs_leaves_the_usual_ones(monk
     assert 0 < sizes["L1"] < sizes["L2"] <= sizes["L3"]
     monkeypatch.setattr(plan_module.Path, "read_text", lambda self: "?")
     assert cache_bytes.__wrapped__() == {"L1": 32 << 10, "L2": 1 << 20, "L3": 16 << 20}
+
+
+@given(
+    counts=st.lists(st.one_of(st.integers(0, 5), st.integers(0, 500)), max_size=400),
+    slabs=st.integers(1, 16),
+    block=st.sampled_from([1, 8, 64]),
+)
+def test_sparse_slabs_begin_where_the_work_reaches_their_share(counts, slabs, block):
+    plan = Plan(block=block, slabs=slabs, chunk=400, run=block, threads=1)
+    rows, indptr = len(counts), np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+    work = [int(indptr[i]) + ROW_ENTRIES * i for i in range(rows + 1)]
+    starts = plan.sparse_slabs(indptr)
+    assert starts[0] == 0 and starts[-1] == rows and starts.dtype == np.int64
+    for p in range(1, slabs):
+        first = next(i for i in range(rows + 1) if work[i] >= work[-1] * p / slabs)
+        assert starts[p] == min(-(-first // block) * block, rows)

@@ -2,10 +2,10 @@
 
 A backend is a module with ``READS``, the type characters of the dtypes of X that it reads as they are
 (float32, float64 and perhaps narrower ones, converted in registers), ``STRATEGIES``, those of `plan` that
-it has, ``COLUMN_BYTES``, how much of each column of F-order X a block should hold, ``isa()`` and ``threading()``, two
-short texts, and the functions below. Each gets one chunk of rows, **adds** into the `Sums` its caller owns, allocates
-nothing proportional to the number of rows, runs without the GIL and checks nothing: `fastsoftmax.validation` has
-done that.
+it has, ``COLUMN_BYTES``, how much of each column of F-order X a block should hold, ``FLOAT32_SUMS``, ``isa()`` and
+``threading()``, two short texts, and the functions below. Each gets one chunk of rows, **adds** into the `Sums` its
+caller owns, allocates nothing proportional to the number of rows, runs without the GIL and checks nothing:
+`fastsoftmax.validation` has done that.
 
 ``dense_value_and_grad(rows, params, plan, sums, n_threads, outputs=None)``
     sums.loss[p] += sums.scale * sum of w_i (logsumexp(H_i) - H[i, y_i]) over the rows of slab p,
@@ -25,7 +25,12 @@ done that.
     in, for the rows of diag(z) - z z^T add up to zero. sums.bias is None: a column of ones in X is the bias's.
 ``sparse_value_and_grad``, ``sparse_hess_prod``
     The same for rows whose X is a `Csr`, with a plan of `plan.make_sparse_plan`. Their sums.grad is (slabs, n, k):
-    theta's own order, since an entry of X reads a row of theta and writes a row of the gradient. No dX.
+    theta's own order, since an entry of X reads a row of theta and writes a row of the gradient. No dX. Of float32 X
+    it is float32, with `Hot` columns, in backends whose ``FLOAT32_SUMS`` is True; else float64.
+``sparse_gradient(sums, theta, l2, out, n_threads)``
+    out = sums.scale * (sum of the slabs of sums.grad) + l2 * theta, all (n, k) in C order, ``theta`` (None for no
+    penalty) of ``out``'s dtype, formed in float64. Returns whether the scaled sums are finite, and whether ``out`` is,
+    which may be float32. ``out`` may be the memory of the only slab. Hot columns are up to the caller.
 ``sparse_gram_diagonal(rows, plan, sums, n_threads)``
     sums.grad[p, :, 0] += sum_i w_i x_ij^2 and sums.grad[p, :, 1] += sum_i w_i x_ij (slabs, n, 2); sums.bias stays.
 ``predict(rows, params, plan, kind, out, sums, n_threads)``
@@ -38,7 +43,8 @@ Precision policy
 losses              summed in float64, always
 float64 X           products and sums in float64
 float32 X           products in float32, summed in float32 over ``plan.run`` rows at most, then
-                    added to the float64 slabs: the error does not grow with the number of rows
+                    added to the float64 slabs: the error does not grow with the number of rows;
+                    sparse X likewise, see `Hot`
 narrow X            float16, 8- and 16-bit integers: exact in float32, computed as float32
 parameters          converted to the dtype of the computation before the pass
 weights             float64; scaled by a power of two so that the largest is in [1, 2)
@@ -167,11 +173,32 @@ class RowOutputs:
 
 
 @dataclass(frozen=True)
+class Hot:
+    """The columns of sparse float32 X that have too many entries to be summed in float32 to the end.
+
+    Those of level l are ``columns[starts[l]:starts[l + 1]]``. After each 2^l blocks of rows of a slab (`Plan.block`,
+    counted from the first row of the slab in the chunk) their sums move from `Sums.grad` to ``grad``: see
+    `plan.hot_columns`.
+
+    Attributes
+    ----------
+    columns : int64 ndarray (h,)
+        In each level ascending.
+    starts : int64 ndarray (levels + 1,)
+    grad : float64 ndarray (slabs, h, k)
+    """
+
+    columns: np.ndarray
+    starts: np.ndarray
+    grad: np.ndarray
+
+
+@dataclass(frozen=True)
 class Sums:
     """What a pass adds into, one entry for each slab.
 
-    All float64, but for the one gradient of a class-parallel pass over few rows, which is float32 if
-    X is: `zeros` knows.
+    All float64, but for the gradient of sparse float32 X and the one gradient of a class-parallel pass over few rows
+    of float32 X: `zeros_by_feature` and `zeros` know.
 
     Attributes
     ----------
@@ -182,13 +209,15 @@ class Sums:
     bias : ndarray (slabs, k) or None
     scale : float
         1 / sum(w). Losses are scaled as they are added, so that a mean of huge ones cannot
-        overflow on the way; gradients are scaled once, in `total` or by who takes them `joined`.
+        overflow on the way; gradients are scaled once, in `total` or by who takes them otherwise.
     by_feature : bool
         Whether ``grad`` is (slabs, n, k).
-    room : float64 ndarray (n + 1, k) or None
+    room : ndarray (n + 1, k) or None
         Memory whose first rows are the one slab of ``grad``, so that the bias joins them without a copy of them.
     held : ndarray (slabs, L, 2) or None
         Of the rows that each model leaves out: loss, scaled, and weight of those classified rightly, scaled too.
+    hot : Hot or None
+        Beside a float32 ``grad`` of sparse X.
     """
 
     loss: np.ndarray
@@ -198,6 +227,7 @@ class Sums:
     by_feature: bool = False
     room: np.ndarray | None = None
     held: np.ndarray | None = None
+    hot: Hot | None = None
 
     @classmethod
     def zeros(
@@ -222,13 +252,25 @@ class Sums:
         )
 
     @classmethod
-    def zeros_by_feature(cls, slabs: int, k: int, n: int, scale: float, *, grad: bool = True) -> Sums:
-        """What a pass over sparse X adds into."""
+    def zeros_by_feature(
+        cls,
+        slabs: int,
+        k: int,
+        n: int,
+        scale: float,
+        *,
+        grad: bool = True,
+        hot: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> Sums:
+        """What a pass over sparse X adds into: float32 gradients with these hot columns (`plan.hot_columns`), or
+        float64 ones."""
         if not grad:
             return cls(np.zeros(slabs), None, None, scale, by_feature=True)
-        room = np.zeros((n + 1, k)) if slabs == 1 else None
-        out = np.zeros((slabs, n, k)) if room is None else room[None, :n]
-        return cls(np.zeros(slabs), out, np.zeros((slabs, k)), scale, by_feature=True, room=room)
+        dtype = np.float64 if hot is None else np.float32
+        room = np.zeros((n + 1, k), dtype) if slabs == 1 else None
+        out = np.zeros((slabs, n, k), dtype) if room is None else room[None, :n]
+        moved = None if hot is None else Hot(*hot, np.zeros((slabs, len(hot[0]), k)))
+        return cls(np.zeros(slabs), out, np.zeros((slabs, k)), scale, by_feature=True, room=room, hot=moved)
 
     def total(self) -> tuple[np.ndarray, np.ndarray]:
         """Gradient (n, k) and bias gradient (k,): the slabs added in the order of their numbers.
@@ -242,14 +284,14 @@ class Sums:
     def joined(self, with_bias: bool) -> np.ndarray:
         """The same, not yet scaled, as one array (n [+ 1], k) that is the caller's from now on."""
         grad, bias = self._added()
-        if not with_bias:
-            return grad
-        room = self.room
-        if room is None:
-            room = np.empty((len(grad) + 1, grad.shape[1]))
-            room[:-1] = grad
-        room[-1] = bias
-        return room
+        return np.vstack([grad, bias]) if with_bias else grad
+
+    def hot_total(self) -> np.ndarray:
+        """Sums of the hot columns, (h, k) float64, not yet scaled."""
+        assert self.hot is not None and self.grad is not None
+        out: np.ndarray = np.add.reduce(self.grad[:, self.hot.columns], axis=0, dtype=np.float64)
+        out += np.add.reduce(self.hot.grad, axis=0)
+        return out
 
     def _added(self) -> tuple[np.ndarray, np.ndarray]:
         assert self.grad is not None and self.bias is not None

@@ -94,6 +94,26 @@ ptrdiff_t work_bytes_as(const Call& c) {
     return ptrdiff_t(sizeof(T)) * (classes ? class_work_size(p) : work_size(p, outputs));
 }
 
+// A sparse gradient's end: G and O are float or double.
+struct Finish {
+    const void* grad;
+    ptrdiff_t slabs, size;
+    bool single_grad, single_out;
+    double scale, l2;
+    const void* theta;  // null: no penalty
+    void* out;
+    int threads;
+};
+
+template <class G, class O>
+int finish_as(const Finish& f) {
+    return finish((const G*)f.grad, f.slabs, f.size, f.scale, f.l2, (const O*)f.theta, (O*)f.out, f.threads);
+}
+int run_finish(const Finish& f) {
+    if (f.single_grad) return f.single_out ? finish_as<float, float>(f) : finish_as<float, double>(f);
+    return f.single_out ? finish_as<double, float>(f) : finish_as<double, double>(f);
+}
+
 // Bytes the caller must provide as Call::work.
 ptrdiff_t work_bytes(const Call& c) {
     return c.single ? work_bytes_as<float>(c) : work_bytes_as<double>(c);

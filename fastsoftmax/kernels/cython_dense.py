@@ -39,12 +39,14 @@ STRATEGIES = ("row-parallel", "class-parallel", "feature-parallel")
 # 500k x 50 in F order, k = 3, float32: 10.0, 7.9, 7.3, 6.8 ms with 256, 512, 768, 1,024 bytes; float64 gains up to
 # 2,048.
 COLUMN_BYTES = 2048
+FLOAT32_SUMS = True
 dense_value_and_grad = _build.dense_value_and_grad
 dense_hess_prod = _build.dense_hess_prod
 dense_gram = _build.dense_gram
 sparse_value_and_grad = _build.sparse_value_and_grad
 sparse_hess_prod = _build.sparse_hess_prod
 sparse_gram_diagonal = _build.sparse_gram_diagonal
+sparse_gradient = _build.sparse_gradient
 dense_hessian = _build.dense_hessian
 predict = _build.predict
 

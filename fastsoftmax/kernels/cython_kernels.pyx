@@ -26,10 +26,17 @@ cdef extern from "call.hpp" nogil:
         Py_ssize_t row, col
         int type, itemsize
 
+    ctypedef struct Hot:
+        const int64_t* columns
+        const int64_t* starts
+        Py_ssize_t levels
+        double* grad
+
     ctypedef struct SparseCut:
         const int64_t* starts
         const int64_t* columns
         Py_ssize_t parts
+        Hot hot
 
     ctypedef struct SparseSource:
         const int64_t* indptr
@@ -67,7 +74,18 @@ cdef extern from "call.hpp" nogil:
         Py_ssize_t slabs, slab_rows, block, run
         void* work
 
+    ctypedef struct Finish:
+        const void* grad
+        Py_ssize_t slabs, size
+        bint single_grad, single_out
+        double scale, l2
+        const void* theta
+        void* out
+        int threads
+
     Py_ssize_t work_bytes(const Call&)
+    int run_finish(const Finish&)
+    int SUMS_WRONG, STORED_WRONG
     void run_call "run"(const Call&)
     int openmp_threads()
 
@@ -115,6 +133,19 @@ def sparse_gram_diagonal(rows, plan, sums, int n_threads):
     _run(GRAM, rows, None, None, plan, sums, n_threads)
 
 
+def sparse_gradient(sums, theta, double l2, out, int n_threads):
+    """See `fastsoftmax.kernels`."""
+    cdef Finish finish
+    cdef int wrong
+    finish.grad, finish.slabs, finish.size = _address(sums.grad), len(sums.grad), out.size
+    finish.single_grad, finish.single_out = sums.grad.dtype.char == "f", out.dtype.char == "f"
+    finish.scale, finish.l2, finish.theta = sums.scale, l2, _address(theta)
+    finish.out, finish.threads = _address(out), n_threads if openmp_threads() else 1
+    with nogil:
+        wrong = run_finish(finish)
+    return not wrong & SUMS_WRONG, not wrong & STORED_WRONG
+
+
 def dense_hessian(rows, params, plan, sums, int n_threads):
     """See `fastsoftmax.kernels`."""
     _run(HESSIAN, rows, params, None, plan, sums, n_threads)
@@ -135,7 +166,7 @@ cdef void _describe_dense(Source* source, cnp.ndarray X):
     source.type, source.itemsize = SOURCE_TYPES[X.dtype.char], X.itemsize
 
 
-cdef _describe_sparse(SparseSource* source, X, plan, int threads, bint by_features):
+cdef _describe_sparse(SparseSource* source, X, plan, hot, int threads, bint by_features):
     """Fills in ``source``; what it returns must live as long."""
     starts = plan.sparse_slabs(X.indptr)
     columns = _column_cuts(X, threads) if by_features else None
@@ -144,6 +175,11 @@ cdef _describe_sparse(SparseSource* source, X, plan, int threads, bint by_featur
     source.wide = X.indices.itemsize == 8
     source.cut.starts, source.cut.columns = <const int64_t*>_address(starts), <const int64_t*>_address(columns)
     source.cut.parts = threads
+    source.cut.hot.levels = 0
+    if hot is not None:
+        source.cut.hot.columns = <const int64_t*>_address(hot.columns)
+        source.cut.hot.starts = <const int64_t*>_address(hot.starts)
+        source.cut.hot.levels, source.cut.hot.grad = len(hot.starts) - 1, <double*>_address(hot.grad)
     return starts, columns
 
 
@@ -167,7 +203,7 @@ cdef _run(Operation operation, rows, params, direction, plan, sums, int n_thread
     call.sparse.indptr = NULL
     if isinstance(X, Csr):
         by_features = plan.strategy == "feature-parallel" and operation != PREDICT
-        _alive = _describe_sparse(&call.sparse, X, plan, call.threads, by_features)
+        _alive = _describe_sparse(&call.sparse, X, plan, sums.hot, call.threads, by_features)
         call.k = 2 if params is None else call.k
     else:
         _describe_dense(&call.X, X)

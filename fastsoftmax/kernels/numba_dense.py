@@ -20,6 +20,7 @@ a `Job` of addresses and lets threads work on it.
 `numba_sparse`        the Python side of sparse X
 `numba_sparse_pass`   its block loop and strategies
 `numba_entries`       its inner loops, over the entries of rows
+`numba_finish`        what becomes of its sums
 ====================  ==================================================================
 """
 
@@ -28,6 +29,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import Csr, Parameters, RowOutputs, Rows, Sums, numba_classes, numba_models, numba_pairs, numba_pass
+from .numba_finish import sparse_gradient
 from .numba_lanes import host_features, vector_bytes
 from .numba_narrow import KINDS
 from .numba_pass import Job
@@ -40,11 +42,13 @@ STRATEGIES = ("row-parallel", "class-parallel", "feature-parallel")
 # Tiles fetch a line of every column before the next line of any, which suits short pieces: 500k x 50 in F order, k = 3,
 # float64, takes 10.4 ms with 512 bytes, 13.2 with 1,024; float32 slows down below 512.
 COLUMN_BYTES = 512
+FLOAT32_SUMS = False
 
 # Turns a thread takes slabs in: neighbours, because the first block of a turn has not been fetched ahead.
 TURNS = 8
 
 __all__ = [
+    "FLOAT32_SUMS",
     "READS",
     "STRATEGIES",
     "dense_gram",
@@ -52,6 +56,7 @@ __all__ = [
     "dense_value_and_grad",
     "isa",
     "predict",
+    "sparse_gradient",
     "sparse_gram_diagonal",
     "sparse_hess_prod",
     "sparse_value_and_grad",

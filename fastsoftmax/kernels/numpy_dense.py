@@ -21,6 +21,7 @@ _quiet = np.errstate(over="ignore", invalid="ignore")
 READS = "fd"
 STRATEGIES = ("row-parallel", "feature-parallel")
 COLUMN_BYTES = 2048
+FLOAT32_SUMS = False
 
 
 def isa() -> str:
@@ -136,7 +137,7 @@ def predict(rows: Rows, params: Parameters, plan: Plan, kind: str, out: np.ndarr
 
 
 sparse_value_and_grad, sparse_hess_prod = dense_value_and_grad, dense_hess_prod
-sparse_gram_diagonal = numpy_sparse.sparse_gram_diagonal
+sparse_gram_diagonal, sparse_gradient = numpy_sparse.sparse_gram_diagonal, numpy_sparse.sparse_gradient
 
 
 def _pieces(rows: Rows, plan: Plan, k: int) -> Iterator[tuple[int, int, int, Any]]:

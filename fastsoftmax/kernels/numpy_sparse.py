@@ -12,6 +12,8 @@ from .plan import Plan
 
 # Logits formed at a time: a slab of sparse rows may be long.
 LOGITS = 1 << 22
+# Bytes of the gradient that `sparse_gradient` works on at a time.
+ROWS_BYTES = 384 << 10
 
 
 def pieces(X: Csr, plan: Plan, k: int) -> Iterator[tuple[int, int, int, Any]]:
@@ -46,3 +48,28 @@ def sparse_gram_diagonal(rows: Rows, plan: Plan, sums: Sums, n_threads: int) -> 
         sums.grad[p, :, 1] += X.T @ w
         X.data = np.square(X.data, dtype=np.float64)
         sums.grad[p, :, 0] += X.T @ w
+
+
+def sparse_gradient(
+    sums: Sums, theta: np.ndarray | None, l2: float, out: np.ndarray, n_threads: int
+) -> tuple[bool, bool]:
+    """See `fastsoftmax.kernels`; some rows at a time, which stay in cache with a temporary beside them."""
+    assert sums.grad is not None
+    finite, stored, step = True, True, max(1, ROWS_BYTES // (8 * out.shape[1]))
+    for a in range(0, len(out), step):
+        rows = slice(a, a + step)
+        with np.errstate(over="ignore", invalid="ignore"):
+            piece = sums.grad[0, rows].astype(np.float64)
+            for slab in sums.grad[1:]:
+                piece += slab[rows]
+            piece *= sums.scale
+            finite &= _all_finite(piece)
+            if theta is not None:
+                piece += np.multiply(theta[rows], l2, dtype=np.float64)
+            out[rows] = piece
+            stored &= _all_finite(out[rows])
+    return finite, stored
+
+
+def _all_finite(array: np.ndarray) -> bool:
+    return bool(np.isfinite(array.sum()) or np.isfinite(array).all())

@@ -18,7 +18,7 @@
 #pragma once
 
 #include "dense.hpp"
-#include "sparse_products.hpp"
+#include "sparse_sums.hpp"
 
 namespace {
 
@@ -27,6 +27,7 @@ struct SparseCut {
     const int64_t* starts;   // row-parallel: rows of slab p are starts[p]..starts[p + 1]
     const int64_t* columns;  // feature-parallel: of part t, columns[t]..columns[t + 1]; null: row-parallel
     ptrdiff_t parts;
+    Hot hot;
 };
 
 // A thread's buffers.
@@ -36,6 +37,7 @@ struct SparseScratch {
     T *lines, *H, *U, *bias, *wt, *top, *hit, *logs;
     Int* label;
     double* w;
+    Piece* pieces;
     ptrdiff_t ld, size;  // values from one row of `lines` to the next
     SparseScratch(T* at, const Pass<T>& p) : ld(round_up<T>(p.k, VL<T>)) {
         T* start = at;
@@ -52,6 +54,7 @@ struct SparseScratch {
         wt = take(R), top = take(R), hit = take(R), logs = take(R);
         label = (Int*)take(R);
         w = (double*)take(R * (sizeof(double) / sizeof(T)));
+        pieces = (Piece*)take(R * (sizeof(Piece) / sizeof(T)));
         size = at - start;
     }
 };
@@ -131,15 +134,30 @@ void sparse_by_rows(const Csr<T, I>& X, const Pass<T>& p, const SparseCut& cut) 
 #pragma omp parallel for schedule(dynamic, 1) num_threads(std::min(p.threads, slabs))
     for (int slab = 0; slab < slabs; ++slab) {
         SparseScratch<T> s(parameter_space(p) + size * thread_number(), p);
-        double* grad = p.grad ? (double*)p.grad + slab * X.n * p.k : nullptr;
+        T* grad = p.grad ? (T*)p.grad + slab * X.n * p.k : nullptr;
         double* grad_bias = p.grad ? p.grad_bias + slab * p.k : nullptr;
+        double* hot_grad = cut.hot.grad + slab * cut.hot.count() * p.k;
+        ptrdiff_t blocks = 0;
         const ptrdiff_t end = cut.starts[slab + 1];
         for (ptrdiff_t first = cut.starts[slab]; first < end; first += p.block) {
             const int rows = int(std::min(p.block, end - first));
             const double loss = sparse_residual(X, first, rows, p, s, s.lines, grad_bias);
             if (!p.along) p.loss[slab] += loss;
-            if (grad) sparse_backward(Range<T, I>{X, 0, X.n}, first, rows, s.lines, s.ld, grad, p.k);
+            if (!grad) continue;
+            sparse_backward(Range<T, I>{X, 0, X.n}, first, rows, s.lines, s.ld, grad, p.k, s.pieces);
+            settle(cut.hot, ++blocks, 0, X.n, p.k, grad, hot_grad);
         }
+    }
+}
+
+// The entries of a run in a range of columns.
+template <class T, class I>
+void add_columns(const Range<T, I>& range, ptrdiff_t start, ptrdiff_t run_rows, const T* D, const Pass<T>& p,
+                 const Hot& hot, const SparseScratch<T>& s) {
+    for (ptrdiff_t at = 0; at < run_rows; at += p.block) {
+        const int rows = int(std::min(p.block, run_rows - at));
+        sparse_backward(range, start + at, rows, D + at * s.ld, s.ld, (T*)p.grad, p.k, s.pieces);
+        settle(hot, (start + at) / p.block + 1, range.from, range.to, p.k, (T*)p.grad, hot.grad);
     }
 }
 
@@ -170,8 +188,7 @@ void sparse_by_features(const Csr<T, I>& X, const Pass<T>& p, const SparseCut& c
                 }
             if (!p.grad) continue;
             for (ptrdiff_t t = thread_number(); t < cut.parts; t += team_size())
-                sparse_backward(Range<T, I>{X, cut.columns[t], cut.columns[t + 1]}, start, int(run_rows), run.D, s.ld,
-                                (double*)p.grad, p.k);
+                add_columns(Range<T, I>{X, cut.columns[t], cut.columns[t + 1]}, start, run_rows, run.D, p, cut.hot, s);
         }
     }
 }

@@ -143,11 +143,11 @@ void sparse_forward(const Csr<T, I>& X, ptrdiff_t first, int rows, const T* thet
 
 // ------------------------------------------------------------------------------------ backward
 
-// Entries of some rows in one range of columns, row after row.
+// Columns from..to - 1 of X.
 template <class T, class I>
 struct Range {
     const Csr<T, I>& X;
-    ptrdiff_t from, to;  // columns
+    ptrdiff_t from, to;
 
     // The first entry in `piece` whose column is at least `column`, without a branch that depends on one.
     static int64_t lower_bound(const Csr<T, I>& X, Piece piece, ptrdiff_t column) {
@@ -159,75 +159,92 @@ struct Range {
         }
         return at;
     }
+    // The entries of a row in these columns.
     Piece of(ptrdiff_t row) const {
         Piece piece = row_of(X, row);
         if (from > 0) piece.begin = lower_bound(X, piece, from);
         if (to < X.n) piece.end = lower_bound(X, piece, to);
         return piece;
     }
+    bool whole() const { return from == 0 && to == X.n; }
 };
 
-// Walks the same entries as the loop that adds them, some entries before it.
-template <class T, class I>
+// How the rows of G are fetched ahead of use: not at all, by the entries that follow in memory, or by those that
+// follow in the pieces of a block.
+enum Fetch { NEAR, FOLLOWING, IN_PIECES };
+
+// Walks the entries of a block's pieces, some before the loop that adds them.
+template <class I>
 struct Upcoming {
-    const Range<T, I> range;
-    ptrdiff_t row, end;
-    Piece piece;
-    Upcoming(const Range<T, I>& range, ptrdiff_t first, int rows)
-        : range(range), row(first), end(first + rows), piece(range.of(first)) {}
+    const I* indices;
+    const Piece *piece, *end;
+    int64_t e;
+    Upcoming(const I* indices, const Piece* pieces, int rows)
+        : indices(indices), piece(pieces), end(pieces + rows), e(pieces->begin) {}
 
     // The column of the next entry, or -1 if there is none.
     INLINE ptrdiff_t next() {
-        while (piece.begin == piece.end) {
-            if (row + 1 >= end) return -1;
-            piece = range.of(++row);
+        while (e == piece->end) {
+            if (piece + 1 == end) return -1;
+            e = (++piece)->begin;
         }
-        return range.X.indices[piece.begin++];
+        return indices[e++];
     }
 };
 
-// G[j][0..width) += x_ij D[i][0..width) for the entries of a range; D and G begin at the panel's first class.
-template <int W, int NV, bool FETCH, class T, class I>
-void add_entries(const Range<T, I>& range, ptrdiff_t first, int rows, const T* D, ptrdiff_t ld, double* G, ptrdiff_t k,
+// G[j][0..width) += x_ij D[i][0..width) for the entries in the pieces of a block's rows; D and G begin at the panel's
+// first class.
+template <int W, int NV, Fetch FETCH, class T, class I, class A>
+void add_entries(const Csr<T, I>& X, const Piece* pieces, int rows, const T* D, ptrdiff_t ld, A* G, ptrdiff_t k,
                  ptrdiff_t width) {
-    typedef typename Few<double, W>::V V;
-    const Csr<T, I>& X = range.X;
+    typedef typename Few<A, W>::V V;
+    const int64_t final = X.indptr[X.m] - 1;
     ptrdiff_t at[NV];
     for (int v = 0; v < NV; ++v) at[v] = v + 1 < NV ? v * W : width - W;
-    Upcoming<T, I> upcoming(range, first, rows);
+    Upcoming<I> upcoming(X.indices, pieces, rows);
     auto fetch = [&] {
         const ptrdiff_t j = upcoming.next();
         if (j >= 0) fetch_row<W, NV, 1>(G + j * k, width);
     };
-    for (int i = 0; FETCH && i < ENTRIES_AHEAD; ++i) fetch();
+    for (int i = 0; FETCH == IN_PIECES && i < ENTRIES_AHEAD; ++i) fetch();
     for (int r = 0; r < rows; ++r) {
         V d[NV];
 #pragma GCC unroll 8
         for (int v = 0; v < NV; ++v) d[v] = __builtin_convertvector(load_few<T, W>(D + r * ld + at[v]), V);
-        const Piece piece = range.of(first + r);
+        const Piece piece = pieces[r];
         for (int64_t e = piece.begin; e < piece.end; ++e) {
-            if constexpr (FETCH) fetch();
-            double* g = G + X.indices[e] * k;
-            const V x = double(X.data[e]) - V{};
+            if constexpr (FETCH == IN_PIECES) fetch();
+            if constexpr (FETCH == FOLLOWING)
+                fetch_row<W, NV, 1>(G + X.indices[std::min(e + ENTRIES_AHEAD, final)] * k, width);
+            A* g = G + X.indices[e] * k;
+            const V x = A(X.data[e]) - V{};
             V sum[NV];
 #pragma GCC unroll 8
-            for (int v = 0; v < NV; ++v) sum[v] = load_few<double, W>(g + at[v]) + d[v] * x;
+            for (int v = 0; v < NV; ++v) sum[v] = load_few<A, W>(g + at[v]) + d[v] * x;
 #pragma GCC unroll 8
             for (int v = 0; v < NV; ++v) std::memcpy(g + at[v], &sum[v], sizeof(V));
         }
     }
 }
 
-template <class T, class I>
-void sparse_backward(const Range<T, I>& range, ptrdiff_t first, int rows, const T* D, ptrdiff_t ld, double* G,
-                     ptrdiff_t k) {
-    const bool far = range.X.n * k * ptrdiff_t(sizeof(double)) > FAR_BYTES;
-    const ClassPanels<double> panels(k);
+// The same for a block of rows from `first` on and the columns of a range; `pieces` is room for one per row.
+template <class T, class I, class A>
+void sparse_backward(const Range<T, I>& range, ptrdiff_t first, int rows, const T* D, ptrdiff_t ld, A* G, ptrdiff_t k,
+                     Piece* pieces) {
+    const Csr<T, I>& X = range.X;
+    const bool far = X.n * k * ptrdiff_t(sizeof(A)) > FAR_BYTES;
+    const Fetch fetch = !far ? NEAR : range.whole() ? FOLLOWING : IN_PIECES;
+    for (int r = 0; r < rows; ++r) pieces[r] = range.of(first + r);
+    const ClassPanels<A> panels(k);
     for (int i = 0; i < panels.count(); ++i) {
         const ptrdiff_t begin = panels.begin(i), width = panels.width(i);
-        with_vectors<VL<double>>(width, [&](auto W, auto NV) {
-            far ? add_entries<W, NV, true>(range, first, rows, D + begin, ld, G + begin, k, width)
-                : add_entries<W, NV, false>(range, first, rows, D + begin, ld, G + begin, k, width);
+        with_vectors<VL<A>>(width, [&](auto W, auto NV) {
+            const T* part = D + begin;
+            switch (fetch) {
+                case NEAR: return add_entries<W, NV, NEAR>(X, pieces, rows, part, ld, G + begin, k, width);
+                case FOLLOWING: return add_entries<W, NV, FOLLOWING>(X, pieces, rows, part, ld, G + begin, k, width);
+                case IN_PIECES: return add_entries<W, NV, IN_PIECES>(X, pieces, rows, part, ld, G + begin, k, width);
+            }
         });
     }
 }

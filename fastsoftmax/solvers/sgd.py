@@ -140,11 +140,10 @@ class Stream:
         targets = rows.y if rows.soft is None else rows.soft
         passes = passes_over(rows.X, kernels, targets, rows.w, smoothing=rows.smoothing)
         plan, params = passes.plan(obj.n_classes), obj._parameters(self.theta)
-        sums = passes.sums(plan, obj.n_classes, 1.0 / total)
+        sums, threads = passes.sums(plan, obj.n_classes, 1.0 / total), min(obj.n_threads, plan.threads)
         for part in passes.chunks(plan):
-            passes.value_and_grad(part, params, plan, sums, min(obj.n_threads, plan.threads))
-        joined = sums.joined(obj.fit_intercept)
-        grad, finite = blockwise.finish(joined, sums.scale, obj.l2, self.theta, obj.n_features)
+            passes.value_and_grad(part, params, plan, sums, threads)
+        grad, finite, _ = passes.gradient(sums, self.theta, obj.l2, threads)
         if not (finite and np.isfinite(sums.loss).all()):
             explain_nonfinite(obj.source, obj.plan.chunk, "loss")
         return grad
