@@ -30,12 +30,15 @@ from .numba_lanes import (
     INT64,
     READ_INTO_L1,
     WRITE,
+    call_entry,
     element_type,
     emit_fma,
     emit_load,
     emit_prefetch,
     emit_splat,
     emit_store,
+    emit_table,
+    internal_function,
     kernel,
     lanes_of,
     tile_vectors,
@@ -83,11 +86,11 @@ def shapes(width):
 
 @intrinsic
 def gather_table(typingctx, like, index):
-    """The address of a table of all `gather` functions for numbers like ``like``; see `tile_table`."""
+    """The address of a table of all `gather` functions for numbers like ``like``; see `emit_table`."""
 
     def emit(context, builder, sig, args):
         kind = gather_type(like, index)
-        return emit_table(builder, Gather, kind, like, shapes(lanes_of(like)), f"gather_{like}_{index}")
+        return entry_table(builder, Gather, kind, like, shapes(lanes_of(like)), f"gather_{like}_{index}")
 
     return types.intp(like, index), emit
 
@@ -98,20 +101,17 @@ def scatter_table(typingctx, like, index):
 
     def emit(context, builder, sig, args):
         kind = scatter_type(like, index)
-        return emit_table(builder, Scatter, kind, like, shapes(lanes_of(types.float64)), f"scatter_{like}_{index}")
+        return entry_table(builder, Scatter, kind, like, shapes(lanes_of(types.float64)), f"scatter_{like}_{index}")
 
     return types.intp(like, index), emit
 
 
-def emit_table(builder, writer, kind, dtype, cases, name):
+def entry_table(builder, writer, kind, dtype, cases, name):
     functions = []
     for lanes, vectors in cases:
-        function = ir.Function(builder.module, kind, f"fastsoftmax_{name}_{lanes}x{vectors}")
-        function.linkage = "internal"
-        writer(function, dtype, lanes, vectors).emit()
-        functions.append(function)
-    table = ir.Constant(ir.ArrayType(functions[0].type, len(functions)), functions)
-    return builder.ptrtoint(cgutils.global_constant(builder, f"fastsoftmax_{name}s", table), INT64)
+        functions.append(internal_function(builder.module, kind, f"{name}_{lanes}x{vectors}"))
+        writer(functions[-1], dtype, lanes, vectors).emit()
+    return emit_table(builder, functions, f"{name}s")
 
 
 def gather_type(dtype, index):
@@ -159,11 +159,6 @@ def scatter(typingctx, table, number, G, k, low, high, rows, indices, data, ahea
 
 def as_argument(kind):
     return kind if isinstance(kind, types.CPointer) else types.intp
-
-
-def call_entry(builder, kind, table, number, *args):
-    entries = builder.inttoptr(table, kind.as_pointer().as_pointer())
-    builder.call(builder.load(builder.gep(entries, [number])), args)
 
 
 # -------------------------------------------------------------------------------- functions
