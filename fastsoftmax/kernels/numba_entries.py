@@ -28,8 +28,6 @@ from numba.extending import intrinsic
 
 from .numba_lanes import (
     INT64,
-    READ_INTO_L1,
-    WRITE,
     call_entry,
     element_type,
     emit_fma,
@@ -45,8 +43,9 @@ from .numba_lanes import (
 )
 from .numba_tile import cut, pieces
 
-# Vectors in a panel: `scatter` keeps as many of D, of new sums, and one of x, in 16 or 32 registers.
-PANEL = 14 if tile_vectors() == 4 else 7
+# Vectors in a panel: `scatter` keeps as many of D, of new sums, and one of x, in 16 or 32 registers. (14 would fit
+# in 32, and are no faster.)
+PANEL = 8 if tile_vectors() == 4 else 7
 LINE = 64
 
 GATHER = "theta k low rows indices data end ahead last bias out out_step".split()
@@ -213,14 +212,14 @@ class Walk:
         """Where the row of theta or G of entry e begins."""
         return self.builder.gep(self.args[name], [self.builder.mul(self.column(e), self.args["k"])])
 
-    def fetch(self, name, e, purpose):
+    def fetch(self, name, e):
         """Ask for what is used of the row of entry e: a line for each vector, and the last byte's."""
         builder = self.builder
         row = builder.ptrtoint(self.row_of(name, e), INT64)
         size = self.sums.count * (8 if self.sums.element == ir.DoubleType() else 4)
         for line in range(0, size * self.vectors, LINE):
-            emit_prefetch(builder, self.add(row, line), purpose)
-        emit_prefetch(builder, self.add(row, size * self.vectors - 1), purpose)
+            emit_prefetch(builder, self.add(row, line))
+        emit_prefetch(builder, self.add(row, size * self.vectors - 1))
 
     def places(self, start):
         """Pointers to the vectors of a panel that begins at ``start``."""
@@ -252,7 +251,7 @@ class Gather(Walk):
         with builder.if_then(builder.icmp_signed(">", ahead, ir.Constant(INT64, 0))):
             later = self.add(e, ahead)
             later = builder.select(builder.icmp_signed("<", later, end), later, end)
-            self.fetch("theta", later, READ_INTO_L1)
+            self.fetch("theta", later)
         x = self.splat(self.read("data", e), self.vector)
         for place, value in zip(self.places(self.row_of("theta", e)), sums, strict=True):
             builder.store(emit_fma(builder, x, emit_load(builder, self.vector, place), builder.load(value)), value)
@@ -302,7 +301,7 @@ class Scatter(Walk):
         builder.store(self.read("high", i), stop)
         builder.branch(test)
         builder.position_at_end(fetch)
-        self.fetch("G", builder.load(entry), WRITE)
+        self.fetch("G", builder.load(entry))
         builder.branch(after)
         builder.position_at_end(after)
 
