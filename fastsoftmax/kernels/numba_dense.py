@@ -16,7 +16,7 @@ a `Job` of addresses and lets threads work on it.
 `numba_rows`          softmax, loss and residual on a tile of logits
 `numba_math`          exp and log
 `numba_lanes`         SIMD vectors as Numba values
-`numba_threads`       threads, scratch, the disk cache
+`numba_threads`       threads, scratch, a job's addresses, the disk cache
 `numba_sparse`        the Python side of sparse X
 `numba_sparse_pass`   its block loop and strategies
 `numba_entries`       its inner loops, over the entries of rows
@@ -34,7 +34,7 @@ from .numba_lanes import host_features, vector_bytes
 from .numba_narrow import KINDS
 from .numba_pass import Job
 from .numba_sparse import predict_sparse, sparse_gram_diagonal, sparse_hess_prod, sparse_value_and_grad
-from .numba_threads import address_of, compiled, in_threads, new_scratch
+from .numba_threads import address_of, compiled, in_threads, job_fields, new_scratch
 from .plan import Plan
 
 READS = "".join(KINDS)
@@ -125,6 +125,7 @@ def _run(
     slabs = -(-m // slab_rows)
     ticket = np.zeros(1, np.int64)
     job = Job(
+        **job_fields(rows, sums, params, direction, out, outputs),
         task=task,
         n=n,
         k=k,
@@ -135,24 +136,8 @@ def _run(
         # A single row or column may carry any stride.
         row_step=X.strides[0] // X.itemsize if m > 1 else n,
         feature_step=X.strides[1] // X.itemsize if n > 1 else 1,
-        rows=m,
-        y=address_of(rows.y),
-        w=address_of(rows.w),
-        soft=address_of(rows.soft),
-        smoothing=float(rows.smoothing),
-        theta=address_of(params and params.theta),
-        bias=address_of(params and params.bias),
-        direction=address_of(direction and direction.theta),
-        direction_bias=address_of(direction and direction.bias),
-        loss=address_of(sums.loss),
-        grad=address_of(sums.grad),
         grad_itemsize=0 if sums.grad is None else sums.grad.itemsize,
-        bias_grad=address_of(sums.bias),
-        out=address_of(out),
         dX=address_of(outputs and outputs.dX),
-        row_loss=address_of(outputs and outputs.loss),
-        row_label=address_of(outputs and outputs.label),
-        scale=float(sums.scale),
         models=1 if params is None else params.models,
         fold=address_of(rows.fold),
         left_out=address_of(params and params.left_out) if rows.fold is not None else 0,

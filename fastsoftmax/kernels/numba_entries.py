@@ -28,22 +28,24 @@ from numba.extending import intrinsic
 
 from .numba_lanes import (
     INT64,
-    READ_INTO_L1,
-    WRITE,
+    call_entry,
     element_type,
     emit_fma,
     emit_load,
     emit_prefetch,
     emit_splat,
     emit_store,
+    emit_table,
+    internal_function,
     kernel,
     lanes_of,
     tile_vectors,
 )
 from .numba_tile import cut, pieces
 
-# Vectors in a panel: `scatter` keeps as many of D, of new sums, and one of x, in 16 or 32 registers.
-PANEL = 14 if tile_vectors() == 4 else 7
+# Vectors in a panel: `scatter` keeps as many of D, of new sums, and one of x, in 16 or 32 registers. (14 would fit
+# in 32, and are no faster.)
+PANEL = 8 if tile_vectors() == 4 else 7
 LINE = 64
 
 GATHER = "theta k low rows indices data end ahead last bias out out_step".split()
@@ -83,11 +85,11 @@ def shapes(width):
 
 @intrinsic
 def gather_table(typingctx, like, index):
-    """The address of a table of all `gather` functions for numbers like ``like``; see `tile_table`."""
+    """The address of a table of all `gather` functions for numbers like ``like``; see `emit_table`."""
 
     def emit(context, builder, sig, args):
         kind = gather_type(like, index)
-        return emit_table(builder, Gather, kind, like, shapes(lanes_of(like)), f"gather_{like}_{index}")
+        return entry_table(builder, Gather, kind, like, shapes(lanes_of(like)), f"gather_{like}_{index}")
 
     return types.intp(like, index), emit
 
@@ -98,20 +100,17 @@ def scatter_table(typingctx, like, index):
 
     def emit(context, builder, sig, args):
         kind = scatter_type(like, index)
-        return emit_table(builder, Scatter, kind, like, shapes(lanes_of(types.float64)), f"scatter_{like}_{index}")
+        return entry_table(builder, Scatter, kind, like, shapes(lanes_of(types.float64)), f"scatter_{like}_{index}")
 
     return types.intp(like, index), emit
 
 
-def emit_table(builder, writer, kind, dtype, cases, name):
+def entry_table(builder, writer, kind, dtype, cases, name):
     functions = []
     for lanes, vectors in cases:
-        function = ir.Function(builder.module, kind, f"fastsoftmax_{name}_{lanes}x{vectors}")
-        function.linkage = "internal"
-        writer(function, dtype, lanes, vectors).emit()
-        functions.append(function)
-    table = ir.Constant(ir.ArrayType(functions[0].type, len(functions)), functions)
-    return builder.ptrtoint(cgutils.global_constant(builder, f"fastsoftmax_{name}s", table), INT64)
+        functions.append(internal_function(builder.module, kind, f"{name}_{lanes}x{vectors}"))
+        writer(functions[-1], dtype, lanes, vectors).emit()
+    return emit_table(builder, functions, f"{name}s")
 
 
 def gather_type(dtype, index):
@@ -159,11 +158,6 @@ def scatter(typingctx, table, number, G, k, low, high, rows, indices, data, ahea
 
 def as_argument(kind):
     return kind if isinstance(kind, types.CPointer) else types.intp
-
-
-def call_entry(builder, kind, table, number, *args):
-    entries = builder.inttoptr(table, kind.as_pointer().as_pointer())
-    builder.call(builder.load(builder.gep(entries, [number])), args)
 
 
 # -------------------------------------------------------------------------------- functions
@@ -218,14 +212,14 @@ class Walk:
         """Where the row of theta or G of entry e begins."""
         return self.builder.gep(self.args[name], [self.builder.mul(self.column(e), self.args["k"])])
 
-    def fetch(self, name, e, purpose):
+    def fetch(self, name, e):
         """Ask for what is used of the row of entry e: a line for each vector, and the last byte's."""
         builder = self.builder
         row = builder.ptrtoint(self.row_of(name, e), INT64)
         size = self.sums.count * (8 if self.sums.element == ir.DoubleType() else 4)
         for line in range(0, size * self.vectors, LINE):
-            emit_prefetch(builder, self.add(row, line), purpose)
-        emit_prefetch(builder, self.add(row, size * self.vectors - 1), purpose)
+            emit_prefetch(builder, self.add(row, line))
+        emit_prefetch(builder, self.add(row, size * self.vectors - 1))
 
     def places(self, start):
         """Pointers to the vectors of a panel that begins at ``start``."""
@@ -257,7 +251,7 @@ class Gather(Walk):
         with builder.if_then(builder.icmp_signed(">", ahead, ir.Constant(INT64, 0))):
             later = self.add(e, ahead)
             later = builder.select(builder.icmp_signed("<", later, end), later, end)
-            self.fetch("theta", later, READ_INTO_L1)
+            self.fetch("theta", later)
         x = self.splat(self.read("data", e), self.vector)
         for place, value in zip(self.places(self.row_of("theta", e)), sums, strict=True):
             builder.store(emit_fma(builder, x, emit_load(builder, self.vector, place), builder.load(value)), value)
@@ -307,7 +301,7 @@ class Scatter(Walk):
         builder.store(self.read("high", i), stop)
         builder.branch(test)
         builder.position_at_end(fetch)
-        self.fetch("G", builder.load(entry), WRITE)
+        self.fetch("G", builder.load(entry))
         builder.branch(after)
         builder.position_at_end(after)
 

@@ -145,6 +145,29 @@ def _element_bytes(vector):
     return 8 if vector.element == ir.DoubleType() else 4
 
 
+def internal_function(module, kind, name):
+    """An empty function that no other compilation sees."""
+    function = ir.Function(module, kind, f"fastsoftmax_{name}")
+    function.linkage = "internal"
+    return function
+
+
+def emit_table(builder, functions, name):
+    """The address of a table of functions of one type.
+
+    Only the outermost compiled function asks for one and hands it down: Numba optimises a function
+    anew inside each of its callers, and the 24 tiles, six levels down, took most of the compile time.
+    """
+    table = ir.Constant(ir.ArrayType(functions[0].type, len(functions)), functions)
+    return builder.ptrtoint(cgutils.global_constant(builder, f"fastsoftmax_{name}", table), INT64)
+
+
+def call_entry(builder, kind, table, number, *args):
+    """Call one of them."""
+    entries = builder.inttoptr(table, kind.as_pointer().as_pointer())
+    builder.call(builder.load(builder.gep(entries, [number])), args)
+
+
 # ------------------------------------------------------------------------ pointers, memory
 
 
@@ -236,12 +259,12 @@ def prefetch(typingctx, p, i):
     return types.void(p, types.intp), emit
 
 
-READ_INTO_L2, READ_INTO_L1, WRITE = (0, 2), (0, 3), (1, 3)
-
-
-def emit_prefetch(builder, address, purpose=READ_INTO_L2):
+def emit_prefetch(builder, address):
+    """Ask for a line to be read into L2, to be written or not: L1 has too few requests under way, and asking to own
+    the line (prefetchw) took a scatter into 60 MB a fifth longer."""
     place = builder.inttoptr(address, cgutils.voidptr_t)
-    call(builder, "llvm.prefetch.p0", ir.VoidType(), place, *(ir.Constant(INT32, i) for i in (*purpose, 1)))
+    read, keep, data = (ir.Constant(INT32, i) for i in (0, 2, 1))
+    call(builder, "llvm.prefetch.p0", ir.VoidType(), place, read, keep, data)
 
 
 @intrinsic

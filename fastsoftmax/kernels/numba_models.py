@@ -9,8 +9,7 @@ The pass is that of `numba_pass` but for `do_block`, with an entry of its own.
 import numpy as np
 
 from .numba_lanes import at, inlined, kernel, lanes, pointer, read, write
-from .numba_pass import GRADIENT, add_gradient, load_block, make_take_slabs
-from .numba_product import forward
+from .numba_pass import GRADIENT, add_gradient, load_logits, make_take_slabs
 from .numba_rows import label_rows, loss_rows
 
 
@@ -18,8 +17,7 @@ from .numba_rows import label_rows, loss_rows
 def do_block(job, layout, s, G, bias_grad, slab, row, r, last, zero):
     """Rows row .. row + r: what they add to G and bias_grad, and to the losses, by model; so no loss of all."""
     want_grad = job.task == GRADIENT
-    b = load_block(job, s, row, r, last, zero)
-    forward(s.tiles, b.P, b.step, s.theta, s.bias, job.n, job.k, r, s.H, layout.ld, s.fetch)
+    b = load_logits(job, layout, s, row, r, last, zero)
     residuals(job, s, layout.ld, slab, row, r, want_grad)
     if want_grad:
         add_gradient(job, s, b, s.H, layout.ld, r, G, bias_grad)

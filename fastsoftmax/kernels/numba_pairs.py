@@ -8,8 +8,8 @@ The pass is that of `numba_pass` but for `do_block`, with an entry of its own.
 """
 
 from .numba_lanes import at, inlined, kernel, lanes, load, load_wide, narrow, store
-from .numba_pass import load_block, make_take_slabs
-from .numba_product import backward, forward
+from .numba_pass import load_logits, make_take_slabs
+from .numba_product import backward
 from .numba_rows import proba_rows
 
 
@@ -17,8 +17,7 @@ from .numba_rows import proba_rows
 def do_block(job, layout, s, G, bias_grad, slab, row, r, last, zero):
     """What rows row .. row + r add to G; their loss is not asked for."""
     n, k, ld = job.n, job.k, layout.ld
-    b = load_block(job, s, row, r, last, zero)
-    forward(s.tiles, b.P, b.step, s.theta, s.bias, n, k, r, s.H, ld, s.fetch)
+    b = load_logits(job, layout, s, row, r, last, zero)
     proba_rows(s.H, ld, k, r)
     pair_grams(
         s.tiles, b.X, b.row_step, b.feature_step, b.in_place, s.Q, b.P, b.step, s.W, s.losses, s.H, ld,

@@ -259,6 +259,14 @@ def load_block(job, s, row, r, last, zero):
 
 
 @inlined
+def load_logits(job, layout, s, row, r, last, zero):
+    """The `Block`, with its logits in H."""
+    b = load_block(job, s, row, r, last, zero)
+    forward(s.tiles, b.P, b.step, s.theta, s.bias, job.n, job.k, r, s.H, layout.ld, s.fetch)
+    return b
+
+
+@inlined
 def add_gradient(job, s, b, D, ld, r, G, bias_grad):
     add_column_sums(D, ld, job.k, r, bias_grad)
     gram = job.task == GRAM

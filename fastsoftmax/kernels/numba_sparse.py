@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from . import Csr, Parameters, RowOutputs, Rows, Sums, numba_pass, numba_sparse_pass
 from .numba_lanes import vector_bytes
 from .numba_sparse_pass import SparseJob
-from .numba_threads import address_of, compiled, in_threads, new_scratch
+from .numba_threads import address_of, compiled, in_threads, job_fields, new_scratch
 from .plan import ENTRIES_AHEAD, Plan, cache_bytes
 
 
@@ -53,7 +55,10 @@ def _run(
     k = 2 if params is None else params.theta.shape[1]  # a Gram matrix: two sums for each column
     width = vector_bytes() // X.dtype.itemsize
     starts, ticket = plan.sparse_slabs(X.indptr), np.zeros(1, np.int64)
+    if task > numba_pass.GRAM:
+        sums = replace(sums, grad=None)  # a prediction gets sums whose gradient, if there is one, is not its own
     job = SparseJob(
+        **job_fields(rows, sums, params, direction, out, outputs),
         task=task,
         n=X.n,
         k=k,
@@ -62,23 +67,6 @@ def _run(
         data=address_of(X.data),
         entries=int(X.indptr[-1]),
         result_itemsize=X.dtype.itemsize,
-        rows=len(X),
-        y=address_of(rows.y),
-        w=address_of(rows.w),
-        soft=address_of(rows.soft),
-        smoothing=float(rows.smoothing),
-        theta=address_of(params and params.theta),
-        bias=address_of(params and params.bias),
-        direction=address_of(direction and direction.theta),
-        direction_bias=address_of(direction and direction.bias),
-        loss=address_of(sums.loss),
-        # Predictions get sums whose gradient, if there is one, is not theirs.
-        grad=address_of(sums.grad) if task <= numba_pass.GRAM else 0,
-        bias_grad=address_of(sums.bias),
-        out=address_of(out),
-        row_loss=address_of(outputs and outputs.loss),
-        row_label=address_of(outputs and outputs.label),
-        scale=float(sums.scale),
         block=plan.block,
         run=_run_rows(plan, k, width),
         theta_ahead=_ahead(X.n * k * X.dtype.itemsize),

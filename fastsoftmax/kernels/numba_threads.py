@@ -1,4 +1,4 @@
-"""What every pass of the Numba backend runs on: threads, scratch, addresses, the compiled entry.
+"""What every pass of the Numba backend runs on: threads, scratch, a job's addresses, the compiled entry.
 
 Threads are Python's own: the compiled code holds no GIL and takes its share of the work by an atomic counter.
 So nothing depends on Numba's threading layers (one of them aborts the process when two threads enter
@@ -14,9 +14,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numba import njit
+
+from . import Parameters, RowOutputs, Rows, Sums
 
 
 def new_scratch(size: int) -> tuple[np.ndarray, int]:
@@ -31,6 +34,35 @@ def address_of(array: np.ndarray | None) -> int:
         return 0
     assert array.flags.c_contiguous
     return array.ctypes.data
+
+
+def job_fields(
+    rows: Rows,
+    sums: Sums,
+    params: Parameters | None = None,
+    direction: Parameters | None = None,
+    out: np.ndarray | None = None,
+    outputs: RowOutputs | None = None,
+) -> dict[str, Any]:
+    """What the jobs of dense and of sparse passes have in common."""
+    return {
+        "rows": len(rows.X),
+        "y": address_of(rows.y),
+        "w": address_of(rows.w),
+        "soft": address_of(rows.soft),
+        "smoothing": float(rows.smoothing),
+        "theta": address_of(params and params.theta),
+        "bias": address_of(params and params.bias),
+        "direction": address_of(direction and direction.theta),
+        "direction_bias": address_of(direction and direction.bias),
+        "loss": address_of(sums.loss),
+        "grad": address_of(sums.grad),
+        "bias_grad": address_of(sums.bias),
+        "scale": float(sums.scale),
+        "out": address_of(out),
+        "row_loss": address_of(outputs and outputs.loss),
+        "row_label": address_of(outputs and outputs.label),
+    }
 
 
 @functools.cache

@@ -18,19 +18,22 @@ While it computes, a tile asks for lines that the next block of rows will need: 
 """
 
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import types
 from numba.extending import intrinsic
 
 from .numba_lanes import (
     INT32,
     INT64,
     call,
+    call_entry,
     element_type,
     emit_fma,
     emit_load,
     emit_prefetch,
     emit_splat,
     emit_store,
+    emit_table,
+    internal_function,
     kernel,
     lanes_of,
     suffix,
@@ -46,11 +49,7 @@ POINTERS = {"A", "B", "out", "bias"}
 
 @intrinsic
 def tile_table(typingctx, like):
-    """The address of a table of all tile functions for the dtype of ``like``.
-
-    Only the outermost compiled function asks for it and hands it down: Numba optimises a function
-    anew inside each of its callers, and these 24, six levels down, took most of the compile time.
-    """
+    """The address of a table of all tile functions for the dtype of ``like``; see `emit_table`."""
 
     def emit(context, builder, sig, args):
         functions = [
@@ -58,9 +57,7 @@ def tile_table(typingctx, like):
             for v in range(1, tile_vectors() + 1)
             for s in range(1, TILE_SCALARS + 1)
         ]
-        kind = ir.ArrayType(functions[0].type, len(functions))
-        table = cgutils.global_constant(builder, "fastsoftmax_tiles", ir.Constant(kind, functions))
-        return builder.ptrtoint(table, INT64)
+        return emit_table(builder, functions, "tiles")
 
     return types.intp(like), emit
 
@@ -82,9 +79,7 @@ def tile(
         arguments += [builder.load(builder.gep(fetch, [ir.Constant(INT64, i)])) for i in range(3)]
         one, rows = ir.Constant(INT64, 1), ir.Constant(INT64, TILE_SCALARS)
         number = builder.add(builder.mul(builder.sub(v, one), rows), builder.sub(s, one))
-        kind = tile_type(A.dtype).as_pointer()
-        entries = builder.inttoptr(table, kind.as_pointer())
-        builder.call(builder.load(builder.gep(entries, [number])), arguments)
+        call_entry(builder, tile_type(A.dtype), table, number, *arguments)
 
     kinds = [A if name in POINTERS else types.boolean if name == "assign" else types.intp for name in ARGUMENTS]
     return types.void(types.intp, types.intp, types.intp, *kinds[:-3], fetch), emit
@@ -98,8 +93,7 @@ def tile_type(dtype):
 
 def tile_function(module, dtype, vectors, scalars):
     """The LLVM function for one pair."""
-    function = ir.Function(module, tile_type(dtype), f"fastsoftmax_tile_{dtype}_{vectors}x{scalars}")
-    function.linkage = "internal"
+    function = internal_function(module, tile_type(dtype), f"tile_{dtype}_{vectors}x{scalars}")
     Tile(function, dtype, vectors, scalars).emit()
     return function
 

@@ -76,9 +76,9 @@ ROW_ENTRIES = 8
 # 88, 101 and 91 ms with 0.5, 2 and 14 MB, and two threads 44, 42 and 40 ms.
 SHARED_BYTES = 1 << 20
 CACHE_LINE = 64  # a row of residuals takes a vector at least
-# Entries a walk over a large theta or gradient looks ahead by. 118k x 168k with 1.8 million entries, k = 45, in Numba:
-# 54, 45, 45, 43, 41 ms in float64 with 4, 8, 12, 16, 24.
-ENTRIES_AHEAD = 16
+# Entries a walk over a large theta or gradient looks ahead by, in Numba. 200k x 10^6 with 6 million entries, k = 100:
+# at best 363, 326, 320 ms in float64 and 235, 226, 229 in float32 with 16, 24, 32. Medians differ by less than noise.
+ENTRIES_AHEAD = 24
 
 # Entries of a column that are summed in float32, where they are spread evenly over the rows: moving the sums on to
 # float64 costs about as much as an entry.
