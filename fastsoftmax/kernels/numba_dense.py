@@ -42,7 +42,7 @@ STRATEGIES = ("row-parallel", "class-parallel", "feature-parallel")
 # Tiles fetch a line of every column before the next line of any, which suits short pieces: 500k x 50 in F order, k = 3,
 # float64, takes 10.4 ms with 512 bytes, 13.2 with 1,024; float32 slows down below 512.
 COLUMN_BYTES = 512
-FLOAT32_SUMS = False
+FLOAT32_SUMS = True
 
 # Turns a thread takes slabs in: neighbours, because the first block of a turn has not been fetched ahead.
 TURNS = 8

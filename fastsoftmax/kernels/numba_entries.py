@@ -96,11 +96,11 @@ def gather_table(typingctx, like, index):
 
 @intrinsic
 def scatter_table(typingctx, like, index):
-    """The same of `scatter`, whose lanes are those of float64."""
+    """The same of `scatter`."""
 
     def emit(context, builder, sig, args):
         kind = scatter_type(like, index)
-        return entry_table(builder, Scatter, kind, like, shapes(lanes_of(types.float64)), f"scatter_{like}_{index}")
+        return entry_table(builder, Scatter, kind, like, shapes(lanes_of(like)), f"scatter_{like}_{index}")
 
     return types.intp(like, index), emit
 
@@ -121,7 +121,7 @@ def gather_type(dtype, index):
 
 def scatter_type(dtype, index):
     number = element_type(dtype).as_pointer()
-    pointers = {"G": ir.DoubleType().as_pointer(), "data": number, "D": number}
+    pointers = dict.fromkeys(("G", "data", "D"), number)
     return function_type(SCATTER, pointers, index)
 
 
@@ -172,7 +172,6 @@ class Walk:
     def __init__(self, function, dtype, lanes, vectors):
         self.function, self.vectors = function, vectors
         self.vector = ir.VectorType(element_type(dtype), lanes)
-        self.sums = self.vector
         self.args = dict(zip(self.names, function.args, strict=True))
         self.builder = ir.IRBuilder(function.append_basic_block("entry"))
 
@@ -216,7 +215,7 @@ class Walk:
         """Ask for what is used of the row of entry e: a line for each vector, and the last byte's."""
         builder = self.builder
         row = builder.ptrtoint(self.row_of(name, e), INT64)
-        size = self.sums.count * (8 if self.sums.element == ir.DoubleType() else 4)
+        size = self.vector.count * (8 if self.vector.element == ir.DoubleType() else 4)
         for line in range(0, size * self.vectors, LINE):
             emit_prefetch(builder, self.add(row, line))
         emit_prefetch(builder, self.add(row, size * self.vectors - 1))
@@ -260,10 +259,6 @@ class Gather(Walk):
 class Scatter(Walk):
     names = SCATTER
 
-    def __init__(self, function, dtype, lanes, vectors):
-        super().__init__(function, dtype, lanes, vectors)
-        self.sums = ir.VectorType(ir.DoubleType(), lanes)
-
     def emit(self):
         builder, args, zero = self.builder, self.args, ir.Constant(INT64, 0)
         # The cursor that goes ahead: its row (that many rows: there is no more), entry, and the end of its piece.
@@ -274,7 +269,7 @@ class Scatter(Walk):
             self.advance(*cursor)
         with self.counting(zero, args["rows"]) as i:
             start = builder.gep(args["D"], [builder.mul(i, args["D_step"])])
-            D = [self.widen(emit_load(builder, self.vector, place)) for place in self.places(start)]
+            D = [emit_load(builder, self.vector, place) for place in self.places(start)]
             with self.counting(self.read("low", i), self.read("high", i)) as e:
                 with builder.if_then(asking):
                     self.advance(*cursor)
@@ -307,15 +302,10 @@ class Scatter(Walk):
 
     def add_entry(self, e, D):
         builder = self.builder
-        x = self.splat(self.widen(self.read("data", e)), self.sums)
+        x = self.splat(self.read("data", e), self.vector)
         places = self.places(self.row_of("G", e))
         values = [
-            emit_fma(builder, x, d, emit_load(builder, self.sums, place)) for place, d in zip(places, D, strict=True)
+            emit_fma(builder, x, d, emit_load(builder, self.vector, place)) for place, d in zip(places, D, strict=True)
         ]
         for place, value in zip(places, values, strict=True):
             emit_store(builder, value, place)
-
-    def widen(self, value):
-        """A number, or the lanes of a vector, as float64."""
-        wide = self.sums if isinstance(value.type, ir.VectorType) else ir.DoubleType()
-        return value if value.type == wide else self.builder.fpext(value, wide)

@@ -57,6 +57,7 @@ def _run(
     starts, ticket = plan.sparse_slabs(X.indptr), np.zeros(1, np.int64)
     if task > numba_pass.GRAM:
         sums = replace(sums, grad=None)  # a prediction gets sums whose gradient, if there is one, is not its own
+    hot = sums.hot
     job = SparseJob(
         **job_fields(rows, sums, params, direction, out, outputs),
         task=task,
@@ -70,7 +71,13 @@ def _run(
         block=plan.block,
         run=_run_rows(plan, k, width),
         theta_ahead=_ahead(X.n * k * X.dtype.itemsize),
-        grad_ahead=_ahead(X.n * k * 8),
+        grad_ahead=_ahead(0 if sums.grad is None else sums.grad[0].nbytes),
+        grad_itemsize=0 if sums.grad is None else sums.grad.itemsize,
+        hot_columns=address_of(hot and hot.columns),
+        hot_starts=address_of(hot and hot.starts),
+        hot_levels=0 if hot is None else len(hot.starts) - 1,
+        hot_grad=address_of(hot and hot.grad),
+        hot_size=0 if hot is None else hot.grad[0].nbytes,
         starts=address_of(starts),
         slabs=plan.slabs,
         cuts=0,

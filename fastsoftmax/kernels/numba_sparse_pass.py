@@ -19,6 +19,9 @@ and workers take tickets, first for the ranges, then for the blocks. Each row of
 order of the rows, so nothing depends on where the ranges are cut. Threads meet once in a run, and one that
 is done with its range early takes more of the blocks. Losses and column sums of D are kept by block
 and added in order by whoever has the first range.
+
+Of float32 X the gradient is float32: half the memory that a pass lives on. The sums of columns with many entries
+(`kernels.Hot`) move on to float64 after every few blocks, by who has the column, at blocks of fixed numbers.
 """
 
 from collections import namedtuple
@@ -48,7 +51,7 @@ SparseJob = namedtuple(
     "SparseJob",
     "task n k indptr indices data entries result_itemsize rows y w soft smoothing theta bias direction "
     "direction_bias loss grad bias_grad out row_loss row_label scale block run theta_ahead grad_ahead "
-    "starts slabs cuts ranges kept ticket",
+    "grad_itemsize hot_columns hot_starts hot_levels hot_grad hot_size starts slabs cuts ranges kept ticket",
 )
 # A worker's scratch: R by rows, H and U by classes (``step`` and ``ld`` apart), the pieces of rows in a range.
 SparseLayout = namedtuple(
@@ -61,8 +64,8 @@ SparseSpace = namedtuple(
 
 
 # Rows that go through the blocks one after the other, and addresses: where D, its column sums and the loss go, and
-# the gradient to scatter into, 0 if that comes later.
-Share = namedtuple("Share", "first end D sums loss grad")
+# the gradient to scatter into, 0 if that comes later, and its sums of hot columns.
+Share = namedtuple("Share", "first end D sums loss grad hot")
 
 
 def sparse_layout(job, width):
@@ -149,6 +152,7 @@ def do_rows(job, s, share, zero, index):
         if share.grad:
             low = at(pointer(job.indptr, np.int64(0)), row)
             add_to_columns(job, s, share.grad, low, at(low, 1), row, r, s.R, zero, index)
+            settle(job, (row - share.first) // job.block + 1, 0, job.n, share.grad, share.hot, zero)
     losses = pointer(share.loss, np.float64(0))
     write(losses, 0, read(losses, 0) + loss)
 
@@ -157,10 +161,11 @@ def do_rows(job, s, share, zero, index):
 def slab(job, R, p):
     """Slab p, as a share; its D goes where the logits were, to the address R."""
     if p >= job.slabs:
-        return Share(-1, -1, 0, 0, 0, 0)
+        return Share(-1, -1, 0, 0, 0, 0, 0)
     starts = pointer(job.starts, np.int64(0))
-    grad = job.grad + p * job.n * job.k * 8 if job.grad else 0
-    return Share(read(starts, p), read(starts, p + 1), R, job.bias_grad + p * job.k * 8, job.loss + p * 8, grad)
+    grad = job.grad + p * job.n * job.k * job.grad_itemsize if job.grad else 0
+    sums, hot = job.bias_grad + p * job.k * 8, job.hot_grad + p * job.hot_size
+    return Share(read(starts, p), read(starts, p + 1), R, sums, job.loss + p * 8, grad, hot)
 
 
 # --------------------------------------------------------------------------- feature-parallel
@@ -171,13 +176,13 @@ def block_of_run(job, layout, b, row):
     """Block b of the run that begins at ``row``, as a share."""
     first, end = row + b * job.block, min(row + job.run, job.rows)
     if first >= end or job.task == GRAM:
-        return Share(-1, -1, 0, 0, 0, 0)
+        return Share(-1, -1, 0, 0, 0, 0, 0)
     kept = job.kept + row // job.run % 2 * layout.kept
     sums, loss = kept + layout.kept_sums + b * job.k * 8, kept + layout.kept_losses + b * 8
     clear(pointer(sums, np.float64(0)), job.k)
     clear(pointer(loss, np.float64(0)), 1)
     D = kept + b * job.block * layout.step * layout.itemsize
-    return Share(first, min(first + job.block, end), D, sums, loss, 0)
+    return Share(first, min(first + job.block, end), D, sums, loss, 0, 0)
 
 
 @kernel
@@ -195,6 +200,8 @@ def do_range(job, layout, s, p, row, zero, index):
             D = at(pointer(kept, zero), (start - first) * s.step)
             low, high = pieces_of_rows(job, s, p, start, r, index)
             add_to_columns(job, s, job.grad, low, high, start, r, D, zero, index)
+            cuts = pointer(job.cuts, np.int64(0))
+            settle(job, start // job.block + 1, read(cuts, p), read(cuts, p + 1), job.grad, job.hot_grad, zero)
     if p == 0 and job.task != GRAM:
         add_kept(job, layout, kept, first, end)
 
@@ -293,15 +300,33 @@ def transpose_all(A, a_step, count, length, out, out_step):
 @kernel
 def add_to_columns(job, s, grad, low, high, row, r, D, zero, index):
     """G[j, :] += x D[i, :] for the entries low[i] .. high[i] of r rows; or, of a Gram matrix, w x^2 and w x."""
-    k, G = job.k, pointer(grad, np.float64(0))
+    k, G = job.k, pointer(grad, zero)
     indices, data = pointer(job.indices, index), pointer(job.data, zero)
     if job.task == GRAM:
         copy_rows(job, s, row, r, lanes(D))
-        add_squares(G, low, high, r, indices, data, s.w)
+        add_squares(pointer(grad, np.float64(0)), low, high, r, indices, data, s.w)
         return
     for p in range(panels_of(k, lanes(G))):
         number, c, last = panel(k, lanes(G), p)
         scatter(s.scatters, number, at(G, c), k, low, high, r, indices, data, job.grad_ahead, last, at(D, c), s.step)
+
+
+@kernel
+def settle(job, blocks, first, end, grad, hot_grad, zero):
+    """Move the sums of the hot columns in first .. end whose turn it is after so many blocks on to float64."""
+    columns, starts = pointer(job.hot_columns, np.int64(0)), pointer(job.hot_starts, np.int64(0))
+    G, out, k = pointer(grad, zero), pointer(hot_grad, np.float64(0)), job.k
+    for level in range(job.hot_levels):
+        if blocks % (1 << level) != 0:
+            return
+        stop = read(starts, level + 1)
+        for h in range(before(columns, read(starts, level), stop, first), stop):
+            j = read(columns, h)
+            if j >= end:
+                break
+            for c in range(k):
+                write(out, h * k + c, read(out, h * k + c) + read(G, j * k + c))
+                write(G, j * k + c, 0.0)
 
 
 @kernel
