@@ -12,7 +12,7 @@ from tolerance import assert_within
 
 from fastsoftmax import Objective, kernels
 from fastsoftmax.kernels import Sums
-from fastsoftmax.kernels.plan import FLOAT32_TERMS, RUN_ROWS_MAX, hot_columns, make_sparse_plan
+from fastsoftmax.kernels.plan import FLOAT32_TERMS, RUN_ROWS, hot_columns, make_sparse_plan
 
 
 def skip_without_float32_sums(module):
@@ -66,7 +66,7 @@ def test_hot_columns(counts, block, slabs):
     for level, (a, b) in enumerate(zip(starts[:-1], starts[1:], strict=True)):
         part, between = columns[a:b], 2**level * block
         assert (np.diff(part) > 0).all()
-        assert between <= max(block, RUN_ROWS_MAX)
+        assert between <= max(block, RUN_ROWS)
         if level:  # as many entries as wanted or fewer, where they are spread evenly
             assert (np.asarray(counts)[part] * between <= FLOAT32_TERMS * rows).all()
 

@@ -249,13 +249,13 @@ def make_sparse_plan(
 def hot_columns(load: np.ndarray, rows: int, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
     """`Hot.columns` and `Hot.starts` for float32 X of that many rows, load[j] entries before column j.
 
-    A column is moved to float64 after each `FLOAT32_TERMS` entries or so, and after `RUN_ROWS_MAX` rows at the latest;
+    A column is moved to float64 after each `FLOAT32_TERMS` entries or so, and after `RUN_ROWS` rows at the latest;
     one that never is has at most as many entries as `SPARSE_SLABS_MAX` times `FLOAT32_TERMS`: both are 4,096.
     """
     counts = np.diff(load)
     hot = np.flatnonzero(counts > FLOAT32_TERMS * plan.slabs)
     blocks = FLOAT32_TERMS * rows / (plan.block * counts[hot])
-    level = np.log2(np.clip(blocks, 1, max(1, RUN_ROWS_MAX // plan.block))).astype(np.int64)
+    level = np.log2(np.clip(blocks, 1, max(1, RUN_ROWS // plan.block))).astype(np.int64)
     starts = np.concatenate([[0], np.cumsum(np.bincount(level))])
     return hot[np.argsort(level, kind="stable")].astype(np.int64), starts.astype(np.int64)
 
