@@ -98,6 +98,39 @@ def test_repeated_rows_of_stride_zero(backend, dtype, axes):
     check_every_pass(p.but(X=np.broadcast_to(p.X[: axes[0], : axes[1]], p.X.shape)), backend)
 
 
+# Many features for the number of classes: rows, or columns in F order, are taken as they lie. 1,801 go in two parts.
+LONG = [(1, 261, 2), (5, 300, 3), (101, 259, 7), (131, 1801, 5), (260, 512, 16)]
+
+
+@pytest.mark.parametrize("layout", ["C", "F", "strided both", "negative both", "unaligned"])
+@pytest.mark.parametrize("shape", LONG, ids=str)
+def test_long_rows(backend, dtype, shape, layout):
+    p = random_problem(*shape, dtype=dtype, layout=layout, weights=True, intercept=True)
+    obj = p.objective(backend)
+    check_value_and_grad(p, *obj.value_and_grad(p.theta))
+    v = np.random.default_rng(9).standard_normal(p.theta.shape).astype(p.dtype)
+    check_hess_prod(p, v, obj.hess_prod(p.theta, v))
+
+
+@pytest.mark.parametrize("narrow", ["u1", "f2"])
+@pytest.mark.parametrize("shape", LONG, ids=str)
+def test_long_narrow_rows(backend, shape, narrow):
+    p = random_problem(*shape, dtype=narrow, weights=True, intercept=True)
+    check_value_and_grad(p, *p.objective(backend).value_and_grad(p.theta))
+
+
+@pytest.mark.parametrize("n", [20, 300])
+def test_what_memory_held_before_does_not_matter(backend, dtype, n):
+    """Lanes past the last row are computed with: scratch memory that still holds NaN must not reach a sum."""
+    for m in (1, 5, 97, 101):
+        p = random_problem(m, n, 3, dtype=dtype, intercept=True)
+        obj = p.objective(backend)
+        for _ in range(3):
+            held = [np.full(size, np.nan) for size in (1 << 10, 1 << 13, 1 << 15, 1 << 17)]
+            del held
+            check_value_and_grad(p, *obj.value_and_grad(p.theta))
+
+
 TAILS = [(1000, 257, 101), (513, 1030, 37), (130, 3, 1000), (300, 1, 2), (77, 513, 513), (1, 1, 2), (5, 1030, 2)]
 
 

@@ -20,6 +20,8 @@ from fastsoftmax.kernels import PREDICTIONS, Rows, Sums
 from fastsoftmax.validation import compute_dtype
 
 SHAPES = [(m, n, k) for m in (1, 7, 64, 129) for n in (1, 3, 17, 32) for k in (2, 5, 16, 23)]
+# Rows long enough to be taken as they lie, with tails.
+SHAPES += [(1, 261, 2), (5, 300, 3), (129, 1801, 2)]
 CANARY = 12345.0
 
 

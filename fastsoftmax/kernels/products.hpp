@@ -183,8 +183,9 @@ void forward_of_lines(const Matrix<T>& X, int rows, const T* parameters, const T
     for (int part = 0; part < parts.parts; ++part) {
         const ptrdiff_t from = parts.begin(part) * VL<T>;
         const ptrdiff_t length = part + 1 < parts.parts ? parts.size(part) * VL<T> : p.n - from;
-        for (int r = 0; r < rows; r += NV_MAX) {
-            const Lines<T> lines{X.data + r * X.row + from, X.row, std::min(NV_MAX, rows - r) - 1};
+        for (int r = 0; r < round_up<T>(rows, VL<T>); r += NV_MAX) {  // lanes past the last row repeat it
+            const int first = std::min(r, rows - 1);
+            const Lines<T> lines{X.data + first * X.row + from, X.row, std::min(NV_MAX, rows - first) - 1};
             for (int c = 0; c < classes.parts; ++c) {
                 const int begin = classes.begin(c), ns = classes.size(c);
                 const T *theta = parameters + begin * padded + from, *start = bias ? bias + begin : nullptr;
