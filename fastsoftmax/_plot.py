@@ -17,8 +17,8 @@ BLUE, ORANGE = "#1f5fa8", "#c4560a"
 def save_plot(path: str | Path, history: list[Step], k: int) -> None:
     """Draw the gap to the minimum against passes over the data and against seconds, and -log p.
 
-    The suffix is the format. The gap is the bound on it that each step has, or the gradient norm where there is
-    none (no penalty).
+    The suffix is the format. The gap is the bound on it that each step has, or the gradient norm where none has
+    one.
 
     Parameters
     ----------

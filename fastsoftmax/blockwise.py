@@ -1,6 +1,6 @@
 """Arithmetic on arrays as large as theta, a block in cache at a time.
 
-With 10^5 columns of sparse X theta and its gradient take tens of MB, as much memory traffic as the pass over X
+With many features and classes theta and its gradient take tens of MB, as much memory traffic as a pass over few rows
 itself. What follows a pass (the mean, the penalty, the search for overflows, the caller's dtype) therefore reads each
 number once and leaves no temporary: 10 ms for 168,000 x 45 in float64, of which
 a second thread took one.

@@ -23,7 +23,7 @@ from .kernels.numpy_sparse import as_scipy
 from .objective import Objective
 from .sklearn import SoftmaxRegression
 from .sklearn_base import CHECKS, SoftmaxClassifier, encode_two_or_more
-from .solvers import Result, run_solver, select
+from .solvers import Result, blas_for, run_solver, select
 from .solvers.auto import predict as predict_cost
 from .solvers.path import regularization_path
 from .solvers.result import Run
@@ -178,8 +178,9 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
         trail, trails = Trail(), [Trail() for _ in splits]
         for i in np.argsort(-l2s, kind="stable"):
             obj.l2 = stacked.l2 = float(l2s[i])
-            run = Run(obj, callback=None, trail=trail, **options)
-            full[i] = run_solver(run, trail.start(run), self.solver)
+            with blas_for(obj):
+                run = Run(obj, callback=None, trail=trail, **options)
+                full[i] = run_solver(run, trail.start(run), self.solver)
             trail.keep(run)
             cost = predict_cost(obj)
             newton = self.solver == "newton" or (self.solver == "auto" and cost.newton < cost.lbfgs)

@@ -80,6 +80,21 @@ def test_lock_step_runs_find_what_separate_runs_do(backend, solver, together):
         assert fit.converged and fit.value == pytest.approx(wanted.value, rel=3e-8)
 
 
+def test_models_of_quasi_separable_classes_say_so(backend):
+    """One class lies apart, two overlap: without a penalty no model has a minimum."""
+    rng = np.random.default_rng(3)
+    y = rng.integers(3, size=300).astype(np.int32)
+    X = rng.standard_normal((300, 2)) + np.where(y == 2, 100.0, 0.0)[:, None]
+    fold = rng.integers(FOLDS, size=300).astype(np.int32)
+    stacked = StackedObjective(Objective(X, y, 3, fit_intercept=True, backend=backend), fold, np.array([0, 1, 2, -1]))
+    options = {"tol": 1e-6, "max_iter": 500}
+    known = Run(stacked.obj, callback=None, **options)
+    run_solver(known, np.zeros(stacked.shape), "newton")
+    trails = [Trail() for _ in range(4)]
+    for fit in minimize_all(stacked, trails, solver="newton", known=known, together=False, **options):
+        assert not fit.converged and "some classes are separable from the others" in fit.message
+
+
 def test_runs_in_threads_are_the_same_every_time(backend):
     _, stacked, _ = stacked_problem(backend, m=2000)
     known = Run(stacked.obj, tol=1e-6, max_iter=500, callback=None)

@@ -152,7 +152,8 @@ def do_rows(job, s, share, zero, index):
         if share.grad:
             low = at(pointer(job.indptr, np.int64(0)), row)
             add_to_columns(job, s, share.grad, low, at(low, 1), row, r, s.R, zero, index)
-            settle(job, (row - share.first) // job.block + 1, 0, job.n, share.grad, share.hot, zero)
+            blocks = (row - share.first) // job.block + 1 if row + r < share.end else 0
+            settle(job, blocks, 0, job.n, share.grad, share.hot, zero)
     losses = pointer(share.loss, np.float64(0))
     write(losses, 0, read(losses, 0) + loss)
 
@@ -201,7 +202,8 @@ def do_range(job, layout, s, p, row, zero, index):
             low, high = pieces_of_rows(job, s, p, start, r, index)
             add_to_columns(job, s, job.grad, low, high, start, r, D, zero, index)
             cuts = pointer(job.cuts, np.int64(0))
-            settle(job, start // job.block + 1, read(cuts, p), read(cuts, p + 1), job.grad, job.hot_grad, zero)
+            blocks = start // job.block + 1 if start + r < job.rows else 0
+            settle(job, blocks, read(cuts, p), read(cuts, p + 1), job.grad, job.hot_grad, zero)
     if p == 0 and job.task != GRAM:
         add_kept(job, layout, kept, first, end)
 

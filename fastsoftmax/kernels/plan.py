@@ -42,9 +42,9 @@ SHARED_BLOCK = 256
 SLABS_MIN = 4
 SHARED_CLASSES = 512
 
-# A chunk is what one kernel call works on, about a tenth of a second at most, so that Ctrl-C and progress
-# callbacks are served promptly. Shorter chunks cut slabs into pieces of a few blocks, each of which starts
-# without having been fetched ahead: 60k x 784 in float64 took 10 % longer in chunks of 64 MB.
+# A chunk is what one kernel call works on, about a tenth of a second (with huge gradients, a second or two), so that
+# Ctrl-C and progress callbacks are served promptly. Shorter chunks cut slabs into pieces of a few blocks, each of which
+# starts without having been fetched ahead: 60k x 784 in float64 took 10 % longer in chunks of 64 MB.
 CHUNK_BYTES = 1 << 30
 CHUNK_FLOPS = 2e10
 # ... or `RUN_ROWS` rows a slab, because where a slab's rows end its gradient is added up: 20k x 1024, k = 1000,
@@ -249,7 +249,8 @@ def make_sparse_plan(
 def hot_columns(load: np.ndarray, rows: int, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
     """`Hot.columns` and `Hot.starts` for float32 X of that many rows, load[j] entries before column j.
 
-    A column is moved to float64 after each `FLOAT32_TERMS` entries or so, and after `RUN_ROWS` rows at the latest;
+    A column is moved to float64 after each `FLOAT32_TERMS` entries or so, and after `RUN_ROWS` rows, or where the rows
+    of a slab or a chunk end, at the latest;
     one that never is has at most as many entries as `SPARSE_SLABS_MAX` times `FLOAT32_TERMS`: both are 4,096.
     """
     counts = np.diff(load)

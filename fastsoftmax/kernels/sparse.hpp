@@ -145,7 +145,7 @@ void sparse_by_rows(const Csr<T, I>& X, const Pass<T>& p, const SparseCut& cut) 
             if (!p.along) p.loss[slab] += loss;
             if (!grad) continue;
             sparse_backward(Range<T, I>{X, 0, X.n}, first, rows, s.lines, s.ld, grad, p.k, s.pieces);
-            settle(cut.hot, ++blocks, 0, X.n, p.k, grad, hot_grad);
+            settle(cut.hot, first + p.block < end ? ++blocks : 0, 0, X.n, p.k, grad, hot_grad);
         }
     }
 }
@@ -157,7 +157,8 @@ void add_columns(const Range<T, I>& range, ptrdiff_t start, ptrdiff_t run_rows, 
     for (ptrdiff_t at = 0; at < run_rows; at += p.block) {
         const int rows = int(std::min(p.block, run_rows - at));
         sparse_backward(range, start + at, rows, D + at * s.ld, s.ld, (T*)p.grad, p.k, s.pieces);
-        settle(hot, (start + at) / p.block + 1, range.from, range.to, p.k, (T*)p.grad, hot.grad);
+        const ptrdiff_t blocks = start + at + rows < range.X.m ? (start + at) / p.block + 1 : 0;
+        settle(hot, blocks, range.from, range.to, p.k, (T*)p.grad, hot.grad);
     }
 }
 

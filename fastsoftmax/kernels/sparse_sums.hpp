@@ -8,6 +8,8 @@
 //     level l: half as frequent as level l - 1     moved after each 2^l blocks
 #pragma once
 
+#include <cmath>
+
 #include <algorithm>
 #include <limits>
 

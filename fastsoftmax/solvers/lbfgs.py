@@ -76,7 +76,7 @@ def search(run: Run, metric: Metric | HessianMetric, steps: int, *, pace: float 
     grad = metric.to_phi_gradient(run.grad).ravel()
     pairs = remembered(run, metric, grad)
     norms = [run.grad_norm]
-    while len(norms) <= steps or norms[-1] < pace * pace * norms[-3]:
+    while len(norms) <= steps or (pace and norms[-1] < pace * pace * norms[-3]):
         along = pairs.direction(grad)
         slope = float(along @ grad)
         if not slope < 0:

@@ -37,6 +37,8 @@ from .curvature import Design, hessian
 RIDGES = (0.0, 1e-14, 1e-12, 1e-10, 1e-8, 1e-6, 1e-4)
 # Rounding of an element of H, which is at most 1, in eps; and of a term of the gradient.
 ROUNDING, ROUNDING_GRADIENT = 64.0, 4.0
+# Logits moved further apart than this prove nothing, and exp of half of it is still finite.
+MOST_APART = 1000.0
 # A range of logits that hardly matters, so that the bound on it will do: proofs are e^NEAR times as large for it.
 NEAR = 0.5
 
@@ -120,7 +122,10 @@ class HessianMetric:
             gap += 0.5 * self.obj.l2 * theta.shape[1] * float(mean @ mean)
         if gap + largest_gain(decrement, kappa) > goal:
             return np.inf
-        grown = np.exp(0.5 * self._range(theta - self.theta, kappa))
+        apart = self._range(theta - self.theta, kappa)
+        if apart > MOST_APART:
+            return np.inf
+        grown = np.exp(0.5 * apart)
         return float(gap + largest_gain(grown * decrement, grown * kappa))
 
     def _range(self, step: np.ndarray, kappa: float) -> float:

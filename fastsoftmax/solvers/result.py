@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -275,6 +275,7 @@ class Run:
     def stop_if_proven(self) -> None:
         """End the run if the exact Hessian, just made where it is, proves that it may end."""
         self.gap_bound = self._bound(self.theta, self.value, self.grad, self._local_gap())
+        self.history[-1] = replace(self.history[-1], gap_bound=self.gap_bound)
         if self.converged:
             raise Stop
 

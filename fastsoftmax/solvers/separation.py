@@ -44,7 +44,7 @@ def some_are_separable(obj: Any, at: HessianMetric, grad: np.ndarray) -> bool:
     if obj.l2 > 0 or obj.source.y is None or obj.source.smoothing > 0:
         return False
     V = at.to_theta(-at.to_phi_gradient(grad))
-    n = obj.n_features
+    n = obj.source.shape[1]
     obj.n_passes += 1
     gained, lost = 0.0, 0.0
     for rows in obj.source.chunks(at.design.plan.chunk):

@@ -95,6 +95,7 @@ class Trail:
         if not self.points and first is not None:
             self._add(run, *first)
         self._add(run, run.theta, run.value, run.grad)
+        run.local = None  # a Hessian may take hundreds of MB
         self.last = run
 
     def _add(self, run: Run, theta: np.ndarray, value: float, grad: np.ndarray) -> None:
