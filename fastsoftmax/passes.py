@@ -98,8 +98,9 @@ class SparsePasses:
     def gradient(self, sums: Sums, theta: np.ndarray, l2: float, n_threads: int) -> tuple[np.ndarray, bool, bool]:
         """As of dense rows; in the memory of the sums where they are one gradient of theta's dtype."""
         n, room = self.source.shape[1], sums.room
-        in_place = room is not None and room.dtype == theta.dtype
-        out = room[: len(theta)] if room is not None and in_place else np.empty(theta.shape, theta.dtype)
+        if room is None or room.dtype != theta.dtype:
+            room = np.empty(theta.shape, theta.dtype)
+        out = room[: len(theta)]
         hot = None if sums.hot is None else sums.hot_total()
         penalized = np.ascontiguousarray(theta[:n]) if l2 else None
         finite, stored = self._kernels.sparse_gradient(sums, penalized, l2, out[:n], n_threads)

@@ -194,10 +194,10 @@ struct Upcoming {
 
 // G[j][0..width) += x_ij D[i][0..width) for the entries in the pieces of a block's rows; D and G begin at the panel's
 // first class.
-template <int W, int NV, Fetch FETCH, class T, class I, class A>
-void add_entries(const Csr<T, I>& X, const Piece* pieces, int rows, const T* D, ptrdiff_t ld, A* G, ptrdiff_t k,
+template <int W, int NV, Fetch FETCH, class T, class I>
+void add_entries(const Csr<T, I>& X, const Piece* pieces, int rows, const T* D, ptrdiff_t ld, T* G, ptrdiff_t k,
                  ptrdiff_t width) {
-    typedef typename Few<A, W>::V V;
+    typedef typename Few<T, W>::V V;
     const int64_t final = X.indptr[X.m] - 1;
     ptrdiff_t at[NV];
     for (int v = 0; v < NV; ++v) at[v] = v + 1 < NV ? v * W : width - W;
@@ -210,17 +210,17 @@ void add_entries(const Csr<T, I>& X, const Piece* pieces, int rows, const T* D, 
     for (int r = 0; r < rows; ++r) {
         V d[NV];
 #pragma GCC unroll 8
-        for (int v = 0; v < NV; ++v) d[v] = __builtin_convertvector(load_few<T, W>(D + r * ld + at[v]), V);
+        for (int v = 0; v < NV; ++v) d[v] = load_few<T, W>(D + r * ld + at[v]);
         const Piece piece = pieces[r];
         for (int64_t e = piece.begin; e < piece.end; ++e) {
             if constexpr (FETCH == IN_PIECES) fetch();
             if constexpr (FETCH == FOLLOWING)
                 fetch_row<W, NV, 1>(G + X.indices[std::min(e + ENTRIES_AHEAD, final)] * k, width);
-            A* g = G + X.indices[e] * k;
-            const V x = A(X.data[e]) - V{};
+            T* g = G + X.indices[e] * k;
+            const V x = X.data[e] - V{};
             V sum[NV];
 #pragma GCC unroll 8
-            for (int v = 0; v < NV; ++v) sum[v] = load_few<A, W>(g + at[v]) + d[v] * x;
+            for (int v = 0; v < NV; ++v) sum[v] = load_few<T, W>(g + at[v]) + d[v] * x;
 #pragma GCC unroll 8
             for (int v = 0; v < NV; ++v) std::memcpy(g + at[v], &sum[v], sizeof(V));
         }
@@ -228,17 +228,17 @@ void add_entries(const Csr<T, I>& X, const Piece* pieces, int rows, const T* D, 
 }
 
 // The same for a block of rows from `first` on and the columns of a range; `pieces` is room for one per row.
-template <class T, class I, class A>
-void sparse_backward(const Range<T, I>& range, ptrdiff_t first, int rows, const T* D, ptrdiff_t ld, A* G, ptrdiff_t k,
+template <class T, class I>
+void sparse_backward(const Range<T, I>& range, ptrdiff_t first, int rows, const T* D, ptrdiff_t ld, T* G, ptrdiff_t k,
                      Piece* pieces) {
     const Csr<T, I>& X = range.X;
-    const bool far = X.n * k * ptrdiff_t(sizeof(A)) > FAR_BYTES;
+    const bool far = X.n * k * ptrdiff_t(sizeof(T)) > FAR_BYTES;
     const Fetch fetch = !far ? NEAR : range.whole() ? FOLLOWING : IN_PIECES;
     for (int r = 0; r < rows; ++r) pieces[r] = range.of(first + r);
-    const ClassPanels<A> panels(k);
+    const ClassPanels<T> panels(k);
     for (int i = 0; i < panels.count(); ++i) {
         const ptrdiff_t begin = panels.begin(i), width = panels.width(i);
-        with_vectors<VL<A>>(width, [&](auto W, auto NV) {
+        with_vectors<VL<T>>(width, [&](auto W, auto NV) {
             const T* part = D + begin;
             switch (fetch) {
                 case NEAR: return add_entries<W, NV, NEAR>(X, pieces, rows, part, ld, G + begin, k, width);
