@@ -14,9 +14,12 @@ import numpy as np
 # OpenMP runtimes keep their idle threads spinning for some milliseconds after a loop; the next rival
 # would pay for that on a machine with few cores.
 PAUSE = 0.02
-# Calls shorter than this run once untimed just before: training makes pass after pass, and a core that has
-# slept wakes slowly (on a virtual machine 10,000 rows x 50 took 0.9 ms after a pause, 0.15 after another pass).
-WAKE_MS = 300.0
+# A call runs untimed just before, again and again until this time is over: training makes pass after pass, and cores
+# that have slept wake slowly. On a virtual machine whose kernel packs threads that ran little onto one core, 30,000
+# rows x 50 took two threads 6.3, 3.9, 0.5 and from then on 0.4 ms.
+WAKE_SECONDS = 0.02
+# Longer calls, in milliseconds, wake the cores themselves.
+WAKE_MS = 2000.0
 _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "NPROC")
 
 
@@ -77,7 +80,7 @@ def interleave(
                 gc.disable()
                 time.sleep(pause)
                 if latest.get(name, 0.0) < WAKE_MS:
-                    calls[name]()
+                    wake(calls[name])
                 start = time.perf_counter()
                 result = calls[name]()
                 latest[name] = spent = 1e3 * (time.perf_counter() - start)
@@ -90,6 +93,14 @@ def interleave(
         if gc_was_on:
             gc.enable()
     return times
+
+
+def wake(call: Callable[[], Any]) -> None:
+    """One call at least, and as many as take `WAKE_SECONDS`."""
+    begin = time.perf_counter()
+    call()
+    while time.perf_counter() - begin < WAKE_SECONDS:
+        call()
 
 
 def median(times: list[float]) -> float:

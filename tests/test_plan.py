@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fastsoftmax.kernels import plan as plan_module
 from fastsoftmax.kernels.plan import (
-    BLOCK_MAX,
+    LARGE_MAX,
     ROW_ENTRIES,
     RUN_ROWS,
     SHARED_BLOCK,
@@ -42,7 +42,7 @@ def test_slabs_cover_every_row_once_and_in_order(rows, tiles, slabs):
 def test_default_plan_keeps_its_bounds(size):
     m, n, k, dtype = size
     plan = make_plan(m, n, k, np.dtype(dtype))
-    most = SHARED_BLOCK if plan.strategy == "class-parallel" else BLOCK_MAX
+    most = SHARED_BLOCK if plan.strategy == "class-parallel" else LARGE_MAX
     assert 1 <= plan.block <= most and plan.block * np.dtype(dtype).itemsize % VECTOR_BYTES == 0
     assert 1 <= plan.slabs <= SLABS_MAX
     assert plan.slabs <= 4 or plan.slabs * n * k * 8 <= SLAB_BYTES

@@ -36,7 +36,7 @@ struct Call {
     const int32_t *fold, *left_out;
     double* held;
     double scale;
-    ptrdiff_t slabs, slab_rows, block, run;
+    ptrdiff_t slabs, block, run;
     void* work;
 };
 
@@ -53,7 +53,7 @@ Pass<T> pass_of(const Call& c) {
     p.loss = c.loss, p.grad = c.grad, p.grad_bias = c.grad_bias, p.single_grad = c.single_grad;
     p.models = c.models, p.fold = c.fold, p.left_out = c.left_out, p.held = c.held;
     p.scale = c.scale;
-    p.slabs = c.slabs, p.slab_rows = c.slab_rows, p.block = c.block, p.run = c.run;
+    p.slabs = c.slabs, p.block = c.block, p.run = c.run;
     p.threads = c.threads;
     p.work = (T*)c.work;
     return p;

@@ -71,7 +71,7 @@ cdef extern from "call.hpp" nogil:
         const int32_t* left_out
         double* held
         double scale
-        Py_ssize_t slabs, slab_rows, block, run
+        Py_ssize_t slabs, block, run
         void* work
 
     ctypedef struct Finish:
@@ -205,8 +205,10 @@ cdef _run(Operation operation, rows, params, direction, plan, sums, int n_thread
         by_features = plan.strategy == "feature-parallel" and operation != PREDICT
         _alive = _describe_sparse(&call.sparse, X, plan, sums.hot, call.threads, by_features)
         call.k = 2 if params is None else call.k
+        call.slabs = plan.slabs
     else:
         _describe_dense(&call.X, X)
+        call.slabs = plan.slabs_of(m)
     call.y, call.w = <const int32_t*>_address(rows.y), <const double*>_address(rows.w)
     call.theta = _address(None if params is None else params.theta)
     call.bias = _address(None if params is None else params.bias)
@@ -221,7 +223,6 @@ cdef _run(Operation operation, rows, params, direction, plan, sums, int n_thread
     call.dX = _address(None if outputs is None else outputs.dX)
     call.row_loss = _address(None if outputs is None else outputs.loss)
     call.row_label = <int64_t*>_address(None if outputs is None else outputs.label)
-    call.slabs, call.slab_rows = plan.slabs, plan.slab_rows(m)
     call.block, call.run = plan.block, min(plan.run, -(-m // plan.block) * plan.block)
     call.models = 1 if params is None else params.models
     call.left_out = <const int32_t*>_address(None if params is None else params.left_out)

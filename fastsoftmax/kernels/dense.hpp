@@ -76,6 +76,12 @@ void gram_of_block(const Matrix<T>& X, int rows, const Pass<T>& p, Scratch<T>& s
     backward(X, rows, {s.wt, 1, 0, 1}, p.n, s.panel, s.bias, wide, ahead);
 }
 
+// First row of a slab, as in `Plan.slab_ranges`.
+template <class T>
+ptrdiff_t slab_start(int slab, const Pass<T>& p) {
+    return std::min(slab * ((p.m + p.block - 1) / p.block) / p.slabs * p.block, p.m);
+}
+
 // Calls block(first, rows, slab, scratch, ahead) for each block of a slab and flushes each run. Blocks are fetched ahead
 // up to row `last`, which lies in a later slab if the same thread does that next.
 template <class T, class Block>
@@ -83,9 +89,9 @@ void do_slab(int slab, ptrdiff_t last, const Pass<T>& p, ptrdiff_t outputs, Scra
     double* grad = p.grad ? (double*)p.grad + slab * outputs * p.n : nullptr;
     double* grad_bias = p.grad_bias ? p.grad_bias + slab * outputs : nullptr;
     if (grad) clear(outputs, p, s);
-    const ptrdiff_t end = std::min(p.m, (slab + 1) * p.slab_rows), steps = tile_steps(p, outputs);
+    const ptrdiff_t end = slab_start(slab + 1, p), steps = tile_steps(p, outputs);
     ptrdiff_t run = 0;
-    for (ptrdiff_t first = slab * p.slab_rows; first < end; first += p.block) {
+    for (ptrdiff_t first = slab_start(slab, p); first < end; first += p.block) {
         Ahead ahead = next_block(p, first, last, steps);
         ahead.far = outputs * p.n * ptrdiff_t(sizeof(T)) > FAR_BYTES;
         block(first, int(std::min(p.block, end - first)), slab, s, ahead);
@@ -110,7 +116,7 @@ template <class T, class Block>
 void for_slabs(const Pass<T>& p, ptrdiff_t outputs, Block block) {
     T* work = parameter_space(p) + 2 * parameter_size(p);
     const ptrdiff_t size = Scratch<T>(nullptr, p, outputs).size;
-    const int slabs = int((p.m + p.slab_rows - 1) / p.slab_rows), threads = std::min(p.threads, slabs);
+    const int slabs = int(p.slabs), threads = std::min(p.threads, slabs);
     const int turn = std::max(1, slabs / (TURNS * threads));
     (void)size;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
@@ -121,7 +127,7 @@ void for_slabs(const Pass<T>& p, ptrdiff_t outputs, Block block) {
         Scratch<T> s(work, p, outputs);
 #endif
         const int end = std::min(slabs, begin + turn);
-        const ptrdiff_t last = std::min(p.m, end * p.slab_rows);
+        const ptrdiff_t last = slab_start(end, p);
         for (int slab = begin; slab < end; ++slab) do_slab(slab, last, p, outputs, s, block);
     }
 }

@@ -121,8 +121,7 @@ def _run(
     m, n = X.shape
     k = n if params is None else params.theta.shape[1]
     dtype = np.dtype(np.float64 if X.dtype.char == "d" else np.float32)
-    slab_rows = plan.slab_rows(m)
-    slabs = -(-m // slab_rows)
+    slabs = plan.slabs_of(m)
     ticket = np.zeros(1, np.int64)
     job = Job(
         **job_fields(rows, sums, params, direction, out, outputs),
@@ -144,7 +143,6 @@ def _run(
         held=address_of(sums.held),
         block=plan.block,
         run=plan.run,
-        slab_rows=slab_rows,
         slabs=slabs,
         turn=max(1, slabs // (TURNS * n_threads)),
         ticket=address_of(ticket),

@@ -53,7 +53,7 @@ Job = namedtuple(
     "Job",
     "task n k X kind itemsize result_itemsize row_step feature_step rows y w soft smoothing theta bias "
     "direction direction_bias loss grad grad_itemsize bias_grad out dX row_loss row_label scale "
-    "models fold left_out held block run slab_rows slabs turn ticket",
+    "models fold left_out held block run slabs turn ticket",
 )
 # Where the parts of a worker's scratch begin, in bytes; ld is the step between classes of H.
 Layout = namedtuple(
@@ -161,6 +161,12 @@ def fill_bias(address, k, out, zero):
         write(out, c, read(pointer(address, zero), c) if address else zero)
 
 
+@kernel
+def slab_start(job, slab):
+    """First row of a slab, as in `Plan.slab_ranges`."""
+    return min(slab * -(-job.rows // job.block) // job.slabs * job.block, job.rows)
+
+
 def make_take_slabs(do_block):
     """What a worker does, around ``do_block``: a function for an entry to call."""
 
@@ -168,8 +174,7 @@ def make_take_slabs(do_block):
     def do_slab(job, layout, s, p, last, run_sums, zero):
         """The blocks of slab p, in order. float32 sums its products over a run of rows, in ``run_sums``. Blocks are
         fetched ahead up to row ``last``, which lies in a later slab if the same worker does that next."""
-        first = p * job.slab_rows
-        end = min(first + job.slab_rows, job.rows)
+        first, end = slab_start(job, p), slab_start(job, p + 1)
         want_grad, size = has_gradient(job.task), gradient_rows(job.task, job.n, job.k) * job.n
         grad = job.grad + p * size * job.grad_itemsize
         in_runs = want_grad and layout.itemsize < job.grad_itemsize
@@ -200,7 +205,7 @@ def make_take_slabs(do_block):
                 return
             end = min(first + job.turn, job.slabs)
             for p in range(first, end):
-                do_slab(job, layout, s, p, min(end * job.slab_rows, job.rows), scratch + layout.G, zero)
+                do_slab(job, layout, s, p, slab_start(job, end), scratch + layout.G, zero)
 
     return take_slabs
 

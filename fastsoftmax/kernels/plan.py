@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,11 @@ BLOCK_MAX = 128
 # ... but of very many features a block holds fewer, so that it is still in L3 when its rows are read again: 5,000 x
 # 20,000, k = 5, float64, takes 42, 43, 53 ms in Cython and 46, 65, 105 in Numba with 8, 16, 32 rows (1.3 to 5 MB).
 WIDE_BYTES = 2 << 20
+# ... or, where the gradient itself does not fit in L2, more: every block streams it through the cache. 20k x 1024, k =
+# 1000 with 32, 128, 192, 256, 320 rows: float64 1,020, 869, 834, 858, 838 ms in Cython and 1,250, 981, 987, 912, 911 in
+# Numba; float32 (128 and up) 419, 412, 413, 407 and 462, 450, 443, 433.
+LARGE_BYTES = 5 << 19
+LARGE_MAX = 320
 VECTOR_BYTES = 64
 L2_SHARE = 0.9
 
@@ -57,10 +63,11 @@ CONVERTED_BYTES = 32 << 20
 PAIR_BYTES = 256 << 20
 PAIR_SLABS_MIN, PAIR_SLABS_MAX = 2, 16
 
-# A thread that gets less work than this (some 50 microseconds) costs more to wake than it saves, and on a busy
-# machine far more: 107 passes over 1,797 digits took 6 s with two threads that waited for each other, 0.7 s
-# with one.
-THREAD_FLOPS = 4e6
+# A thread that gets less work than this may cost more than it saves: little on a quiet machine, where passes that follow
+# each other find it awake (10,000 x 20, k = 5 takes 370 us on one thread, 160 to 240 on two; 10,000 x 50, k = 3 430 and
+# 220), but far more on a busy one: 107 passes over 1,797 digits took 6 s with two threads that waited for each other,
+# 0.7 s with one.
+THREAD_FLOPS = 3e6
 
 # Sparse X. Entries a column should have for each private gradient, so that zeroing and adding up the gradients costs
 # little beside filling them. 118k x 20k with 106 entries a column and k = 45 took, that included, 43 ms with 9
@@ -119,15 +126,19 @@ class Plan:
     threads: int
     strategy: str = "row-parallel"
 
-    def slab_rows(self, rows: int) -> int:
-        """Rows of a chunk that go to each slab (the last ones may get fewer, or none)."""
-        per_slab = -(-rows // self.slabs)
-        return -(-per_slab // self.block) * self.block
+    def slabs_of(self, rows: int) -> int:
+        """Slabs of a chunk that have rows: the first ones."""
+        return min(self.slabs, -(-rows // self.block))
 
     def slab_ranges(self, rows: int) -> list[tuple[int, int, int]]:
-        """(slab, first row, end row) for the slabs of a chunk that have rows."""
-        size = self.slab_rows(rows)
-        return [(p, p * size, min((p + 1) * size, rows)) for p in range(self.slabs) if p * size < rows]
+        """(slab, first row, end row) for the slabs of a chunk that have rows.
+
+        They differ by a block at most: 20,000 rows in 8 slabs of 20 blocks, but for the last, made one of two threads
+        wait for 2 % of the time.
+        """
+        slabs, blocks = self.slabs_of(rows), -(-rows // self.block)
+        starts = [min(slab * blocks // slabs * self.block, rows) for slab in range(slabs + 1)]
+        return [(slab, a, b) for slab, (a, b) in enumerate(pairwise(starts))]
 
     def sparse_slabs(self, indptr: np.ndarray) -> np.ndarray:
         """Row where each slab of a sparse chunk begins, and the chunk's end: int64 (slabs + 1,).
@@ -269,14 +280,11 @@ def _sparse_rows_per_block(k: int, itemsize: int) -> int:
 
 
 def _rows_per_block(n: int, k: int, itemsize: int) -> int:
-    """As many rows, up to 128, as let two blocks, a transposed copy and the logits fit in L2, or a block in L3.
-
-    All 128 where the gradient itself does not fit, since every block streams it through the cache: 20k x 1024,
-    k = 1000, float64 takes 983 ms in Cython and 1,250 in Numba with 32 rows, 946 and 1,013 with 128.
-    """
+    """As many rows, up to 128, as let two blocks, a transposed copy and the logits fit in L2, or a block in L3."""
     multiple, lanes = BLOCK_BYTES // itemsize, VECTOR_BYTES // itemsize
-    if n * k * itemsize > cache_bytes()["L2"] and BLOCK_MAX * n * itemsize <= WIDE_BYTES:
-        return BLOCK_MAX
+    large = LARGE_BYTES // (n * itemsize) // multiple * multiple
+    if n * k * itemsize > cache_bytes()["L2"] and large >= BLOCK_MAX:
+        return min(large, LARGE_MAX)
     fit = int(L2_SHARE * cache_bytes()["L2"]) // ((3 * n + k) * itemsize)
     if fit < multiple:
         return int(np.clip(WIDE_BYTES // (n * itemsize) // lanes * lanes, lanes, multiple))

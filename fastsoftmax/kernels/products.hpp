@@ -27,7 +27,7 @@ struct Pass {
     int models;                      // k is of all of them together; above 1, or with fold: see stacked.hpp
     const int32_t *fold, *left_out;  // (m,), (models,); or null
     double* held;                    // per slab: (models, 2); or null
-    ptrdiff_t slabs, slab_rows, block, run;
+    ptrdiff_t slabs, block, run;
     int threads;
     T* work;  // work_size() values
 };
