@@ -63,10 +63,10 @@ CONVERTED_BYTES = 32 << 20
 PAIR_BYTES = 256 << 20
 PAIR_SLABS_MIN, PAIR_SLABS_MAX = 2, 16
 
-# A thread that gets less work than this may cost more than it saves: little on a quiet machine, where passes that follow
-# each other find it awake (10,000 x 20, k = 5 takes 370 us on one thread, 160 to 240 on two; 10,000 x 50, k = 3 430 and
-# 220), but far more on a busy one: 107 passes over 1,797 digits took 6 s with two threads that waited for each other,
-# 0.7 s with one.
+# A thread that gets less work than this may cost more than it saves: little on a quiet machine, where passes that
+# follow each other find it awake (10,000 x 20, k = 5 takes 370 us on one thread, 160 to 240 on two; 10,000 x 50, k = 3
+# 430 and 220), but far more on a busy one: 107 passes over 1,797 digits took 6 s with two threads that waited for each
+# other, 0.7 s with one.
 THREAD_FLOPS = 3e6
 
 # Sparse X. Entries a column should have for each private gradient, so that zeroing and adding up the gradients costs
