@@ -8,6 +8,7 @@ a second thread took one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -26,11 +27,11 @@ def finish(out: np.ndarray, scale: float, l2: float, theta: np.ndarray, n: int) 
     result = out if out.dtype == theta.dtype else _room_for(out, theta.dtype, by_rows)
     lines, others, target = (out, theta, result) if by_rows else (out.T, theta.T, result.T)
     finite, spare = True, np.empty(0)
-    for a, b in blocks(lines):
-        piece = lines[a:b]
-        with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
+        for a, b in blocks(lines):
+            piece = lines[a:b]
             piece *= scale
-            finite &= bool(np.isfinite(piece.sum()) or np.isfinite(piece).all())
+            finite &= math.isfinite(np.add.reduce(piece, axis=None)) or bool(np.isfinite(piece).all())
             if l2:
                 part = others[a : min(b, n)] if by_rows else others[a:b, :n]
                 spare = spare if spare.shape == part.shape else np.empty(part.shape)
@@ -75,4 +76,6 @@ def blocks(array: np.ndarray) -> Iterator[tuple[int, int]]:
     """(first row, end row) of each block."""
     rows, columns = array.shape
     step = max(1, BLOCK_BYTES // (8 * columns))
+    if rows <= step:
+        return iter(((0, rows),) if rows else ())
     return ((a, min(a + step, rows)) for a in range(0, rows, step))

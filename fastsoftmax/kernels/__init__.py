@@ -284,7 +284,14 @@ class Sums:
     def joined(self, with_bias: bool) -> np.ndarray:
         """The same, not yet scaled, as one array (n [+ 1], k) that is the caller's from now on."""
         grad, bias = self._added()
-        return np.vstack([grad, bias]) if with_bias else grad
+        if not with_bias:
+            return grad
+        n, k = grad.shape
+        dtype = np.promote_types(grad.dtype, bias.dtype)
+        # In the order that the gradient is in.
+        out = np.empty((n + 1, k), dtype) if self.by_feature else np.empty((k, n + 1), dtype).T
+        out[:n], out[n] = grad, bias
+        return out
 
     def hot_total(self) -> np.ndarray:
         """Sums of the hot columns, (h, k) float64, not yet scaled."""
