@@ -29,6 +29,8 @@ from .metric import Metric
 
 # A difference of two values rounded to eps each is known no better than this many eps.
 ROUNDINGS = 4.0
+# Above 0 and below any number that matters: what a logarithm or a divisor of 0 becomes.
+TINY = float(np.finfo(np.float64).tiny)
 
 
 class GapBound:
@@ -66,12 +68,12 @@ class GapBound:
     def _duality_gap(self, theta: np.ndarray, value: float, grad: np.ndarray) -> float:
         if self.l2 == 0.0 and self.l1 == 0.0:
             return np.inf
+        if self.l1 == 0.0:
+            return self._smooth_gap(theta, value, grad)
         n = len(theta) - bool(self.obj.fit_intercept)
         weights = theta[:n]
         A = self.metric.centred(grad) - self.l2 * weights
-        penalty = 0.5 * self.l2 * float(np.vdot(weights, weights))
-        if self.l1:
-            penalty += self.l1 * float(np.abs(weights).sum())
+        penalty = 0.5 * self.l2 * float(np.vdot(weights, weights)) + self.l1 * float(np.abs(weights).sum())
         loss, t, entropy = value - penalty, 0.0, 0.0
         # loss - Ent, the part that the bias takes in it, and that mixing brings.
         excess = float(np.vdot(weights, A))
@@ -88,6 +90,27 @@ class GapBound:
         excess = (1.0 - t) * excess + t * (loss - entropy)
         return excess + penalty + self._dual_penalty(A, loss - excess)
 
+    def _smooth_gap(self, theta: np.ndarray, value: float, grad: np.ndarray) -> float:
+        """The same without l1, where all that is large cancels: with V = A + l2 theta, which is the centred gradient
+        where t = 0, the penalty, its dual and <theta, A> come to ||V||^2 / (2 l2) - t <theta, A at 0>."""
+        V = self.metric.centred(grad)
+        if self.metric.mean is None:
+            return float(np.vdot(V, V)) / (2.0 * self.l2)
+        n = len(theta) - 1
+        weights, slope = theta[:n], grad[n]
+        if self.origin is None:
+            self.origin = self._at_origin(theta, grad)
+        t, entropy = self._mix(slope)
+        bias = theta[n] + self.metric.mean @ weights
+        excess = (1.0 - t) * float((bias - np.add.reduce(bias) / len(bias)) @ slope)
+        if t:
+            start = self.origin[0]
+            loss = value - 0.5 * self.l2 * float(np.vdot(weights, weights))
+            excess += t * (loss - entropy - float(np.vdot(weights, start)))
+            V *= 1.0 - t
+            V += t * (start + self.l2 * weights)
+        return excess + float(np.vdot(V, V)) / (2.0 * self.l2)
+
     def _dual_penalty(self, A: np.ndarray, entropy: float) -> float:
         if self.l2 > 0.0:
             beyond = np.maximum(np.abs(A) - self.l1, 0.0) if self.l1 else A
@@ -101,12 +124,11 @@ class GapBound:
         p = self.origin[1]
         q = p + slope
         # 1 - p / q is (q - p) / q: how much of q is too much.
-        t = float(np.maximum.reduce(np.divide(slope, q, out=np.zeros(len(q)), where=q > 0)))
+        t = min(float(np.maximum.reduce(slope / np.maximum(q, TINY))), 1.0)
         if not t > 0.0:
             return 0.0, 0.0
-        t = min(t, 1.0)
         r = np.maximum(p - (1.0 - t) * q, 0.0) / t
-        return t, -float(np.add.reduce(r * np.log(np.where(r > 0, r, 1.0))))
+        return t, -float(r @ np.log(np.maximum(r, TINY)))
 
     def _at_origin(self, theta: np.ndarray, grad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of the gradient at theta = 0: that of centred columns, and the classes' shares, which its bias row tells.

@@ -54,8 +54,9 @@ class HessianMetric:
     """
 
     def __init__(self, obj: Any, theta: np.ndarray, design: Design) -> None:
-        from scipy.linalg.lapack import dpotrf
+        from scipy.linalg.lapack import dpotrf, dtrtrs
 
+        self._solve = dtrtrs
         self.obj, self.theta, self.design, self.base = obj, theta, design, design.metric
         H = hessian(obj, theta, design)
         diagonal = np.einsum("ii->i", H)
@@ -72,19 +73,15 @@ class HessianMetric:
 
     def to_theta(self, psi: np.ndarray) -> np.ndarray:
         """S L^-T psi."""
-        from scipy.linalg.lapack import dtrtrs
-
         rows, k = self.theta.shape
-        phi = dtrtrs(self.factor, psi.ravel(), lower=1, trans=1)[0]
+        phi = self._solve(self.factor, psi.ravel(), lower=1, trans=1)[0]
         return self.base.to_theta(phi.reshape(k, rows).T)
 
     def to_phi_gradient(self, grad: np.ndarray) -> np.ndarray:
         """The gradient with respect to psi; of a shift of all classes alike, which the loss does not feel, 0."""
-        from scipy.linalg.lapack import dtrtrs
-
         inner = self.base.to_phi_gradient(grad)
         inner -= np.add.reduce(inner, axis=1, keepdims=True) / inner.shape[1]
-        out: np.ndarray = dtrtrs(self.factor, inner.T.ravel(), lower=1)[0]
+        out: np.ndarray = self._solve(self.factor, inner.T.ravel(), lower=1, overwrite_b=1)[0]
         return out.reshape(grad.shape)
 
     @cached_property
