@@ -179,9 +179,10 @@ class Objective:
         self._require_finite(out, "Gram matrix")
         if not self.fit_intercept:
             return out
-        out = np.pad(out, (0, 1), constant_values=1.0)
-        out[:n, n] = out[n, :n] = column_sums
-        return out
+        joined = np.ones((n + 1, n + 1))
+        joined[:n, :n] = out
+        joined[:n, n] = joined[n, :n] = column_sums
+        return joined
 
     def gram_diagonal(self) -> tuple[np.ndarray, np.ndarray]:
         """Weighted means of x_j^2 and of x_j over the rows, each float64 (n,): what `gram` has in its diagonal and
