@@ -21,6 +21,7 @@ an exact Hessian (see `local`).
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from .metric import Metric
 
 # A difference of two values rounded to eps each is known no better than this many eps.
 ROUNDINGS = 4.0
-# Above 0 and below any number that matters: what a logarithm or a divisor of 0 becomes.
+# Above 0 and below any value that matters: what a divisor of 0 becomes.
 TINY = float(np.finfo(np.float64).tiny)
 
 
@@ -49,7 +50,7 @@ class GapBound:
     def __init__(self, obj: Any, metric: Metric, eps: float, l1: float = 0.0) -> None:
         self.floor = ROUNDINGS * eps
         self.obj, self.metric, self.l1, self.l2 = obj, metric, l1, float(obj.l2)
-        self.origin: tuple[np.ndarray, np.ndarray] | None = None
+        self.origin: tuple[np.ndarray, list[float]] | None = None
         self.dual = -np.inf
 
     def __call__(self, theta: np.ndarray, value: float, grad: np.ndarray, local: float = np.inf) -> float | None:
@@ -61,7 +62,7 @@ class GapBound:
             return None
         gap = min(local, self._duality_gap(theta, value, grad))
         self.dual = max(self.dual, value - gap)
-        if not np.isfinite(self.dual):
+        if not math.isfinite(self.dual):
             return None
         return max(0.0, min(gap, value - self.dual)) / value + self.floor
 
@@ -108,7 +109,8 @@ class GapBound:
             loss = value - 0.5 * self.l2 * float(np.vdot(weights, weights))
             excess += t * (loss - entropy - float(np.vdot(weights, start)))
             V *= 1.0 - t
-            V += t * (start + self.l2 * weights)
+            V += t * start
+            V += (t * self.l2) * weights
         return excess + float(np.vdot(V, V)) / (2.0 * self.l2)
 
     def _dual_penalty(self, A: np.ndarray, entropy: float) -> float:
@@ -119,21 +121,25 @@ class GapBound:
         return max(0.0, 1.0 - self.l1 / largest) * entropy if largest > 0 else 0.0
 
     def _mix(self, slope: np.ndarray) -> tuple[float, float]:
-        """t, and the entropy of r; ``slope`` is the gradient of the bias."""
+        """t, and the entropy of r; ``slope`` is the gradient of the bias. A loop: classes are few, or passes long."""
         assert self.origin is not None
-        p = self.origin[1]
-        q = p + slope
+        p, steps = self.origin[1], slope.tolist()
+        q = [a + step for a, step in zip(p, steps, strict=True)]
         # 1 - p / q is (q - p) / q: how much of q is too much.
-        t = min(float(np.maximum.reduce(slope / np.maximum(q, TINY))), 1.0)
+        t = min(max([step / b for step, b in zip(steps, q, strict=True) if b > 0.0], default=0.0), 1.0)
+        entropy = 0.0
         if not t > 0.0:
-            return 0.0, 0.0
-        r = np.maximum(p - (1.0 - t) * q, 0.0) / t
-        return t, -float(r @ np.log(np.maximum(r, TINY)))
+            return 0.0, entropy
+        for a, b in zip(p, q, strict=True):
+            r = (a - (1.0 - t) * b) / t
+            if r > 0.0:
+                entropy -= r * math.log(r)
+        return t, entropy
 
-    def _at_origin(self, theta: np.ndarray, grad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _at_origin(self, theta: np.ndarray, grad: np.ndarray) -> tuple[np.ndarray, list[float]]:
         """Of the gradient at theta = 0: that of centred columns, and the classes' shares, which its bias row tells.
 
         It takes a pass unless the run starts there.
         """
         at = grad if not theta.any() else self.obj.value_and_grad(np.zeros(theta.shape))[1]
-        return self.metric.centred(at), np.maximum(1.0 / theta.shape[1] - at[-1], 0.0)
+        return self.metric.centred(at), np.maximum(1.0 / theta.shape[1] - at[-1], 0.0).tolist()
