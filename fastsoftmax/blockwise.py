@@ -15,6 +15,8 @@ import numpy as np
 
 # A block: small enough for the L2 cache with a temporary beside it, large enough to make a call's cost small.
 BLOCK_BYTES = 384 << 10
+# Numbers of which BLAS takes the product with one thread, whatever it has.
+FEW = 4096
 
 
 def finish(out: np.ndarray, scale: float, l2: float, theta: np.ndarray, n: int) -> tuple[np.ndarray, bool]:
@@ -50,6 +52,9 @@ def _room_for(out: np.ndarray, dtype: np.dtype, in_place: bool) -> np.ndarray:
 
 def squared_norm(array: np.ndarray) -> float:
     """The sum of squares in float64, its terms in an order that no number of threads changes, as BLAS's would."""
+    if array.size <= FEW:
+        flat = array.ravel().astype(np.float64, copy=False)
+        return float(np.vdot(flat, flat))
     total = 0.0
     for a, b in blocks(array):
         piece = array[a:b].ravel().astype(np.float64, copy=False)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,13 @@ def _row_gram(obj: Any, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, floa
     return second, first, total, float(np.finfo(dtype).eps)
 
 
+@cache
+def _pairs(k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The lower and the higher class of each pair, in the order of the kernels."""
+    low, high = np.triu_indices(k, 1)
+    return low, high
+
+
 class Design:
     """The rows in the coordinates of a metric, for the Hessians of one run; kept if they take few bytes.
 
@@ -137,9 +145,9 @@ class Design:
         flops = min(m, plan.chunk) * rows * rows * k * (k - 1) / 2
         self.plan = replace(plan, threads=max(plan.threads, int(flops / THREAD_FLOPS)))
         self.penalty = metric.penalty()
-        self.pairs = np.triu_indices(k, 1)
+        self.pairs = _pairs(k)
         # A mask of what is above the diagonal of a matrix, which included is what the kernels make, and below it.
-        self.above = np.triu(np.ones((rows, rows)))
+        self.above = np.tri(rows).T
         self.below = 1.0 - self.above
         # Parameters that S leaves out.
         self.left_out = np.flatnonzero(metric.scale == 0)

@@ -127,7 +127,7 @@ class Metric:
             return
         self.whole = np.zeros((n + 1, n + 1))
         self.whole[:n, :n], self.root = root, self.whole[:n, :n]
-        self.whole[n, :n], self.whole[n, n] = -(self.mean @ root), 1.0 / np.sqrt(self.curvature)
+        self.whole[n, :n], self.whole[n, n] = -(self.mean @ root), 1.0 / math.sqrt(self.curvature)
 
     def hold(self, still: np.ndarray) -> None:
         """Leave these columns, a mask, out: their parameters stay as they are."""
@@ -172,7 +172,7 @@ class Metric:
             return self._features(phi)
         out = np.empty(phi.shape)
         top = self._features(phi[:-1], out=out[:-1])
-        out[-1] = phi[-1] / np.sqrt(self.curvature) - self.mean @ top
+        out[-1] = phi[-1] / math.sqrt(self.curvature) - self.mean @ top
         return out
 
     def to_phi_gradient(self, grad: np.ndarray) -> np.ndarray:
@@ -184,7 +184,7 @@ class Metric:
             return self._features(grad)
         out = np.empty(grad.shape)
         self._features(self.centred(grad, out=out[:-1]), out=out[:-1])
-        out[-1] = grad[-1] / np.sqrt(self.curvature)
+        out[-1] = grad[-1] / math.sqrt(self.curvature)
         return out
 
     def size(self, grad: np.ndarray) -> float:
@@ -258,7 +258,7 @@ class Metric:
 
     def penalty(self) -> np.ndarray:
         """l2 in the coordinates of phi: S^T l2 S, with zeros for the bias."""
-        root = np.sqrt(self.l2) * (np.diag(self.scale) if self.factor is None else self.root)
+        root = math.sqrt(self.l2) * (np.diag(self.scale) if self.factor is None else self.root)
         n = len(root)
         out = np.zeros((n, n) if self.mean is None else (n + 1, n + 1))
         out[:n, :n] = root.T @ root
