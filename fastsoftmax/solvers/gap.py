@@ -84,7 +84,7 @@ class GapBound:
             excess += float((bias - np.add.reduce(bias) / len(bias)) @ grad[n])
             if self.origin is None:
                 self.origin = self._at_origin(theta, grad)
-            t, entropy = self._mix(grad[n])
+            t, entropy = self._mix(grad[n].tolist())
             if t:
                 A *= 1.0 - t
                 A += t * self.origin[0]
@@ -97,13 +97,13 @@ class GapBound:
         V = self.metric.centred(grad)
         if self.metric.mean is None:
             return float(np.vdot(V, V)) / (2.0 * self.l2)
-        n = len(theta) - 1
-        weights, slope = theta[:n], grad[n]
+        weights, slope = theta[:-1], grad[-1].tolist()
         if self.origin is None:
             self.origin = self._at_origin(theta, grad)
         t, entropy = self._mix(slope)
-        bias = theta[n] + self.metric.mean @ weights
-        excess = (1.0 - t) * float((bias - np.add.reduce(bias) / len(bias)) @ slope)
+        bias = (theta[-1] + np.dot(self.metric.mean, weights)).tolist()
+        middle = sum(bias) / len(bias)
+        excess: float = (1.0 - t) * sum((b - middle) * s for b, s in zip(bias, slope, strict=True))
         if t:
             start = self.origin[0]
             loss = value - 0.5 * self.l2 * float(np.vdot(weights, weights))
@@ -120,13 +120,13 @@ class GapBound:
         largest = float(np.abs(A).max(initial=0.0))
         return max(0.0, 1.0 - self.l1 / largest) * entropy if largest > 0 else 0.0
 
-    def _mix(self, slope: np.ndarray) -> tuple[float, float]:
+    def _mix(self, slope: list[float]) -> tuple[float, float]:
         """t, and the entropy of r; ``slope`` is the gradient of the bias. A loop: classes are few, or passes long."""
         assert self.origin is not None
-        p, steps = self.origin[1], slope.tolist()
-        q = [a + step for a, step in zip(p, steps, strict=True)]
+        p = self.origin[1]
+        q = [a + s for a, s in zip(p, slope, strict=True)]
         # 1 - p / q is (q - p) / q: how much of q is too much.
-        t = min(max([step / b for step, b in zip(steps, q, strict=True) if b > 0.0], default=0.0), 1.0)
+        t = min(max([s / b for s, b in zip(slope, q, strict=True) if b > 0.0], default=0.0), 1.0)
         entropy = 0.0
         if not t > 0.0:
             return 0.0, entropy

@@ -178,7 +178,7 @@ class Metric:
     def to_phi_gradient(self, grad: np.ndarray) -> np.ndarray:
         """S^T grad: the gradient with respect to phi."""
         if self.factor is not None:
-            phi: np.ndarray = self.whole.T @ grad
+            phi: np.ndarray = np.dot(self.whole.T, grad)
             return phi
         if self.mean is None:
             return self._features(grad)
@@ -191,7 +191,7 @@ class Metric:
         """The norm of S^T grad."""
         if self.factor is not None:
             phi = self.to_phi_gradient(grad)
-            return math.sqrt(float(np.vdot(phi, phi)))
+            return math.sqrt(np.vdot(phi, phi))
         total = 0.0 if self.mean is None else float(grad[-1] @ grad[-1]) / self.curvature
         for a, b in blocks(grad[: len(self.scale)]):
             piece = self._centred_rows(grad, a, b) * self.scale[a:b, None]
