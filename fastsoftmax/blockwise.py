@@ -8,12 +8,15 @@ a second thread took one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
 # A block: small enough for the L2 cache with a temporary beside it, large enough to make a call's cost small.
 BLOCK_BYTES = 384 << 10
+# Numbers of which BLAS takes the product with one thread, whatever it has.
+FEW = 4096
 
 
 def finish(out: np.ndarray, scale: float, l2: float, theta: np.ndarray, n: int) -> tuple[np.ndarray, bool]:
@@ -26,11 +29,11 @@ def finish(out: np.ndarray, scale: float, l2: float, theta: np.ndarray, n: int) 
     result = out if out.dtype == theta.dtype else _room_for(out, theta.dtype, by_rows)
     lines, others, target = (out, theta, result) if by_rows else (out.T, theta.T, result.T)
     finite, spare = True, np.empty(0)
-    for a, b in blocks(lines):
-        piece = lines[a:b]
-        with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
+        for a, b in blocks(lines):
+            piece = lines[a:b]
             piece *= scale
-            finite &= bool(np.isfinite(piece.sum()) or np.isfinite(piece).all())
+            finite &= math.isfinite(np.add.reduce(piece, axis=None)) or bool(np.isfinite(piece).all())
             if l2:
                 part = others[a : min(b, n)] if by_rows else others[a:b, :n]
                 spare = spare if spare.shape == part.shape else np.empty(part.shape)
@@ -49,11 +52,13 @@ def _room_for(out: np.ndarray, dtype: np.dtype, in_place: bool) -> np.ndarray:
 
 def squared_norm(array: np.ndarray) -> float:
     """The sum of squares in float64, its terms in an order that no number of threads changes, as BLAS's would."""
+    if array.size <= FEW:
+        flat = array.ravel().astype(np.float64, copy=False)
+        return float(np.vdot(flat, flat))
     total = 0.0
-    with np.errstate(over="ignore"):
-        for a, b in blocks(array):
-            piece = array[a:b].ravel().astype(np.float64, copy=False)
-            total += float(np.einsum("i,i->", piece, piece))
+    for a, b in blocks(array):
+        piece = array[a:b].ravel().astype(np.float64, copy=False)
+        total += float(np.einsum("i,i->", piece, piece))  # warns of no overflow
     return total
 
 
@@ -75,4 +80,6 @@ def blocks(array: np.ndarray) -> Iterator[tuple[int, int]]:
     """(first row, end row) of each block."""
     rows, columns = array.shape
     step = max(1, BLOCK_BYTES // (8 * columns))
+    if rows <= step:
+        return iter(((0, rows),) if rows else ())
     return ((a, min(a + step, rows)) for a in range(0, rows, step))

@@ -133,13 +133,13 @@ class Objective:
         FloatingPointError
             If the logits of finite X and theta, or the results, overflow.
         """
-        result = self.evaluate(theta)
-        assert result.grad is not None
-        return result.value, result.grad
+        value, grad = self._pass(self._check(theta))
+        assert grad is not None
+        return value, grad.reshape(np.shape(theta))
 
     def value(self, theta: ArrayLike) -> float:
         """The value alone: half the work of `value_and_grad`."""
-        return self.evaluate(theta, grad=False).value
+        return self._pass(self._check(theta), grad=False)[0]
 
     def evaluate(
         self, theta: ArrayLike, *, grad: bool = True, dX: bool = False, row_loss: bool = False, label: bool = False
@@ -151,12 +151,9 @@ class Objective:
         if dX and self.sparse:
             raise ValueError("dX=True needs dense X: the gradient with respect to sparse X is a dense (m, n) array")
         wanted = self._row_outputs(dX, row_loss, label)
-        sums = self._sums(grad=grad)
-        self._run_value_and_grad(checked, sums, wanted)
-        value = float(np.add.reduce(sums.loss))
-        self._require_finite(value, "loss")
-        out = self._finish(sums, checked, "gradient").reshape(np.shape(theta)) if grad else None
-        return Evaluation(value + self._penalty(checked), out, wanted.dX, wanted.loss, wanted.label)
+        value, out = self._pass(checked, wanted, grad=grad)
+        out = None if out is None else out.reshape(np.shape(theta))
+        return Evaluation(value, out, wanted.dX, wanted.loss, wanted.label)
 
     def hess_prod(self, theta: ArrayLike, v: ArrayLike) -> np.ndarray:
         """The Hessian at theta times v, shaped and typed like v. One pass over X."""
@@ -182,9 +179,10 @@ class Objective:
         self._require_finite(out, "Gram matrix")
         if not self.fit_intercept:
             return out
-        out = np.pad(out, (0, 1), constant_values=1.0)
-        out[:n, n] = out[n, :n] = column_sums
-        return out
+        joined = np.ones((n + 1, n + 1))
+        joined[:n, :n] = out
+        joined[:n, n] = joined[n, :n] = column_sums
+        return joined
 
     def gram_diagonal(self) -> tuple[np.ndarray, np.ndarray]:
         """Weighted means of x_j^2 and of x_j over the rows, each float64 (n,): what `gram` has in its diagonal and
@@ -203,11 +201,19 @@ class Objective:
         params = self._parameters(self._check(theta))
         return self._passes.gram_diagonal_at(params, 1.0 / self.weight_sum, self.n_threads, weigh)
 
-    def _run_value_and_grad(self, theta: np.ndarray, sums: Sums, wanted: RowOutputs) -> None:
-        params = self._parameters(theta)
+    def _pass(
+        self, theta: np.ndarray, wanted: RowOutputs | None = None, *, grad: bool = True
+    ) -> tuple[float, np.ndarray | None]:
+        """Value and gradient at what `_check` returned; values of each row besides, into ``wanted``."""
+        params, sums = self._parameters(theta), self._sums(grad=grad)
         for rows in self._chunks():
-            part = wanted.rows(rows.start, rows.start + len(rows.X))
+            part = None if wanted is None else wanted.rows(rows.start, rows.start + len(rows.X))
             self._passes.value_and_grad(rows, params, self.plan, sums, self.threads, part)
+        value = float(np.add.reduce(sums.loss))
+        if not math.isfinite(value):
+            explain_nonfinite(self.source, self.plan.chunk, "loss")
+        out = self._finish(sums, theta, "gradient") if grad else None
+        return value + self._penalty(theta), out
 
     def _row_outputs(self, dX: bool, row_loss: bool, label: bool) -> RowOutputs:
         m, dtype = self.source.shape[0], self.source.dtype
@@ -248,8 +254,10 @@ class Objective:
         return out
 
     def _parameters(self, theta: np.ndarray) -> Parameters:
-        with np.errstate(over="ignore"):  # an overflow is found in the loss
-            theta = np.ascontiguousarray(theta, dtype=self.source.dtype)
+        if theta.dtype != self.source.dtype:
+            with np.errstate(over="ignore"):  # an overflow is found in the loss
+                theta = theta.astype(self.source.dtype)
+        theta = np.ascontiguousarray(theta)
         if self.fit_intercept:
             return Parameters(theta[:-1], theta[-1])
         return Parameters(theta)

@@ -10,12 +10,11 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .sklearn_base import CHECKS, SoftmaxClassifier, encode_two_or_more
+from .sklearn_base import SoftmaxClassifier, checked_samples, encode_two_or_more
 from .solvers import Result, Step, minimize
 from .solvers.sgd import Stream
 
 from sklearn.exceptions import ConvergenceWarning  # isort: skip  # after `.sklearn_base`, which says how to install it
-from sklearn.utils.validation import validate_data  # isort: skip
 
 
 class SoftmaxRegression(SoftmaxClassifier):
@@ -156,7 +155,7 @@ class SoftmaxRegression(SoftmaxClassifier):
         ConvergenceWarning
             If the solver ended before it reached ``tol``.
         """
-        X, labels = validate_data(self, X, y, **CHECKS)
+        X, labels = checked_samples(self, X, y)
         classes, codes = encode_two_or_more(labels)
         obj = self._objective(X, codes, classes, sample_weight, self.l2)
         result = minimize(
@@ -213,7 +212,7 @@ class SoftmaxRegression(SoftmaxClassifier):
         known = _classes(classes, self.model_.classes if started else None)
         if self.l1 or isinstance(self.class_weight, str):
             raise ValueError("partial_fit takes no l1 above 0 and no class_weight='balanced'; fit does")
-        X, labels = validate_data(self, X, y, reset=not started, **CHECKS)
+        X, labels = checked_samples(self, X, y, reset=not started)
         codes = np.searchsorted(known, labels).clip(max=len(known) - 1)
         strange = np.flatnonzero(known[codes] != labels)
         if len(strange):

@@ -22,7 +22,25 @@ except ImportError as error:
 
 
 # What scikit-learn checks; nothing is converted.
-CHECKS: dict[str, Any] = {"accept_sparse": True, "dtype": "numeric", "order": None, "ensure_all_finite": False}
+_CHECKS: dict[str, Any] = {"accept_sparse": True, "dtype": "numeric", "order": None, "ensure_all_finite": False}
+
+
+def checked_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
+    """X as scikit-learn lets it pass, with the estimator's number and names of features set or compared."""
+    return validate_data(estimator, X, reset=reset, skip_check_array=_is_plain(X), **_CHECKS)
+
+
+def checked_samples(estimator: Any, X: Any, y: Any, *, reset: bool = True) -> tuple[Any, Any]:
+    """`checked_rows`, and labels likewise."""
+    plain = _is_plain(X) and type(y) is np.ndarray and y.shape == X.shape[:1] and y.dtype.kind in "iu"
+    X, y = validate_data(estimator, X, y, reset=reset, skip_check_array=plain, **_CHECKS)
+    return X, y
+
+
+def _is_plain(X: Any) -> bool:
+    """Whether X is an array in which scikit-learn would find nothing to say: of 5,000 rows that took 0.3 ms of the
+    6 ms of a fit."""
+    return type(X) is np.ndarray and X.ndim == 2 and X.size > 0 and X.dtype.char in "fd"
 
 
 class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unused-ignore]  # untyped bases
@@ -61,8 +79,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
 
     def _check(self, X: ArrayLike) -> Any:
         """Dense or sparse X, as scikit-learn lets it pass."""
-        checked = validate_data(self, X, reset=False, **CHECKS)
-        return checked
+        return checked_rows(self, X, reset=False)
 
     def _model(self) -> Model:
         check_is_fitted(self)
@@ -112,8 +129,10 @@ def encode(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             wide = y.dtype if y.dtype.kind == "u" else np.dtype(np.int64)
             shifted = np.subtract(y, wide.type(low), dtype=wide).astype(np.int64, copy=False)
             present = np.bincount(shifted, minlength=high - low + 1) > 0
-            classes = np.flatnonzero(present).astype(wide) + wide.type(low)
-            return classes.astype(y.dtype), (np.cumsum(present) - 1).astype(np.int32)[shifted]
+            classes = (np.flatnonzero(present).astype(wide) + wide.type(low)).astype(y.dtype)
+            if len(classes) == len(present):
+                return classes, shifted.astype(np.int32)
+            return classes, (np.cumsum(present) - 1).astype(np.int32)[shifted]
     check_classification_targets(y)
     classes, codes = np.unique(y, return_inverse=True)
     return classes, codes.astype(np.int32, copy=False)

@@ -22,7 +22,7 @@ from . import validation
 from .kernels.numpy_sparse import as_scipy
 from .objective import Objective
 from .sklearn import SoftmaxRegression
-from .sklearn_base import CHECKS, SoftmaxClassifier, encode_two_or_more
+from .sklearn_base import SoftmaxClassifier, checked_samples, encode_two_or_more
 from .solvers import Result, blas_for, run_solver, select
 from .solvers.auto import predict as predict_cost
 from .solvers.path import regularization_path
@@ -34,7 +34,6 @@ from .stacked import StackedObjective, minimize_all
 from sklearn.exceptions import ConvergenceWarning  # isort: skip
 from sklearn.metrics import get_scorer  # isort: skip
 from sklearn.model_selection import check_cv  # isort: skip
-from sklearn.utils.validation import validate_data  # isort: skip
 
 # Where l2s is a number of values: from the largest to the smallest.
 LARGEST, SMALLEST = 1.0, 1e-6
@@ -130,7 +129,7 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
         ValueError
             Besides: for folds that overlap or leave nothing to train on or to test.
         """
-        X, labels = validate_data(self, X, y, **CHECKS)
+        X, labels = checked_samples(self, X, y)
         classes, codes = encode_two_or_more(labels)
         self._check_options()
         l2s = _strengths(self.l2s)

@@ -86,7 +86,14 @@ class ArraySource(_Labelled):
         by_columns = self.X.flags.f_contiguous and not self.X.flags.c_contiguous
         self.hints: dict[str, Any] = {"converted": self._converts, "column_bytes": column_bytes if by_columns else 0}
 
+    @cached_property
+    def _all(self) -> Rows:
+        return self._rows(np.asarray(self.X), 0)
+
     def chunks(self, rows: int) -> Iterator[Rows]:
+        if rows >= self.shape[0] and not self._converts:
+            yield self._all
+            return
         for start in range(0, self.shape[0], rows):
             part = self.X[start : start + rows]
             yield self._rows(np.array(part, dtype=self.dtype, order="K") if self._converts else np.asarray(part), start)

@@ -146,8 +146,8 @@ def check_theta(theta: ArrayLike, n: int, k: int, fit_intercept: bool, name: str
     if array.shape != (rows, k) and array.shape != (rows * k,):
         bias = " (the last row is the bias)" if fit_intercept else ""
         raise ValueError(f"{name} has shape {array.shape}; ({rows}, {k}){bias} or ({rows * k},) is wanted")
-    bad = _nonfinite(array) if not all_finite(array) else np.empty(0, np.int64)
-    if len(bad):
+    if not all_finite(array):
+        bad = _nonfinite(array)
         row, column = divmod(int(bad[0]), k)
         raise ValueError(f"{name} must be finite; row {row}, column {column} holds {array.ravel()[bad[0]]}")
     if array.dtype.char not in "fd":
@@ -205,9 +205,9 @@ def nonfinite_row(X: np.ndarray) -> tuple[int, int] | None:
 def all_finite(result: float | np.ndarray) -> bool:
     """Whether no number is NaN or infinite, without a large temporary: their sum tells, unless it overflows."""
     if np.size(result) <= FEW_NUMBERS:
-        return bool(np.isfinite(result).all())
+        return bool(np.logical_and.reduce(np.isfinite(result), axis=None))
     with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(np.sum(result)) or np.isfinite(result).all())
+        return math.isfinite(np.add.reduce(result, axis=None)) or bool(np.isfinite(result).all())
 
 
 def _as_array(value: ArrayLike, name: str) -> np.ndarray:

@@ -276,3 +276,28 @@ def test_probabilities_of_huge_logits(module, dtype, kind):
         wanted = proba if kind == "proba" else np.array([np.log(proba[0]), -2 * top, np.log(proba[2]), -top], dtype)
     np.testing.assert_array_equal(out, np.tile(wanted, (70, 1)))
     assert np.isfinite(loss).all()
+
+
+@pytest.mark.parametrize("slabs", [1, 5])
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_small_gradient_is_finished_by_the_formula(module, slabs, bias):
+    rng = np.random.default_rng(slabs)
+    grad, bias_grad, theta = (rng.standard_normal(shape) for shape in ((slabs, 3, 7), (slabs, 3), (7 + bias, 3)))
+    wanted = np.vstack([grad.sum(axis=0).T, bias_grad.sum(axis=0)])[: 7 + bias] * 0.3
+    penalty = np.vstack([0.7 * theta[:7], np.zeros((1, 3))])[: 7 + bias]
+    size = np.vstack([abs(grad).sum(axis=0).T, abs(bias_grad).sum(axis=0)])[: 7 + bias] * 0.3 + abs(penalty)
+    for l2 in (0.7, 0.0):
+        out = np.empty(theta.shape)
+        sums = Sums(np.zeros(slabs), grad.copy(), bias_grad.copy(), 0.3)
+        assert module.dense_gradient(sums, theta if l2 else None, l2, out)
+        added = penalty if l2 else 0.0
+        assert (abs(out - wanted - added) <= (slabs + 3) * np.finfo(float).eps * size).all()
+
+
+@pytest.mark.parametrize("at", [(1, 2, 6), (0, 0, 0)])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_small_gradient_tells_what_is_not_finite(module, at, bad):
+    for spoilt in (0, 1):
+        grad, bias_grad = np.ones((2, 3, 7)), np.ones((2, 3))
+        (grad, bias_grad)[spoilt][at[: 3 - spoilt]] = bad
+        assert not module.dense_gradient(Sums(np.zeros(2), grad, bias_grad, 1.0), None, 0.0, np.empty((8, 3)))

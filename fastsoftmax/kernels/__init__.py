@@ -23,6 +23,10 @@ caller owns, allocates nothing proportional to the number of rows, runs without 
     pairs c < d, in the order of `numpy.triu_indices`; it += X^T diag(w z_c z_d) X. Only what is on or above
     the diagonal counts. Block (c, d) of the Hessian is minus that; block (c, c) is the sum over the pairs that c is
     in, for the rows of diag(z) - z z^T add up to zero. sums.bias is None: a column of ones in X is the bias's.
+``dense_gradient(sums, theta, l2, out)``
+    out = sums.scale * (sum of the slabs of sums.grad, transposed; sums.bias below it, if out has one row more)
+    + l2 * theta, the penalty for sums.grad's rows alone; all float64, theta (None for no penalty) and out in C order,
+    small enough for cache. Returns whether the scaled sums are finite. The sums are used up.
 ``sparse_value_and_grad``, ``sparse_hess_prod``
     The same for rows whose X is a `Csr`, with a plan of `plan.make_sparse_plan`. Their sums.grad is (slabs, n, k):
     theta's own order, since an entry of X reads a row of theta and writes a row of the gradient. No dX. Of float32 X
@@ -127,7 +131,7 @@ class Rows:
     fold: np.ndarray | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Parameters:
     """Those of one model, or of several side by side.
 
@@ -193,7 +197,7 @@ class Hot:
     grad: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Sums:
     """What a pass adds into, one entry for each slab.
 
@@ -284,7 +288,14 @@ class Sums:
     def joined(self, with_bias: bool) -> np.ndarray:
         """The same, not yet scaled, as one array (n [+ 1], k) that is the caller's from now on."""
         grad, bias = self._added()
-        return np.vstack([grad, bias]) if with_bias else grad
+        if not with_bias:
+            return grad
+        n, k = grad.shape
+        dtype = np.promote_types(grad.dtype, bias.dtype)
+        # In the order that the gradient is in.
+        out = np.empty((n + 1, k), dtype) if self.by_feature else np.empty((k, n + 1), dtype).T
+        out[:n], out[n] = grad, bias
+        return out
 
     def hot_total(self) -> np.ndarray:
         """Sums of the hot columns, (h, k) float64, not yet scaled."""

@@ -43,6 +43,7 @@ FLOAT32_SUMS = True
 dense_value_and_grad = _build.dense_value_and_grad
 dense_hess_prod = _build.dense_hess_prod
 dense_gram = _build.dense_gram
+dense_gradient = _build.dense_gradient
 sparse_value_and_grad = _build.sparse_value_and_grad
 sparse_hess_prod = _build.sparse_hess_prod
 sparse_gram_diagonal = _build.sparse_gram_diagonal

@@ -35,6 +35,7 @@ from .numba_narrow import KINDS
 from .numba_pass import Job
 from .numba_sparse import predict_sparse, sparse_gram_diagonal, sparse_hess_prod, sparse_value_and_grad
 from .numba_threads import address_of, compiled, in_threads, job_fields, new_scratch
+from .numpy_dense import dense_gradient
 from .plan import Plan
 
 READS = "".join(KINDS)
@@ -51,6 +52,7 @@ __all__ = [
     "FLOAT32_SUMS",
     "READS",
     "STRATEGIES",
+    "dense_gradient",
     "dense_gram",
     "dense_hess_prod",
     "dense_value_and_grad",

@@ -149,11 +149,11 @@ def blas_for(obj: Problem) -> AbstractContextManager[Any]:
 
 
 def run_solver(run: Run, theta: np.ndarray, solver: str) -> Result:
-    """A run from theta to its end."""
+    """A run from theta to its end, within `blas_for`."""
     name, module = ("l1", importlib.import_module("fastsoftmax.solvers.l1")) if run.l1 else select(solver)
     # What has converged at the start ran no method; auto's is then the one that it takes most often.
     run.solver = "lbfgs" if name == "auto" else name
-    with blas_for(run.obj), suppress(Stop):
+    with suppress(Stop):
         run.accept(theta)
         module.solve(run)
     return run.result()

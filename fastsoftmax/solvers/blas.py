@@ -8,21 +8,30 @@ k = 3, 100 and 46 ms; 50,000 x 10, k = 3, 195 and 110 ms. threadpoolctl tells BL
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 
 @cache
-def _controller() -> Any:
-    """What tells every BLAS of the process."""
+def _libraries() -> list[Any]:
+    """What tells each BLAS of the process."""
     import scipy.linalg  # noqa: F401 - so that its BLAS is loaded and found
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController().select(user_api="blas")
+    found: list[Any] = ThreadpoolController().select(user_api="blas").lib_controllers
+    return found
 
 
-def one_thread() -> AbstractContextManager[Any]:
+@contextmanager
+def one_thread() -> Iterator[None]:
     """While it lasts, BLAS has one thread. Of runs that overlap in several threads, the first decides."""
-    limited: AbstractContextManager[Any] = _controller().limit(limits=1)
-    return limited
+    before = [(library, library.get_num_threads()) for library in _libraries()]
+    try:
+        for library, _ in before:
+            library.set_num_threads(1)
+        yield
+    finally:
+        for library, count in before:
+            library.set_num_threads(count)

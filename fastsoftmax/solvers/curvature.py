@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,13 @@ def _row_gram(obj: Any, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, floa
     return second, first, total, float(np.finfo(dtype).eps)
 
 
+@cache
+def _pairs(k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The lower and the higher class of each pair, in the order of the kernels."""
+    low, high = np.triu_indices(k, 1)
+    return low, high
+
+
 class Design:
     """The rows in the coordinates of a metric, for the Hessians of one run; kept if they take few bytes.
 
@@ -137,9 +145,9 @@ class Design:
         flops = min(m, plan.chunk) * rows * rows * k * (k - 1) / 2
         self.plan = replace(plan, threads=max(plan.threads, int(flops / THREAD_FLOPS)))
         self.penalty = metric.penalty()
-        self.pairs = list(zip(*np.triu_indices(k, 1), strict=True))
+        self.pairs = _pairs(k)
         # A mask of what is above the diagonal of a matrix, which included is what the kernels make, and below it.
-        self.above = np.triu(np.ones((rows, rows)))
+        self.above = np.tri(rows).T
         self.below = 1.0 - self.above
         # Parameters that S leaves out.
         self.left_out = np.flatnonzero(metric.scale == 0)
@@ -195,8 +203,9 @@ def _pair_grams(obj: Any, theta: np.ndarray, design: Design) -> np.ndarray:
     assert sums.grad is not None
     grams: np.ndarray = np.add.reduce(sums.grad, axis=0).reshape(pairs, rows, rows)
     grams *= sums.scale
-    grams[:, design.left_out] = 0.0
-    grams[:, :, design.left_out] = 0.0
+    if len(design.left_out):
+        grams[:, design.left_out] = 0.0
+        grams[:, :, design.left_out] = 0.0
     return grams
 
 
@@ -210,14 +219,11 @@ def hessian(obj: Any, theta: np.ndarray, design: Design) -> np.ndarray:
     grams = _pair_grams(obj, theta, design)
     grams *= design.above
     grams += grams.transpose(0, 2, 1) * design.below
+    np.negative(grams, out=grams)
     H = np.zeros((k, rows, k, rows))
-    for each in range(k):
-        H[each, :, each] = design.penalty
-    for gram, (c, d) in zip(grams, design.pairs, strict=True):
-        np.negative(gram, out=H[c, :, d])
-        np.negative(gram, out=H[d, :, c])
-        H[c, :, c] += gram
-        H[d, :, d] += gram
+    blocks, (c, d) = H.transpose(0, 2, 1, 3), design.pairs
+    blocks[c, d] = blocks[d, c] = grams
+    np.subtract(design.penalty, np.add.reduce(blocks, axis=1), out=np.einsum("ccij->cij", blocks))
     diagonal = np.einsum("cjdj->jcd", H)
     diagonal += 1.0 / k
     return H.reshape(k * rows, k * rows)

@@ -39,6 +39,7 @@ REFRESH_NEAR = (40,)
 GAIN, FLAT = 1e-4, 0.9
 # Lengths tried along a direction at most.
 TRIALS = 40
+EPS = float(np.finfo(np.float64).eps)
 
 
 def solve(run: Run, steps: int | None = None) -> None:
@@ -139,26 +140,27 @@ class Pairs:
 
     def __init__(self, size: int, most: int = MEMORY) -> None:
         self.most = max(MEMORY_MIN, min(most, MEMORY_BYTES // (16 * size)))
-        # Rows of S and Y in use, oldest first.
+        # Places of SY in use, oldest first: 0, 1, ... or, once the oldest make room, a rotation of it.
         self.order: list[int] = []
-        self.S, self.Y = np.empty((self.most, size)), np.empty((self.most, size))
+        # s and y of each pair, side by side so that one product takes both.
+        self.SY = np.empty((self.most, 2, size))
         # s_i . y_j (i <= j counts) and y_i . y_j; then s_i . gradient and y_i . gradient. Oldest first.
         self.sy, self.yy = np.zeros((self.most, self.most)), np.zeros((self.most, self.most))
         self.sg = self.yg = np.zeros(0)
 
     def fill(self, S: np.ndarray, Y: np.ndarray, grad: np.ndarray) -> None:
         """Pairs at once, oldest first, a row each; ``grad`` as in `add`."""
-        kept = np.einsum("ij,ij->i", S, Y) > np.finfo(np.float64).eps * np.einsum("ij,ij->i", Y, Y)
+        kept = np.einsum("ij,ij->i", S, Y) > EPS * np.einsum("ij,ij->i", Y, Y)
         S, Y = S[kept][-self.most :], Y[kept][-self.most :]
         c = len(S)
         self.order = list(range(c))
-        self.S[:c], self.Y[:c] = S, Y
+        self.SY[:c, 0], self.SY[:c, 1] = S, Y
         self.sy[:c, :c], self.yy[:c, :c] = S @ Y.T, Y @ Y.T
         self.sg, self.yg = S @ grad, Y @ grad
 
     def add(self, s: np.ndarray, y: np.ndarray, grad: np.ndarray) -> None:
         """A new pair, for the oldest if there is no room; ``grad`` is the gradient that `direction` gets next."""
-        kept = float(s @ y) > np.finfo(np.float64).eps * float(y @ y)
+        kept = float(s @ y) > EPS * float(y @ y)
         if kept:
             if len(self.order) == self.most:
                 self.order.append(self.order.pop(0))
@@ -166,14 +168,18 @@ class Pairs:
                     products[:-1, :-1] = products[1:, 1:].copy()
             else:
                 self.order.append(len(self.order))
-            self.S[self.order[-1]], self.Y[self.order[-1]] = s, y
+            self.SY[self.order[-1], 0], self.SY[self.order[-1], 1] = s, y
         c = len(self.order)
-        both = np.array([y, grad]).T
-        of_s, of_y = (self.S[:c] @ both)[self.order], (self.Y[:c] @ both)[self.order]
+        if not c:
+            return
+        # Of s and of y (axis 1) with y and with the gradient (axis 2).
+        by = (self.SY[:c].reshape(2 * c, -1) @ np.array([y, grad]).T).reshape(c, 2, 2)
+        if self.order[0]:
+            by = by[self.order]
         if kept:
-            self.sy[:c, c - 1] = of_s[:, 0]
-            self.yy[:c, c - 1] = self.yy[c - 1, :c] = of_y[:, 0]
-        self.sg, self.yg = of_s[:, 1], of_y[:, 1]
+            self.sy[:c, c - 1] = by[:, 0, 0]
+            self.yy[:c, c - 1] = self.yy[c - 1, :c] = by[:, 1, 0]
+        self.sg, self.yg = by[:, 0, 1], by[:, 1, 1]
 
     def direction(self, grad: np.ndarray) -> np.ndarray:
         """Minus the inverse Hessian times the gradient."""
@@ -181,12 +187,11 @@ class Pairs:
         if not c:
             return -grad
         R, YY = self.sy[:c, :c], self.yy[:c, :c]
-        gamma = R[-1, -1] / YY[-1, -1]
+        gamma = float(R[-1, -1] / YY[-1, -1])
         u = dtrtrs(R, self.sg)[0]
-        v = dtrtrs(R, np.diagonal(R) * u + gamma * (YY @ u - self.yg), trans=1)[0]
-        of_s, of_y = np.empty(c), np.empty(c)
-        of_s[self.order], of_y[self.order] = -v, gamma * u
-        out: np.ndarray = of_s @ self.S[:c]
-        out += of_y @ self.Y[:c]
+        v = dtrtrs(R, R.diagonal() * u + gamma * (YY @ u - self.yg), trans=1)[0]
+        shares, at = np.empty((c, 2)), self.order if self.order[0] else slice(None)
+        shares[at, 0], shares[at, 1] = -v, gamma * u
+        out: np.ndarray = shares.reshape(-1) @ self.SY[:c].reshape(2 * c, -1)
         out -= gamma * grad
         return out

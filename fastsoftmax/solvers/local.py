@@ -26,6 +26,7 @@ That R is found by a walk over the rows, for the bound by kappa is some ten time
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import Any
 
@@ -54,17 +55,20 @@ class HessianMetric:
     """
 
     def __init__(self, obj: Any, theta: np.ndarray, design: Design) -> None:
-        from scipy.linalg.lapack import dpotrf
+        from scipy.linalg.lapack import dpotrf, dtrtrs
 
+        self._solve = dtrtrs
         self.obj, self.theta, self.design, self.base = obj, theta, design, design.metric
         H = hessian(obj, theta, design)
         diagonal = np.einsum("ii->i", H)
         self.ridge = 0.0
+        # Takes the mean over the classes out of each row.
+        self._apart = np.eye(theta.shape[1]) - 1.0 / theta.shape[1]
         for ridge in RIDGES:
             diagonal += ridge
             self.ridge += ridge
             # H is symmetric: its transpose is in the order that LAPACK works in.
-            self.factor, failed = dpotrf(H.T, lower=1, clean=0)
+            self.factor, failed = dpotrf(H.T, lower=1)
             if not failed:
                 break
         else:
@@ -72,19 +76,14 @@ class HessianMetric:
 
     def to_theta(self, psi: np.ndarray) -> np.ndarray:
         """S L^-T psi."""
-        from scipy.linalg.lapack import dtrtrs
-
         rows, k = self.theta.shape
-        phi = dtrtrs(self.factor, psi.ravel(), lower=1, trans=1)[0]
+        phi = self._solve(self.factor, psi.ravel(), lower=1, trans=1)[0]
         return self.base.to_theta(phi.reshape(k, rows).T)
 
     def to_phi_gradient(self, grad: np.ndarray) -> np.ndarray:
         """The gradient with respect to psi; of a shift of all classes alike, which the loss does not feel, 0."""
-        from scipy.linalg.lapack import dtrtrs
-
-        inner = self.base.to_phi_gradient(grad)
-        inner -= np.add.reduce(inner, axis=1, keepdims=True) / inner.shape[1]
-        out: np.ndarray = dtrtrs(self.factor, inner.T.ravel(), lower=1)[0]
+        inner = self._apart @ self.base.to_phi_gradient(grad).T
+        out: np.ndarray = self._solve(self.factor, inner.ravel(), lower=1, overwrite_b=1)[0]
         return out.reshape(grad.shape)
 
     @cached_property
@@ -93,14 +92,15 @@ class HessianMetric:
         from scipy.linalg.lapack import dpotri
 
         rows, k = self.theta.shape
-        half = np.tril(dpotri(self.factor, lower=1)[0])
-        C = (half + np.tril(half, -1).T).reshape(k, rows, k, rows)
-        largest = 0.0
-        for c in range(k):
-            for d in range(c):
-                pair = C[c, :, c] + C[d, :, d] - C[c, :, d] - C[d, :, c]
-                largest = max(largest, float(np.linalg.norm(pair)))
-        return largest, float(np.linalg.norm(C))
+        inverse = dpotri(self.factor, lower=1)[0]
+        np.einsum("ii->i", inverse)[:] *= 0.5
+        inverse += inverse.T.copy()
+        C = inverse.reshape(k, rows, k, rows).transpose(0, 2, 1, 3)
+        own, largest = np.einsum("ccij->cij", C), 0.0
+        for c in range(1, k):
+            pairs = own[c] + own[:c] - C[c, :c] - C[:c, c]
+            largest = max(largest, float(np.einsum("dij,dij->d", pairs, pairs).max()))
+        return math.sqrt(largest), float(np.linalg.norm(inverse))
 
     def gap(self, theta: np.ndarray, value: float, grad: np.ndarray, goal: float) -> float:
         """The value at theta is above the minimum by this at most.
@@ -113,19 +113,19 @@ class HessianMetric:
         if not share > 0.5:
             return np.inf
         # A row's residual is at most sqrt(2 loss) long, and the mean of its squared length in phi 2 a feature.
-        rounding = ROUNDING_GRADIENT * self.base.moments.eps * np.sqrt(4.0 * value * len(theta) * norm)
-        decrement = (float(np.linalg.norm(self.to_phi_gradient(grad))) + rounding) / np.sqrt(share)
-        kappa = float(np.sqrt(largest / share)) * self.design.longest
+        rounding = ROUNDING_GRADIENT * self.base.moments.eps * math.sqrt(4.0 * value * len(theta) * norm)
+        decrement = (float(np.linalg.norm(self.to_phi_gradient(grad))) + rounding) / math.sqrt(share)
+        kappa = math.sqrt(largest / share) * self.design.longest
         gap = 0.0
         if self.obj.l2 > 0:  # what the penalty has to say on a shift of all classes alike
             mean = theta[: len(self.base.scale)].mean(axis=1)
             gap += 0.5 * self.obj.l2 * theta.shape[1] * float(mean @ mean)
         if gap + largest_gain(decrement, kappa) > goal:
             return np.inf
-        apart = self._range(theta - self.theta, kappa)
+        apart = 0.0 if theta is self.theta else self._range(theta - self.theta, kappa)
         if apart > MOST_APART:
             return np.inf
-        grown = np.exp(0.5 * apart)
+        grown = math.exp(0.5 * apart)
         return float(gap + largest_gain(grown * decrement, grown * kappa))
 
     def _range(self, step: np.ndarray, kappa: float) -> float:
@@ -133,7 +133,7 @@ class HessianMetric:
         phi = self.base.coordinates(step)
         phi[self.design.left_out] = 0.0
         phi -= np.add.reduce(phi, axis=1, keepdims=True) / phi.shape[1]
-        bound = kappa * float(np.linalg.norm(np.tril(self.factor).T @ phi.T.ravel()))
+        bound = kappa * float(np.linalg.norm(self.factor.T @ phi.T.ravel()))
         return bound if bound < NEAR else self.design.range(phi)
 
 

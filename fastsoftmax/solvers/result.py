@@ -18,6 +18,7 @@ its diagonal: the same kind of number, but no longer below the gap.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from .gap import GapBound
+from .gap import TINY, GapBound
 from .local import HessianMetric
 from .metric import Metric, Moments, moments
 from .separation import separable_below, some_are_separable
@@ -313,7 +314,7 @@ class Run:
     def _norm(self, grad: np.ndarray) -> float:
         with np.errstate(over="ignore"):
             root = self.metric.size(grad)
-        return root / float(np.sqrt(2.0 * max(self.value, np.finfo(np.float64).tiny))) if root else 0.0
+        return root / math.sqrt(2.0 * max(self.value, TINY)) if root else 0.0
 
     def change(self, theta: np.ndarray, value: float, grad: np.ndarray) -> float:
         """Value at theta minus that of the current iterate, as the function `change` tells it."""

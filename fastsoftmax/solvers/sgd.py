@@ -188,9 +188,7 @@ class Stream:
             second[np.diag_indices_from(second)] += len(first) / self.sampled * variance
         self.metric = Metric(Moments(second, first if obj.fit_intercept else None, eps), obj.l2)
         # The penalty alone would give a column not seen to vary a step as long as 1 / l2 where it first does.
-        self.metric.scale[still] = 0.0
-        if self.metric.factor is not None:
-            self.metric.root[still] = 0.0
+        self.metric.hold(still)
         largest = largest_eigenvalue(X, 0.5 * w, self.metric)
         self.gamma, self.gamma_rows, self.made_at = 1.0 / max(1.0, largest), len(w), self.sampled
 
