@@ -14,10 +14,13 @@ import numpy as np
 
 from . import blockwise
 from .kernels import Csr, Parameters, Rows, Sums
-from .kernels.plan import RUN_ROWS, Plan, hot_columns, make_plan, make_sparse_plan
+from .kernels.plan import RUN_ROWS, SLAB_BYTES, Plan, hot_columns, make_plan, make_sparse_plan
 from .sources import ArraySource, SparseSource
 from .validation import all_finite
 
+# Sums of more than malloc keeps by itself, and of no more than a plan's, wait for the next pass: 20k x 1024, k = 1000
+# takes 3 % longer when the kernel has to find and clear 64 MB of pages each time, which a fill does in half the time.
+KEPT_BYTES = 32 << 20
 # Numbers of a gradient that a backend finishes in one call: NumPy's ten took a quarter of what Python adds to a pass.
 SMALL = 1 << 15
 # Probabilities of a chunk of rows that `SparsePasses.gram_diagonal_at` holds.
@@ -30,6 +33,7 @@ class DensePasses:
     def __init__(self, source: ArraySource, kernels: ModuleType) -> None:
         self.source, self._kernels = source, kernels
         self.value_and_grad, self.hess_prod = kernels.dense_value_and_grad, kernels.dense_hess_prod
+        self._kept: list[Sums] = []  # at most one, but for threads that call at once
 
     def plan(self, k: int, *, gradient: bool = True) -> Plan:
         m, n = self.source.shape
@@ -41,7 +45,26 @@ class DensePasses:
         shared = plan.strategy == "class-parallel" and "class-parallel" in self._kernels.STRATEGIES
         few = shared and self.source.shape[0] <= RUN_ROWS
         dtype = self.source.dtype if few else np.float64
-        return Sums.zeros(plan.slabs, k, self.source.shape[1], scale, grad=grad, dtype=dtype)
+        kept = self._take(plan.slabs, k) if grad else None
+        if kept is None:
+            return Sums.zeros(plan.slabs, k, self.source.shape[1], scale, grad=grad, dtype=dtype)
+        kept.clear(scale)
+        return kept
+
+    def _take(self, slabs: int, k: int) -> Sums | None:
+        """What `_keep` kept, if it is of that size."""
+        try:
+            kept = self._kept.pop()
+        except IndexError:
+            return None
+        fits = kept.grad is not None and kept.grad.shape[:2] == (slabs, k)
+        return kept if fits else None
+
+    def _keep(self, sums: Sums) -> None:
+        """For the next pass, where that pays. (One slab is the caller's result.)"""
+        assert sums.grad is not None
+        if not self._kept and len(sums.grad) > 1 and KEPT_BYTES <= sums.grad.nbytes <= SLAB_BYTES:
+            self._kept.append(sums)
 
     def chunks(self, plan: Plan) -> Iterator[Rows]:
         return self.source.chunks(plan.chunk)
@@ -56,6 +79,7 @@ class DensePasses:
             finite = self._kernels.dense_gradient(sums, np.ascontiguousarray(theta) if l2 else None, l2, out)
             return out, finite, True
         out, finite = blockwise.finish(sums.joined(len(theta) > n), sums.scale, l2, theta, n)
+        self._keep(sums)
         return out, finite, out.dtype == np.float64 or all_finite(out)
 
     def gram(self, scale: float, n_threads: int) -> tuple[np.ndarray, np.ndarray]:

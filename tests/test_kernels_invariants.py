@@ -17,6 +17,8 @@ from tolerance import (
     value_and_grad_scales,
 )
 
+from fastsoftmax import passes
+
 
 def assert_same_bits(a, b):
     """Equal results of value_and_grad (or of whatever gives floats and arrays), to the last bit."""
@@ -145,11 +147,14 @@ def test_layout_changes_the_answer_by_rounding_alone(backend, dtype, layout):
     check_value_and_grad(p.but(X=np.ascontiguousarray(p.X)), *p.objective(backend).value_and_grad(p.theta))
 
 
-def test_two_python_threads_share_an_objective(backend, dtype):
-    p = random_problem(4000, 30, 7, dtype=dtype, weights=True)
+@pytest.mark.parametrize("shape", [(4000, 30, 7), (1100, 200, 180)], ids=["small", "kept sums"])
+def test_two_python_threads_share_an_objective(backend, dtype, shape, monkeypatch):
+    """With a small gradient, and with one so large that its sums wait for the next pass."""
+    monkeypatch.setattr(passes, "KEPT_BYTES", 32 << 10)
+    p = random_problem(*shape, dtype=dtype, weights=True)
     thetas = [p.theta, p.theta[::-1].copy()]
     obj = p.objective(backend, n_threads=2)
-    wanted = [every_pass(obj, theta) for theta in thetas]
+    wanted = [every_pass(p.objective(backend, n_threads=2), theta) for theta in thetas]
     found, start = [[], []], threading.Barrier(2)
 
     def work(i):

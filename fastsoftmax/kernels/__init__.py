@@ -222,6 +222,8 @@ class Sums:
         Of the rows that each model leaves out: loss, scaled, and weight of those classified rightly, scaled too.
     hot : Hot or None
         Beside a float32 ``grad`` of sparse X.
+    scratch : ndarray or None
+        Memory a backend leaves to its next call with these sums.
     """
 
     loss: np.ndarray
@@ -232,6 +234,7 @@ class Sums:
     room: np.ndarray | None = None
     held: np.ndarray | None = None
     hot: Hot | None = None
+    scratch: np.ndarray | None = None
 
     @classmethod
     def zeros(
@@ -275,6 +278,13 @@ class Sums:
         out = np.zeros((slabs, n, k), dtype) if room is None else room[None, :n]
         moved = None if hot is None else Hot(*hot, np.zeros((slabs, len(hot[0]), k)))
         return cls(np.zeros(slabs), out, np.zeros((slabs, k)), scale, by_feature=True, room=room, hot=moved)
+
+    def clear(self, scale: float) -> None:
+        """Zeros again, of dense X, for a pass with another scale."""
+        for array in (self.loss, self.grad, self.bias):
+            if array is not None:
+                array.fill(0)
+        self.scale = scale
 
     def total(self) -> tuple[np.ndarray, np.ndarray]:
         """Gradient (n, k) and bias gradient (k,): the slabs added in the order of their numbers.

@@ -270,7 +270,8 @@ cdef _run(Operation operation, rows, params, direction, plan, sums, int n_thread
     call.left_out = <const int32_t*>_address(None if params is None else params.left_out)
     call.fold = <const int32_t*>_address(None if call.left_out == NULL else rows.fold)
     call.held = <double*>_address(sums.held)
-    work = np.empty(work_bytes(call), np.uint8)  # scratch of this call alone: calls may overlap
-    call.work = _address(work)
+    if sums.scratch is None or len(sums.scratch) < work_bytes(call):
+        sums.scratch = np.empty(work_bytes(call), np.uint8)
+    call.work = _address(sums.scratch)
     with nogil:
         run_call(call)
