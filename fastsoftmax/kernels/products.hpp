@@ -138,12 +138,12 @@ bool is_wide(const Pass<T>& p) {
     return p.block * p.n * p.X.itemsize > NEAR_BYTES && p.X.col == p.X.itemsize;
 }
 
-// The block after the one at `first`, to be fetched while this one is computed.
+// The block at `first`, to be fetched while another one is computed.
 template <class T>
-Ahead next_block(const Pass<T>& p, ptrdiff_t first, ptrdiff_t end, ptrdiff_t steps) {
+Ahead fetch_block(const Pass<T>& p, ptrdiff_t first, ptrdiff_t steps) {
     if (is_wide(p)) return Ahead::nothing(p.X.data);
-    const ptrdiff_t rows = std::min(p.block, end - first - p.block), size = p.X.itemsize;
-    const char* next = p.X.data + (first + p.block) * p.X.row;
+    const ptrdiff_t rows = std::min(p.block, p.m - first), size = p.X.itemsize;
+    const char* next = p.X.data + first * p.X.row;
     if (rows > 0 && p.X.col == size) return Ahead::pieces(next, rows, p.n * size, p.X.row, steps);
     // A column seldom begins where a cache line does. Its first line came with the block before, its last one must come
     // with this one: left out, it cost 60k x 784, k = 10, in float64 2,030 cycles a row of the first product, not 810.
