@@ -140,7 +140,7 @@ template <class T>
 void value_and_grad(const Pass<T>& p) {
     const T* theta = prepare(p.theta, p, parameter_space(p));
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s, Ahead& ahead) {
-        const Matrix<T> X = stage(p.X, first, rows, p.m, p.n, s.staged);
+        const Matrix<T> X = stage(p.X, first, rows, p.m, p.n, s.staged, bytes_across(p));
         products_of_block<T>(X, rows, theta, nullptr, p, s, ahead);
         if (p.row_label) label_rows(first, rows, p, s, p.row_label);
         if (p.models > 1 || p.fold) {
@@ -162,7 +162,7 @@ void hess_prod(const Pass<T>& p) {
     const T* theta = prepare(p.theta, p, parameter_space(p));
     const T* along = prepare(p.along, p, parameter_space(p) + parameter_size(p));
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int, Scratch<T>& s, Ahead& ahead) {
-        const Matrix<T> X = stage(p.X, first, rows, p.m, p.n, s.staged);
+        const Matrix<T> X = stage(p.X, first, rows, p.m, p.n, s.staged, bytes_across(p));
         products_of_block(X, rows, theta, along, p, s, ahead);
         load_rows(p, first, rows, s);
         curvature(rows, p, s);
@@ -224,7 +224,7 @@ template <class T>
 void predict(const Pass<T>& p, Kind kind, void* out) {
     const T* theta = prepare(p.theta, p, parameter_space(p));
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s, Ahead& ahead) {
-        const Matrix<T> X = stage(p.X, first, rows, p.m, p.n, s.staged);
+        const Matrix<T> X = stage(p.X, first, rows, p.m, p.n, s.staged, bytes_across(p));
         products_of_block<T>(X, rows, theta, nullptr, p, s, ahead);
         p.loss[slab] += finite_or_nan(rows, p, s);
         if (kind == LABEL) return label_rows(first, rows, p, s, (int64_t*)out);
