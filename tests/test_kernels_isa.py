@@ -54,7 +54,7 @@ def test_every_pass_in_every_layout(isa, dtype, layout):
 @pytest.mark.parametrize("narrow", ["?", "u1", "i1", "u2", "i2", "f2"])
 @pytest.mark.parametrize("layout", ["C", "F", "strided both"])
 def test_narrow_dtypes(isa, narrow, layout):
-    for shape in [(211, 37, 5), (70, 64, 3), (33, 7, 18)]:
+    for shape in [(211, 37, 5), (70, 64, 3), (150, 70, 3), (131, 133, 2), (33, 7, 18)]:
         check_every_pass(random_problem(*shape, dtype=narrow, layout=layout, weights=True), isa)
 
 

@@ -8,6 +8,8 @@
 // depend on the number of threads.
 #pragma once
 
+#include <atomic>
+
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -82,17 +84,17 @@ ptrdiff_t slab_start(int slab, const Pass<T>& p) {
     return std::min(slab * ((p.m + p.block - 1) / p.block) / p.slabs * p.block, p.m);
 }
 
-// Calls block(first, rows, slab, scratch, ahead) for each block of a slab and flushes each run. Blocks are fetched ahead
-// up to row `last`, which lies in a later slab if the same thread does that next.
-template <class T, class Block>
-void do_slab(int slab, ptrdiff_t last, const Pass<T>& p, ptrdiff_t outputs, Scratch<T>& s, Block block) {
+// Calls block(first, rows, slab, scratch, ahead) for each block of a slab and flushes each run. Meanwhile the block at
+// after(first + p.block) is fetched: the next one or, where a thread's turn ends, the first of its next turn.
+template <class T, class After, class Block>
+void do_slab(int slab, const Pass<T>& p, ptrdiff_t outputs, Scratch<T>& s, After after, Block block) {
     double* grad = p.grad ? (double*)p.grad + slab * outputs * p.n : nullptr;
     double* grad_bias = p.grad_bias ? p.grad_bias + slab * outputs : nullptr;
     if (grad) clear(outputs, p, s);
     const ptrdiff_t end = slab_start(slab + 1, p), steps = tile_steps(p, outputs);
     ptrdiff_t run = 0;
     for (ptrdiff_t first = slab_start(slab, p); first < end; first += p.block) {
-        Ahead ahead = next_block(p, first, last, steps);
+        Ahead ahead = fetch_block(p, after(first + p.block), steps);
         ahead.far = outputs * p.n * ptrdiff_t(sizeof(T)) > FAR_BYTES;
         block(first, int(std::min(p.block, end - first)), slab, s, ahead);
         run += p.block;
@@ -108,27 +110,35 @@ T* parameter_space(const Pass<T>& p) {
     return (T*)((uintptr_t(p.work) + VEC_BYTES - 1) / VEC_BYTES * VEC_BYTES);
 }
 
-// Turns a thread takes slabs in: neighbours, because the first block of a turn has not been fetched ahead.
+// Turns a thread takes slabs in: neighbours, because memory is read best in the order it lies in.
 constexpr int TURNS = 8;
 
-// All slabs, shared by the threads.
+// All slabs, shared by the threads. A thread asks for its next turn before the last block of the one it is at.
 template <class T, class Block>
 void for_slabs(const Pass<T>& p, ptrdiff_t outputs, Block block) {
     T* work = parameter_space(p) + 2 * parameter_size(p);
     const ptrdiff_t size = Scratch<T>(nullptr, p, outputs).size;
-    const int slabs = int(p.slabs), threads = std::min(p.threads, slabs);
+    const int slabs = int(p.slabs), threads = std::max(1, std::min(p.threads, slabs));
     const int turn = std::max(1, slabs / (TURNS * threads));
+    std::atomic<int> next{0};
     (void)size;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-    for (int begin = 0; begin < slabs; begin += turn) {
+#pragma omp parallel num_threads(threads)
+    {
 #ifdef _OPENMP
         Scratch<T> s(work + size * omp_get_thread_num(), p, outputs);
 #else
         Scratch<T> s(work, p, outputs);
 #endif
-        const int end = std::min(slabs, begin + turn);
-        const ptrdiff_t last = slab_start(end, p);
-        for (int slab = begin; slab < end; ++slab) do_slab(slab, last, p, outputs, s, block);
+        for (int begin = next.fetch_add(turn), then = slabs; begin < slabs; begin = then) {
+            const int end = std::min(slabs, begin + turn);
+            const ptrdiff_t last = slab_start(end, p);
+            auto after = [&](ptrdiff_t row) {
+                if (row < last) return row;
+                then = next.fetch_add(turn);
+                return slab_start(then, p);
+            };
+            for (int slab = begin; slab < end; ++slab) do_slab(slab, p, outputs, s, after, block);
+        }
     }
 }
 
@@ -136,7 +146,7 @@ template <class T>
 void value_and_grad(const Pass<T>& p) {
     const T* theta = prepare(p.theta, p, parameter_space(p));
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s, Ahead& ahead) {
-        const Matrix<T> X = stage(p.X, first, rows, p.m, p.n, s.staged);
+        const Matrix<T> X = stage(p.X, first, rows, p.m, p.n, s.staged, bytes_across(p));
         products_of_block<T>(X, rows, theta, nullptr, p, s, ahead);
         if (p.row_label) label_rows(first, rows, p, s, p.row_label);
         if (p.models > 1 || p.fold) {
@@ -158,7 +168,7 @@ void hess_prod(const Pass<T>& p) {
     const T* theta = prepare(p.theta, p, parameter_space(p));
     const T* along = prepare(p.along, p, parameter_space(p) + parameter_size(p));
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int, Scratch<T>& s, Ahead& ahead) {
-        const Matrix<T> X = stage(p.X, first, rows, p.m, p.n, s.staged);
+        const Matrix<T> X = stage(p.X, first, rows, p.m, p.n, s.staged, bytes_across(p));
         products_of_block(X, rows, theta, along, p, s, ahead);
         load_rows(p, first, rows, s);
         curvature(rows, p, s);
@@ -220,7 +230,7 @@ template <class T>
 void predict(const Pass<T>& p, Kind kind, void* out) {
     const T* theta = prepare(p.theta, p, parameter_space(p));
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s, Ahead& ahead) {
-        const Matrix<T> X = stage(p.X, first, rows, p.m, p.n, s.staged);
+        const Matrix<T> X = stage(p.X, first, rows, p.m, p.n, s.staged, bytes_across(p));
         products_of_block<T>(X, rows, theta, nullptr, p, s, ahead);
         p.loss[slab] += finite_or_nan(rows, p, s);
         if (kind == LABEL) return label_rows(first, rows, p, s, (int64_t*)out);

@@ -7,7 +7,8 @@
 // the lanes, F order: rows); the other is a transposed copy, made VL x VL values at a time by shuffles: at
 // 581k x 54 a scalar transpose was half the time. What cannot be read in place (narrow types, other strides,
 // fewer features than lanes, the last rows of an F-order slab) is first staged: converted into a block of
-// T in cache, in the orientation it came in, so that memory traffic is that of X's own type.
+// T in cache, in the orientation it came in, so that memory traffic is that of X's own type. Rows of bytes may be
+// staged as columns: four bytes a lane, a transpose of them costs a quarter of one of what they are converted to.
 #pragma once
 
 #include <algorithm>
@@ -55,26 +56,32 @@ struct Halves {
     typedef T V __attribute__((vector_size(VEC_BYTES / 2)));
 };
 template <class T, int... L>
-INLINE Vec<T> join_halves(const T* low, const T* high, std::integer_sequence<int, L...>) {
+INLINE Vec<T> join_halves(const char* low, const char* high, std::integer_sequence<int, L...>) {
     typename Halves<T>::V a, b;
     std::memcpy(&a, low, sizeof a);
     std::memcpy(&b, high, sizeof b);
     return __builtin_shufflevector(a, b, L...);
 }
+// r becomes the transpose of VL lines, `stride` bytes apart, of which the later ones, past `last`, repeat it.
+template <class T>
+INLINE void load_square(const char* src, ptrdiff_t stride, int last, Vec<T>* r, ptrdiff_t further = 0) {
+    constexpr int S = VL<T> / 2, HALF = VEC_BYTES / 2;
+    constexpr auto lanes = std::make_integer_sequence<int, VL<T>>{};
+#pragma GCC unroll 8
+    for (int i = 0; i < S; ++i) {
+        const char *a = src + (i < last ? i : last) * stride, *b = src + (i + S < last ? i + S : last) * stride;
+        if (further) __builtin_prefetch(a + further, 0, 2), __builtin_prefetch(b + further, 0, 2);
+        r[i] = join_halves<T>(a, b, lanes);
+        r[i + S] = join_halves<T>(a + HALF, b + HALF, lanes);
+    }
+    if constexpr (S > 1) transpose_rounds<T, S / 2>(r);
+}
 template <class T>
 INLINE void transpose_square(const T* src, ptrdiff_t src_stride, int last, T* dst, ptrdiff_t dst_stride,
                              ptrdiff_t further = 0) {
-    constexpr int S = VL<T> / 2;
-    constexpr auto lanes = std::make_integer_sequence<int, VL<T>>{};
     Vec<T> r[VL<T>];
-#pragma GCC unroll 8
-    for (int i = 0; i < S; ++i) {
-        const T *a = src + (i < last ? i : last) * src_stride, *b = src + (i + S < last ? i + S : last) * src_stride;
-        if (further) __builtin_prefetch(a + further, 0, 2), __builtin_prefetch(b + further, 0, 2);
-        r[i] = join_halves<T>(a, b, lanes);
-        r[i + S] = join_halves<T>(a + S, b + S, lanes);
-    }
-    if constexpr (S > 1) transpose_rounds<T, S / 2>(r);
+    constexpr ptrdiff_t size = sizeof(T);
+    load_square<T>((const char*)src, src_stride * size, last, r, further * size);
 #pragma GCC unroll 16
     for (int i = 0; i < VL<T>; ++i) store<T>(dst + i * dst_stride, r[i]);
 }
@@ -93,6 +100,37 @@ void pack_transposed(const T* src, ptrdiff_t src_stride, int lanes, int steps, T
             // The last square overlaps its neighbour and writes the same values again.
             const int at = t + VL<T> > steps && steps > VL<T> ? steps - VL<T> : t;
             transpose_square(line + at, src_stride, last, out + at * WIDTH<T>, WIDTH<T>, further);
+        }
+    }
+}
+
+// The four bytes that each lane holds, each to a vector.
+template <class T, bool SIGNED>
+INLINE Vec<T> byte_of_lanes(Vec<T> bytes, int which) {
+    const IVec<T> all = (IVec<T>)bytes;
+    return __builtin_convertvector(SIGNED ? all << (24 - 8 * which) >> 24 : all >> 8 * which & 255, Vec<T>);
+}
+
+// dst[feature][row], float32, of rows of n bytes, which are converted after they are transposed four features at a time.
+// Rows past the last one, up to a whole vector, repeat it. VEC_BYTES of a row are read at least.
+template <class T, bool SIGNED>
+void pack_bytes(const char* src, ptrdiff_t stride, int rows, ptrdiff_t n, T* dst, ptrdiff_t ld) {
+    static_assert(sizeof(T) == 4, "a lane holds four bytes");
+    constexpr ptrdiff_t wide = 4 * VL<T>;
+    for (int row = 0; row < rows; row += VL<T>) {
+        const int last = std::min(rows - row, VL<T>) - 1;
+        for (ptrdiff_t t = 0; t < n; t += wide) {
+            const ptrdiff_t at = std::max<ptrdiff_t>(std::min(t, n - wide), 0), done = t - at, count = n - at;
+            Vec<T> r[VL<T>];
+            load_square<T>(src + row * stride + at, stride, last, r);
+            T* out = dst + at * ld + row;
+#pragma GCC unroll 16
+            for (int i = 0; i < VL<T>; ++i) {
+                if (4 * i + 4 <= done) continue;
+#pragma GCC unroll 4
+                for (int b = 0; b < 4; ++b)
+                    if (4 * i + b < count) store<T>(out + (4 * i + b) * ld, byte_of_lanes<T, SIGNED>(r[i], b));
+            }
         }
     }
 }
@@ -153,9 +191,15 @@ ptrdiff_t stage_size(ptrdiff_t block, ptrdiff_t n) {
     return by_rows > by_columns ? by_rows : by_columns;
 }
 
-// The block of `rows` rows at `first`, of m: X itself where vectors can be loaded from it, else a copy in `buffer`.
+// Whether `pack_bytes` reads X.
+inline bool rows_of_bytes(const Source& X, ptrdiff_t n) {
+    return (X.type == UINT8 || X.type == INT8) && X.col == 1 && X.row >= n;
+}
+
+// The block of `rows` rows at `first`, of m: X itself where vectors can be loaded from it, else a copy in `buffer`,
+// of columns where `across` and rows of bytes allow.
 template <class T>
-Matrix<T> stage(const Source& X, ptrdiff_t first, int rows, ptrdiff_t m, ptrdiff_t n, T* buffer) {
+Matrix<T> stage(const Source& X, ptrdiff_t first, int rows, ptrdiff_t m, ptrdiff_t n, T* buffer, bool across = false) {
     const char* x = X.data + first * X.row;
     const bool same = X.type == (sizeof(T) == 8 ? FLOAT64 : FLOAT32);
     const ptrdiff_t size = sizeof(T);
@@ -169,6 +213,12 @@ Matrix<T> stage(const Source& X, ptrdiff_t first, int rows, ptrdiff_t m, ptrdiff
         for (ptrdiff_t j = 0; j < n; ++j) convert(x + j * X.col, X.row, rows, buffer + j * ld, ld);
         return {buffer, 1, ld, false, false};
     }
+    if constexpr (sizeof(T) == 4)
+        if (across && rows_of_bytes(X, n) && (m - first - rows) * X.row + n >= VEC_BYTES) {
+            const ptrdiff_t ld = round_up<T>(rows, VL<T>);
+            (X.type == INT8 ? pack_bytes<T, true> : pack_bytes<T, false>)(x, X.row, rows, n, buffer, ld);
+            return {buffer, 1, ld, false, false};
+        }
     const ptrdiff_t ld = std::max<ptrdiff_t>(n, VL<T>);
     if (ld == n && X.col == X.itemsize && X.row == n * X.itemsize)
         convert(x, X.col, rows * n, buffer, rows * n);  // rows touch: one long line

@@ -26,6 +26,8 @@ constexpr int NS_MAX = 6;
 template <class T>
 constexpr int WIDTH = NV_MAX * VL<T>;  // lanes of a full panel
 
+constexpr ptrdiff_t CACHE_LINE = 64;
+
 // Lines of memory to fetch while tiles compute: one or two a step, in as many of the tiles as it takes.
 //
 // Left alone, a thread waits for memory while it packs and leaves memory idle while it computes; at
@@ -46,10 +48,10 @@ struct Ahead {
     // `count` pieces of `bytes` each, `stride` apart, during `steps` steps.
     static Ahead pieces(const char* data, ptrdiff_t count, ptrdiff_t bytes, ptrdiff_t stride, ptrdiff_t steps) {
         if (stride == bytes) bytes *= count, count = 1;
-        const ptrdiff_t piece = (bytes + 63) / 64, total = count * piece;
+        const ptrdiff_t piece = (bytes + CACHE_LINE - 1) / CACHE_LINE, total = count * piece;
         const int lines = total > steps ? 2 : 1;
         const double share = double(total) / double(lines * (steps > 0 ? steps : 1));
-        return {data, stride - 64 * (piece - 1), int(piece), int(piece), total, lines, share, 0};
+        return {data, stride - CACHE_LINE * (piece - 1), int(piece), int(piece), total, lines, share, 0};
     }
     static Ahead nothing(const char* data) { return {data, 0, 1, 1, 0, 0, 0, 0}; }
 
@@ -65,7 +67,7 @@ struct Ahead {
     INLINE void fetch() {
         __builtin_prefetch(at, 0, 2);
         const bool last = --rest == 0;
-        at += last ? jump : 64;
+        at += last ? jump : CACHE_LINE;
         rest = last ? piece : rest;
     }
 };
