@@ -21,7 +21,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from .numba_fetch import ENDLESS, FETCH_BYTES, set_fetch
+from .numba_fetch import FETCH_BYTES, stay_idle
 from .numba_lanes import (
     above,
     at,
@@ -129,7 +129,7 @@ def make_work(digest):
         s = make_shared(shared, shared_scratch, zero)
         o = make_own(own, own_scratch, tile_table(zero), zero)
         r = min(job.block, job.rows - row)
-        set_fetch(o.fetch, 0, 0, 0, ENDLESS, 0)
+        stay_idle(o.fetch, job.X)
         clear(o.zeros, TILE_SCALARS)
         if phase == BEGIN:
             begin(job, s, row, r, zero)

@@ -432,5 +432,5 @@ def start_fetch(job, s, row, r, end, width):
     steps = tile_steps(job.n, job.k, r, width, forwards, backwards)
     size, row_bytes = job.itemsize, job.row_step * job.itemsize
     rows, address = min(r, end - row - r), job.X + (row + r) * row_bytes
-    packing = fetch_block(s.fetch, address, rows, job.n, row_bytes, job.feature_step * size, size, steps)
+    packing = fetch_block(s.fetch, address, rows, job.n, row_bytes, job.feature_step * size, size, steps, job.X)
     return packing and job.kind == AS_IS
