@@ -7,12 +7,15 @@ a `Job` of addresses and lets threads work on it.
 `numba_pass`          one worker's share of a pass: the block loop (start reading here)
 `numba_models`        the same for several models in one pass
 `numba_pairs`         the same for the exact Hessian
+`numba_job`           a pass's job, scratch, blocks
+`numba_block`         a block of X, for the products
 `numba_pack`          X in any layout -> panels
 `numba_narrow`        X of narrow types, converted
 `numba_fetch`         what the tiles prefetch
 `numba_classes`       the class-parallel strategy
 `numba_product`       the two products, cut into
 `numba_tile`          register tiles, the inner loop
+`numba_dots`          the other tile, of inner products
 `numba_rows`          softmax, loss and residual on a tile of logits
 `numba_math`          exp and log
 `numba_lanes`         SIMD vectors as Numba values
@@ -28,20 +31,31 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import Csr, Parameters, RowOutputs, Rows, Sums, numba_classes, numba_models, numba_pairs, numba_pass
+from . import (
+    Csr,
+    Parameters,
+    RowOutputs,
+    Rows,
+    Sums,
+    numba_classes,
+    numba_dots,
+    numba_job,
+    numba_models,
+    numba_pairs,
+    numba_pass,
+)
 from .numba_finish import sparse_gradient
+from .numba_job import Job
 from .numba_lanes import host_features, vector_bytes
-from .numba_narrow import KINDS
-from .numba_pass import Job
+from .numba_narrow import AS_IS, KINDS
 from .numba_sparse import predict_sparse, sparse_gram_diagonal, sparse_hess_prod, sparse_value_and_grad
 from .numba_threads import address_of, compiled, in_threads, job_fields, new_scratch
 from .plan import Plan
 
 READS = "".join(KINDS)
 STRATEGIES = ("row-parallel", "class-parallel", "feature-parallel")
-# Tiles fetch a line of every column before the next line of any, which suits short pieces: 500k x 50 in F order, k = 3,
-# float64, takes 10.4 ms with 512 bytes, 13.2 with 1,024; float32 slows down below 512.
-COLUMN_BYTES = 512
+# 500k x 50 in F order, k = 3, float32: 6.2 and 5.0 ms with 512 and 2,048 bytes.
+COLUMN_BYTES = 2048
 FLOAT32_SUMS = True
 
 # Turns a thread takes slabs in: neighbours, because the first block of a turn has not been fetched ahead.
@@ -77,7 +91,7 @@ def dense_value_and_grad(
     rows: Rows, params: Parameters, plan: Plan, sums: Sums, n_threads: int, outputs: RowOutputs | None = None
 ) -> None:
     """Loss and gradient; see `fastsoftmax.kernels`."""
-    task = numba_pass.VALUE if sums.grad is None else numba_pass.GRADIENT
+    task = numba_job.VALUE if sums.grad is None else numba_job.GRADIENT
     _run(task, rows, plan, sums, n_threads, params, outputs=outputs)
 
 
@@ -85,17 +99,17 @@ def dense_hess_prod(
     rows: Rows, params: Parameters, direction: Parameters, plan: Plan, sums: Sums, n_threads: int
 ) -> None:
     """Hessian product; see `fastsoftmax.kernels`."""
-    _run(numba_pass.HESSIAN, rows, plan, sums, n_threads, params, direction)
+    _run(numba_job.HESSIAN, rows, plan, sums, n_threads, params, direction)
 
 
 def dense_gram(rows: Rows, plan: Plan, sums: Sums, n_threads: int) -> None:
     """Gram matrix; see `fastsoftmax.kernels`."""
-    _run(numba_pass.GRAM, rows, plan, sums, n_threads)
+    _run(numba_job.GRAM, rows, plan, sums, n_threads)
 
 
 def dense_hessian(rows: Rows, params: Parameters, plan: Plan, sums: Sums, n_threads: int) -> None:
     """Gram matrices of the pairs of classes; see `fastsoftmax.kernels`."""
-    _run(numba_pass.PAIRS, rows, plan, sums, n_threads, params)
+    _run(numba_job.PAIRS, rows, plan, sums, n_threads, params)
 
 
 def predict(rows: Rows, params: Parameters, plan: Plan, kind: str, out: np.ndarray, sums: Sums, n_threads: int) -> None:
@@ -103,7 +117,7 @@ def predict(rows: Rows, params: Parameters, plan: Plan, kind: str, out: np.ndarr
     if isinstance(rows.X, Csr):
         predict_sparse(rows, params, plan, kind, out, sums, n_threads)
     else:
-        _run(numba_pass.PREDICTION_TASKS[kind], rows, plan, sums, n_threads, params, out=out)
+        _run(numba_job.PREDICTION_TASKS[kind], rows, plan, sums, n_threads, params, out=out)
 
 
 def _run(
@@ -148,8 +162,10 @@ def _run(
         slabs=slabs,
         turn=max(1, slabs // (TURNS * n_threads)),
         ticket=address_of(ticket),
+        row_dots=0,
+        column_dots=0,
     )
-    if plan.strategy == "class-parallel" and task <= numba_pass.HESSIAN:
+    if plan.strategy == "class-parallel" and task <= numba_job.HESSIAN:
         _share_blocks(job, ticket, dtype.type(0), n_threads)
     else:
         _share_slabs(job, dtype.type(0), n_threads)
@@ -157,15 +173,30 @@ def _run(
 
 def _share_slabs(job: Job, zero: np.floating, n_threads: int) -> None:
     """Row-parallel: each thread takes slabs until there are none."""
-    layout = numba_pass.scratch_layout(job, vector_bytes() // job.result_itemsize)
+    job = _with_dots(job, zero)
+    layout = numba_job.scratch_layout(job, vector_bytes() // job.result_itemsize)
     several = job.models > 1 or job.left_out
-    work = compiled(numba_models if several else numba_pairs if job.task == numba_pass.PAIRS else numba_pass)
+    work = compiled(numba_models if several else numba_pairs if job.task == numba_job.PAIRS else numba_pass)
 
     def share() -> None:
         _scratch, address = new_scratch(layout.size)
         work(job, layout, address, zero)
 
     in_threads(share, min(n_threads, job.slabs))
+
+
+def _with_dots(job: Job, zero: np.floating) -> Job:
+    """Which of the products are to be inner products; see `numba_dots`."""
+    by_rows = job.feature_step == 1 or (job.kind != AS_IS and job.row_step != 1)
+    width = vector_bytes() // job.result_itemsize
+    length = job.n if by_rows else job.block
+    if job.task in (numba_job.GRAM, numba_job.PAIRS) or job.k * width > length:
+        return job
+    if by_rows and job.n >= numba_dots.LONG_ROW * width:
+        return job._replace(row_dots=compiled(numba_dots)(zero))
+    if not by_rows and numba_job.GRADIENT <= job.task <= numba_job.HESSIAN:
+        return job._replace(column_dots=compiled(numba_dots)(zero))
+    return job
 
 
 def _share_blocks(job: Job, ticket: np.ndarray, zero: np.floating, n_threads: int) -> None:

@@ -69,7 +69,11 @@ def job_fields(
 def compiled(module: ModuleType) -> Callable[..., None]:
     """The compiled entry of a strategy, cached on disk where a directory can be written to."""
     files = sorted(Path(__file__).parent.glob("numba_*.py"))
-    work = module.make_work(hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest())
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    work = module.make_work(digest)
+    # Files of its own: Numba unpickles all that a name has before it sees that they are another version's, whose types
+    # may be gone.
+    work.__qualname__ += f"_{digest[:8]}"
     try:
         return njit(nogil=True, cache=True, error_model="numpy")(work)
     except RuntimeError:  # Numba finds no directory to cache in

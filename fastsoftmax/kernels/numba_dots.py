@@ -1,0 +1,277 @@
+"""The other register tile: inner products of lines that lie in memory as they are, so that X needs no transposed copy.
+
+    out[s, line] (+)= sum over t of A[line, t] * B[s, t]
+
+    C order:  H^T = theta^T X^T    t = feature, line = row,     s = class
+    F order:  G += D^T X           t = row,     line = feature, s = class
+
+The accumulators are as many as in `numba_tile`, but of partial sums, lane by lane, which are added across in the end.
+That costs less than a transposed copy where lines are long beside the number of classes.
+
+Few passes need these functions, so they are an entry of their own: compiled and cached when the first such pass is
+run, and handed to `numba_pass` as the address of a table.
+"""
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from .numba_fetch import turn
+from .numba_lanes import (
+    INT32,
+    INT64,
+    at,
+    call,
+    call_entry,
+    element_type,
+    emit_fma,
+    emit_load,
+    emit_splat,
+    emit_table,
+    internal_function,
+    kernel,
+    lanes,
+    lanes_of,
+    read,
+    suffix,
+    tile_vectors,
+    vector_bytes,
+    write,
+)
+from .numba_tile import TILE_SCALARS, Requests, cut, pieces
+
+ARGUMENTS = "A line last B b_next out out_step count valid bias assign fetch".split()
+POINTERS = {"A", "B", "out", "bias"}
+
+# Registers a row must fill for the first product to take it as it lies, if classes are few enough as well.
+LONG_ROW = 16
+# Registers of each of a few rows that stay in L1 for all classes: 7 kB.
+LINE_REGISTERS = (7 << 10) // vector_bytes()
+
+
+def dot_lines(dtype):
+    """Lines of a tile: as many as give one vector of sums, at most."""
+    return min(tile_vectors(), lanes_of(dtype))
+
+
+@intrinsic
+def lines_of(typingctx, p):
+    """`dot_lines` for the dtype of this pointer; a constant."""
+
+    def emit(context, builder, sig, args):
+        return ir.Constant(INT64, dot_lines(p.dtype))
+
+    return types.intp(p), emit
+
+
+@intrinsic
+def dots_table(typingctx, like):
+    """The address of a table of these functions for the dtype of ``like``, by the number of scalars."""
+
+    def emit(context, builder, sig, args):
+        functions = [dots_function(builder.module, like, s) for s in range(1, TILE_SCALARS + 1)]
+        return emit_table(builder, functions, "dots")
+
+    return types.intp(like), emit
+
+
+def make_work(digest):
+    """The entry; see `numba_pass` for ``digest``."""
+
+    def work(zero):
+        digest  # noqa: B018 - only so that it is part of the closure
+        return dots_table(zero)
+
+    return work
+
+
+@intrinsic
+def dots(typingctx, table, scalars, A, line, last, B, b_next, out, out_step, count, valid, bias, assign, fetch):
+    """One tile; see the module's docstring.
+
+    A[line, t] is A[min(line, last) * line + t], B[s, t] is B[s * b_next + t], out[s, line] is out[s * out_step + line];
+    t < count, which is a register's worth at least. Of each row of ``out`` the first ``valid`` are written. If count
+    is no whole number of registers, A's last one overlaps the one before, and B holds zeros where A is read twice.
+    ``assign``, ``bias`` and ``fetch`` are as in `numba_tile.tile`.
+    """
+
+    def emit(context, builder, sig, args):
+        table, s, *arguments = args
+        call_entry(builder, dots_type(A.dtype), table, builder.sub(s, ir.Constant(INT64, 1)), *arguments)
+
+    kinds = [A if name in POINTERS else types.boolean if name == "assign" else types.intp for name in ARGUMENTS]
+    return types.void(types.intp, types.intp, *kinds[:-1], fetch), emit
+
+
+def dots_type(dtype):
+    kinds = dict.fromkeys(POINTERS, element_type(dtype).as_pointer())
+    kinds |= {"assign": ir.IntType(1), "fetch": INT64.as_pointer()}
+    return ir.FunctionType(ir.VoidType(), [kinds.get(name, INT64) for name in ARGUMENTS])
+
+
+def dots_function(module, dtype, scalars):
+    function = internal_function(module, dots_type(dtype), f"dots_{dtype}_{scalars}")
+    Dots(function, dtype, scalars).emit()
+    return function
+
+
+class Dots:
+    """Writes the body of one function."""
+
+    def __init__(self, function, dtype, scalars):
+        self.function, self.lines, self.scalars = function, dot_lines(dtype), scalars
+        self.vector = ir.VectorType(element_type(dtype), lanes_of(dtype))
+        self.args = dict(zip(ARGUMENTS, function.args, strict=True))
+        self.builder = ir.IRBuilder(function.append_basic_block("entry"))
+        self.starts = [builder_line(self.builder, self.args, v) for v in range(self.lines)]
+
+    def emit(self):
+        builder, args = self.builder, self.args
+        loop, rest, tail, end = (self.function.append_basic_block(name) for name in ("loop", "rest", "tail", "end"))
+        width, entry = ir.Constant(INT64, self.vector.count), builder.block
+        zero = ir.Constant(self.vector, [0.0] * self.vector.count)
+        ahead = Requests(builder, args["fetch"])
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        starts = [ir.Constant(INT64, 0), *ahead.start, *[zero] * (self.lines * self.scalars)]
+        values = [builder.phi(value.type) for value in starts]
+        t, address, left, *sums = values
+        after = builder.add(t, width)
+        following = [after, *ahead.step(address, left), *self.products(t, t, sums)]
+        for phi, first, later in zip(values, starts, following, strict=True):
+            phi.add_incoming(first, entry)
+            phi.add_incoming(later, loop)
+        builder.cbranch(builder.icmp_signed("<=", builder.add(after, width), args["count"]), loop, rest)
+        builder.position_at_end(rest)
+        ahead.end(*following[1:3])
+        builder.cbranch(builder.icmp_signed("<", after, args["count"]), tail, end)
+        builder.position_at_end(tail)
+        last = self.products(builder.sub(args["count"], width), after, following[3:])
+        builder.branch(end)
+        builder.position_at_end(end)
+        sums = []
+        for whole, more in zip(following[3:], last, strict=True):
+            sums.append(builder.phi(self.vector))
+            sums[-1].add_incoming(whole, rest)
+            sums[-1].add_incoming(more, tail)
+        for s in range(self.scalars):
+            self.finish(s, emit_sums(builder, sums[s * self.lines : (s + 1) * self.lines]))
+        builder.ret_void()
+
+    def products(self, a, b, sums):
+        """The sums with the products of a vector of each line, at ``a``, and of each scalar, at ``b``."""
+        builder = self.builder
+        lines = [emit_load(builder, self.vector, builder.gep(start, [a])) for start in self.starts]
+        out = []
+        for s in range(self.scalars):
+            place = builder.add(builder.mul(self.args["b_next"], ir.Constant(INT64, s)), b)
+            scalar = emit_load(builder, self.vector, builder.gep(self.args["B"], [place]))
+            out += [emit_fma(builder, x, scalar, sums[s * self.lines + v]) for v, x in enumerate(lines)]
+        return out
+
+    def finish(self, s, sums):
+        """out[s] = bias[s] + sums, or out[s] += sums."""
+        builder, args, short = self.builder, self.args, sums.type
+        integers = ir.VectorType(INT64, short.count)
+        numbers = ir.Constant(integers, list(range(short.count)))
+        mask = builder.icmp_signed("<", numbers, emit_splat(builder, integers, args["valid"]))
+        place = builder.gep(args["out"], [builder.mul(args["out_step"], ir.Constant(INT64, s))])
+        place = builder.bitcast(place, short.as_pointer())
+        align = ir.Constant(INT32, 8 if short.element == ir.DoubleType() else 4)
+        zero = ir.Constant(short, [0.0] * short.count)
+        old = call(builder, f"llvm.masked.load.{suffix(short)}.p0", short, place, align, mask, zero)
+        bias = emit_splat(builder, short, builder.load(builder.gep(args["bias"], [ir.Constant(INT64, s)])))
+        new = builder.fadd(builder.select(args["assign"], bias, old), sums)
+        call(builder, f"llvm.masked.store.{suffix(short)}.p0", ir.VoidType(), new, place, align, mask)
+
+
+def builder_line(builder, args, v):
+    """The pointer to line v, or to the last one."""
+    number = ir.Constant(INT64, v)
+    number = builder.select(builder.icmp_signed("<", number, args["last"]), number, args["last"])
+    return builder.gep(args["A"], [builder.mul(number, args["line"])])
+
+
+def emit_sums(builder, vectors):
+    """Lane i: the sum of the lanes of vector i. At distance d lanes of a pair of vectors are exchanged and added; once
+    all vectors are one, its halves are."""
+    n, most = vectors[0].type.count, len(vectors)
+
+    def pick(a, b, order):
+        return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(INT32, len(order)), order))
+
+    d = 1
+    while len(vectors) > 1:
+        pairs = zip(vectors[::2], vectors[1::2], strict=True)
+        even = [n + j - d if j & d else j for j in range(n)]
+        odd = [n + j if j & d else j + d for j in range(n)]
+        vectors = [builder.fadd(pick(a, b, even), pick(a, b, odd)) for a, b in pairs]
+        d *= 2
+    (sums,) = vectors
+    while (n := n // 2) >= most:
+        sums = builder.fadd(pick(sums, sums, list(range(n))), pick(sums, sums, list(range(n, 2 * n))))
+    return sums
+
+
+@kernel
+def transpose_theta(theta, n, k, out):
+    """theta (n, k) as [class][feature], each class in whole registers: where the last one overlaps are zeros."""
+    width = lanes(theta)
+    whole, padded = n // width * width, pieces(n, width) * width
+    for c in range(k):
+        for j in range(padded):
+            source = j if j < whole else j - (padded - n)
+            write(out, c * padded + j, read(theta, source * k + c) if j < whole or source >= whole else 0.0)
+
+
+@kernel
+def forward_of_lines(table, X, row_step, theta, bias, n, k, r, H, ld, fetch):
+    """H[c, i] = bias[c] + sum_j X[i, j] theta[c, j], rows in place and theta from `transpose_theta`. Lanes past the
+    last row repeat it."""
+    width, most = lanes(X), lines_of(X)
+    padded, vectors, groups = pieces(n, width) * width, n // width, pieces(k, TILE_SCALARS)
+    parts = pieces(vectors, LINE_REGISTERS)
+    for part in range(parts):
+        first = cut(vectors, parts, part) * width
+        count = (cut(vectors, parts, part + 1) * width if part + 1 < parts else n) - first
+        for i in range(0, pieces(r, width) * width, most):
+            row = min(i, r - 1)
+            for g in range(groups):
+                c, c_end = cut(k, groups, g), cut(k, groups, g + 1)
+                dots(
+                    table, c_end - c,
+                    at(X, row * row_step + first), row_step, min(most, r - row) - 1,
+                    at(theta, c * padded + first), padded,
+                    at(H, c * ld + i), ld,
+                    count, most, at(bias, c), part == 0, turn(fetch, pieces(count, width)),
+                )  # fmt: skip
+
+
+@kernel
+def backward_of_lines(table, X, feature_step, D, ld, n, k, count, G, fetch):
+    """G[c, j] += sum_i X[i, j] D[c, i] over ``count`` rows, a whole number of registers: D is 0 past the last one."""
+    most, groups = lines_of(X), pieces(k, TILE_SCALARS)
+    for j in range(0, n, most):
+        lines = min(most, n - j)
+        for g in range(groups):
+            c, c_end = cut(k, groups, g), cut(k, groups, g + 1)
+            dots(
+                table, c_end - c,
+                at(X, j * feature_step), feature_step, lines - 1,
+                at(D, c * ld), ld,
+                at(G, c * n + j), n,
+                count, lines, D, False, turn(fetch, pieces(count, lanes(X))),
+            )  # fmt: skip
+
+
+@kernel
+def row_steps(like, n, k, r):
+    """Steps of the tiles of `forward_of_lines`."""
+    width = lanes(like)
+    return pieces(k, TILE_SCALARS) * pieces(pieces(r, width) * width, lines_of(like)) * pieces(n, width)
+
+
+@kernel
+def column_steps(like, n, k, r):
+    """Steps of the tiles of `backward_of_lines`."""
+    return pieces(k, TILE_SCALARS) * pieces(n, lines_of(like)) * pieces(r, lanes(like))
