@@ -2,11 +2,10 @@
 
 import numpy as np
 
-from .numba_dots import column_steps, row_steps
-from .numba_fetch import fetch_block, tile_steps
-from .numba_job import GRADIENT, GRAM, HESSIAN, PAIRS, Block
-from .numba_lanes import at, inlined, kernel, lanes, pointer, read, write
-from .numba_narrow import AS_IS, convert_lines
+from .numba_fetch import start_fetch, stay_idle
+from .numba_job import GRAM, PAIRS, Block
+from .numba_lanes import at, call_address, inlined, kernel, lanes, pointer, read, write
+from .numba_narrow import AS_IS
 from .numba_pack import pack
 from .numba_tile import TILE_VECTORS, pieces
 
@@ -16,7 +15,7 @@ def load_block(job, s, row, r, last, zero):
     """The `Block`, with the labels and weights of its rows; the next one is asked for."""
     width = lanes(s.P)
     gram = job.task == GRAM
-    packing = start_fetch(job, s, row, r, last)
+    packing = fetch_next(job, s, row, r, last)
     X, row_step, feature_step, in_place = block_of_X(job, s, row, r, s.S if gram else s.P, zero)
     c_order = feature_step == 1
     # X in another order is packed once: P is one panel then, and the backward product reads that.
@@ -68,7 +67,8 @@ def block_of_X(job, s, row, r, columns, zero):
             clear(out, n * out_step)
     elif row_step == n and step == 1:
         lines, count = 1, r * n
-    convert_lines(job.kind, job.X + row * row_step * size, lines, line_step * size, count, step * size, out, out_step)
+    source = job.X + row * row_step * size
+    call_address(job.convert, (job.kind, source, lines, line_step * size, count, step * size, out, out_step))
     if not by_row:
         return columns, 1, out_step, False
     clear(at(s.S, r * n), width)
@@ -95,21 +95,13 @@ def may_use_columns(job, r, width):
 
 
 @kernel
-def start_fetch(job, s, row, r, end):
+def fetch_next(job, s, row, r, end):
     """Let the tiles fetch the next block, if it begins before row ``end``; whether `pack` should, too."""
-    n, k, width = job.n, job.k, lanes(s.P)
-    forwards = 2 if job.task == HESSIAN else 0 if job.task == GRAM else 1
-    backwards = 1 if GRADIENT <= job.task <= GRAM else 0
-    steps = 0
-    if job.row_dots:
-        steps, forwards = forwards * row_steps(s.P, n, k, r), 0
-    if by_columns(job, r, width):
-        steps, backwards = steps + backwards * column_steps(s.P, n, k, r), 0
-    steps += tile_steps(n, k, r, width, forwards, backwards)
-    size, row_bytes = job.itemsize, job.row_step * job.itemsize
-    rows, address = min(r, end - row - r), job.X + (row + r) * row_bytes
-    packing = fetch_block(s.fetch, address, rows, n, row_bytes, job.feature_step * size, size, steps, job.X)
-    return packing and job.kind == AS_IS
+    if row + r >= end:
+        stay_idle(s.fetch, job.X)
+        return False
+    start_fetch(s.fetch, job.X + (row + r) * job.row_step * job.itemsize, job.fetch)
+    return job.fetch.packing and job.kind == AS_IS
 
 
 @kernel

@@ -41,6 +41,7 @@ from . import (
     numba_dots,
     numba_job,
     numba_models,
+    numba_narrow,
     numba_pairs,
     numba_pass,
 )
@@ -49,7 +50,7 @@ from .numba_job import Job
 from .numba_lanes import host_features, vector_bytes
 from .numba_narrow import AS_IS, KINDS
 from .numba_sparse import predict_sparse, sparse_gram_diagonal, sparse_hess_prod, sparse_value_and_grad
-from .numba_threads import address_of, compiled, in_threads, job_fields, new_scratch
+from .numba_threads import address_of, compiled, compiled_function, in_threads, job_fields, new_scratch
 from .plan import Plan
 
 READS = "".join(KINDS)
@@ -135,6 +136,7 @@ def _run(
     m, n = X.shape
     k = n if params is None else params.theta.shape[1]
     dtype = np.dtype(np.float64 if X.dtype.char == "d" else np.float32)
+    kind = KINDS[X.dtype.char]
     slab_rows = plan.slab_rows(m)
     slabs = -(-m // slab_rows)
     ticket = np.zeros(1, np.int64)
@@ -144,7 +146,7 @@ def _run(
         n=n,
         k=k,
         X=X.ctypes.data,
-        kind=KINDS[X.dtype.char],
+        kind=kind,
         itemsize=X.itemsize,
         result_itemsize=dtype.itemsize,
         # A single row or column may carry any stride.
@@ -164,6 +166,8 @@ def _run(
         ticket=address_of(ticket),
         row_dots=0,
         column_dots=0,
+        convert=0 if kind == AS_IS else compiled_function(numba_narrow.make_convert, dtype).address,
+        fetch=None,
     )
     if plan.strategy == "class-parallel" and task <= numba_job.HESSIAN:
         _share_blocks(job, ticket, dtype.type(0), n_threads)
@@ -173,8 +177,10 @@ def _run(
 
 def _share_slabs(job: Job, zero: np.floating, n_threads: int) -> None:
     """Row-parallel: each thread takes slabs until there are none."""
-    job = _with_dots(job, zero)
-    layout = numba_job.scratch_layout(job, vector_bytes() // job.result_itemsize)
+    width = vector_bytes() // job.result_itemsize
+    job = _with_dots(job, zero.dtype, width)
+    job = job._replace(fetch=numba_job.job_fetch(job, width))
+    layout = numba_job.scratch_layout(job, width)
     several = job.models > 1 or job.left_out
     work = compiled(numba_models if several else numba_pairs if job.task == numba_job.PAIRS else numba_pass)
 
@@ -185,17 +191,16 @@ def _share_slabs(job: Job, zero: np.floating, n_threads: int) -> None:
     in_threads(share, min(n_threads, job.slabs))
 
 
-def _with_dots(job: Job, zero: np.floating) -> Job:
+def _with_dots(job: Job, dtype: np.dtype, width: int) -> Job:
     """Which of the products are to be inner products; see `numba_dots`."""
     by_rows = job.feature_step == 1 or (job.kind != AS_IS and job.row_step != 1)
-    width = vector_bytes() // job.result_itemsize
     length = job.n if by_rows else job.block
     if job.task in (numba_job.GRAM, numba_job.PAIRS) or job.k * width > length:
         return job
     if by_rows and job.n >= numba_dots.LONG_ROW * width:
-        return job._replace(row_dots=compiled(numba_dots)(zero))
+        return job._replace(row_dots=compiled_function(numba_dots.make_forward, dtype).address)
     if not by_rows and numba_job.GRADIENT <= job.task <= numba_job.HESSIAN:
-        return job._replace(column_dots=compiled(numba_dots)(zero))
+        return job._replace(column_dots=compiled_function(numba_dots.make_backward, dtype).address)
     return job
 
 

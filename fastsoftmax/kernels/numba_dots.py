@@ -8,8 +8,8 @@
 The accumulators are as many as in `numba_tile`, but of partial sums, lane by lane, which are added across in the end.
 That costs less than a transposed copy where lines are long beside the number of classes.
 
-Few passes need these functions, so they are an entry of their own: compiled and cached when the first such pass is
-run, and handed to `numba_pass` as the address of a table.
+Few passes need the two products made of them, so these are functions of their own, compiled and cached when the first
+such pass is run; `numba_pass` gets their addresses.
 """
 
 from llvmlite import ir
@@ -29,14 +29,12 @@ from .numba_lanes import (
     emit_splat,
     emit_table,
     internal_function,
-    kernel,
     lanes,
     lanes_of,
     read,
     suffix,
     tile_vectors,
     vector_bytes,
-    write,
 )
 from .numba_tile import TILE_SCALARS, Requests, cut, pieces
 
@@ -75,24 +73,14 @@ def dots_table(typingctx, like):
     return types.intp(like), emit
 
 
-def make_work(digest):
-    """The entry; see `numba_pass` for ``digest``."""
-
-    def work(zero):
-        digest  # noqa: B018 - only so that it is part of the closure
-        return dots_table(zero)
-
-    return work
-
-
 @intrinsic
 def dots(typingctx, table, scalars, A, line, last, B, b_next, out, out_step, count, valid, bias, assign, fetch):
     """One tile; see the module's docstring.
 
     A[line, t] is A[min(line, last) * line + t], B[s, t] is B[s * b_next + t], out[s, line] is out[s * out_step + line];
-    t < count, which is a register's worth at least. Of each row of ``out`` the first ``valid`` are written. If count
-    is no whole number of registers, A's last one overlaps the one before, and B holds zeros where A is read twice.
-    ``assign``, ``bias`` and ``fetch`` are as in `numba_tile.tile`.
+    t < count, a register's worth at least: the last register overlaps the one before, if it must, and what was
+    counted is left out. Of each row of ``out`` the first ``valid`` are written. ``assign``, ``bias``, ``fetch`` are as
+    in `numba_tile.tile`.
     """
 
     def emit(context, builder, sig, args):
@@ -137,7 +125,7 @@ class Dots:
         values = [builder.phi(value.type) for value in starts]
         t, address, left, *sums = values
         after = builder.add(t, width)
-        following = [after, *ahead.step(address, left), *self.products(t, t, sums)]
+        following = [after, *ahead.step(address, left), *self.products(t, sums, None)]
         for phi, first, later in zip(values, starts, following, strict=True):
             phi.add_incoming(first, entry)
             phi.add_incoming(later, loop)
@@ -146,7 +134,8 @@ class Dots:
         ahead.end(*following[1:3])
         builder.cbranch(builder.icmp_signed("<", after, args["count"]), tail, end)
         builder.position_at_end(tail)
-        last = self.products(builder.sub(args["count"], width), after, following[3:])
+        start = builder.sub(args["count"], width)
+        last = self.products(start, following[3:], self.lanes_from(builder.sub(after, start)))
         builder.branch(end)
         builder.position_at_end(end)
         sums = []
@@ -158,16 +147,24 @@ class Dots:
             self.finish(s, emit_sums(builder, sums[s * self.lines : (s + 1) * self.lines]))
         builder.ret_void()
 
-    def products(self, a, b, sums):
-        """The sums with the products of a vector of each line, at ``a``, and of each scalar, at ``b``."""
+    def products(self, t, sums, counts):
+        """The sums with the products of a vector of each line and of each scalar, or of those lanes that count."""
         builder = self.builder
-        lines = [emit_load(builder, self.vector, builder.gep(start, [a])) for start in self.starts]
+        lines = [emit_load(builder, self.vector, builder.gep(start, [t])) for start in self.starts]
+        if counts is not None:
+            zero = ir.Constant(self.vector, [0.0] * self.vector.count)
+            lines = [builder.select(counts, line, zero) for line in lines]
         out = []
         for s in range(self.scalars):
-            place = builder.add(builder.mul(self.args["b_next"], ir.Constant(INT64, s)), b)
+            place = builder.add(builder.mul(self.args["b_next"], ir.Constant(INT64, s)), t)
             scalar = emit_load(builder, self.vector, builder.gep(self.args["B"], [place]))
             out += [emit_fma(builder, x, scalar, sums[s * self.lines + v]) for v, x in enumerate(lines)]
         return out
+
+    def lanes_from(self, first):
+        integers = ir.VectorType(INT64, self.vector.count)
+        numbers = ir.Constant(integers, list(range(self.vector.count)))
+        return self.builder.icmp_signed(">=", numbers, emit_splat(self.builder, integers, first))
 
     def finish(self, s, sums):
         """out[s] = bias[s] + sums, or out[s] += sums."""
@@ -213,65 +210,50 @@ def emit_sums(builder, vectors):
     return sums
 
 
-@kernel
-def transpose_theta(theta, n, k, out):
-    """theta (n, k) as [class][feature], each class in whole registers: where the last one overlaps are zeros."""
-    width = lanes(theta)
-    whole, padded = n // width * width, pieces(n, width) * width
-    for c in range(k):
-        for j in range(padded):
-            source = j if j < whole else j - (padded - n)
-            write(out, c * padded + j, read(theta, source * k + c) if j < whole or source >= whole else 0.0)
+def make_forward(digest):
+    """The function; see `numba_pass` for ``digest``."""
+
+    def forward_of_lines(X, row_step, theta, bias, n, k, r, H, ld, fetch):
+        """H[c, i] = bias[c] + sum_j X[i, j] theta[c, j], rows in place. Lanes past the last row repeat it."""
+        digest  # noqa: B018 - only so that it is part of the closure
+        table, width, most = dots_table(read(X, 0)), lanes(X), lines_of(X)
+        vectors, groups = n // width, pieces(k, TILE_SCALARS)
+        parts = pieces(vectors, LINE_REGISTERS)
+        for part in range(parts):
+            first = cut(vectors, parts, part) * width
+            count = (cut(vectors, parts, part + 1) * width if part + 1 < parts else n) - first
+            for i in range(0, pieces(r, width) * width, most):
+                row = min(i, r - 1)
+                for g in range(groups):
+                    c, c_end = cut(k, groups, g), cut(k, groups, g + 1)
+                    dots(
+                        table, c_end - c,
+                        at(X, row * row_step + first), row_step, min(most, r - row) - 1,
+                        at(theta, c * n + first), n,
+                        at(H, c * ld + i), ld,
+                        count, most, at(bias, c), part == 0, turn(fetch, pieces(count, width)),
+                    )  # fmt: skip
+
+    return forward_of_lines
 
 
-@kernel
-def forward_of_lines(table, X, row_step, theta, bias, n, k, r, H, ld, fetch):
-    """H[c, i] = bias[c] + sum_j X[i, j] theta[c, j], rows in place and theta from `transpose_theta`. Lanes past the
-    last row repeat it."""
-    width, most = lanes(X), lines_of(X)
-    padded, vectors, groups = pieces(n, width) * width, n // width, pieces(k, TILE_SCALARS)
-    parts = pieces(vectors, LINE_REGISTERS)
-    for part in range(parts):
-        first = cut(vectors, parts, part) * width
-        count = (cut(vectors, parts, part + 1) * width if part + 1 < parts else n) - first
-        for i in range(0, pieces(r, width) * width, most):
-            row = min(i, r - 1)
+def make_backward(digest):
+    """The function; see `numba_pass` for ``digest``."""
+
+    def backward_of_lines(X, feature_step, D, ld, n, k, count, G, fetch):
+        """G[c, j] += sum_i X[i, j] D[c, i] over ``count`` rows, a whole number of registers: D is 0 past the last."""
+        digest  # noqa: B018 - only so that it is part of the closure
+        table, width, most, groups = dots_table(read(X, 0)), lanes(X), lines_of(X), pieces(k, TILE_SCALARS)
+        for j in range(0, n, most):
+            lines = min(most, n - j)
             for g in range(groups):
                 c, c_end = cut(k, groups, g), cut(k, groups, g + 1)
                 dots(
                     table, c_end - c,
-                    at(X, row * row_step + first), row_step, min(most, r - row) - 1,
-                    at(theta, c * padded + first), padded,
-                    at(H, c * ld + i), ld,
-                    count, most, at(bias, c), part == 0, turn(fetch, pieces(count, width)),
+                    at(X, j * feature_step), feature_step, lines - 1,
+                    at(D, c * ld), ld,
+                    at(G, c * n + j), n,
+                    count, lines, D, False, turn(fetch, count // width),
                 )  # fmt: skip
 
-
-@kernel
-def backward_of_lines(table, X, feature_step, D, ld, n, k, count, G, fetch):
-    """G[c, j] += sum_i X[i, j] D[c, i] over ``count`` rows, a whole number of registers: D is 0 past the last one."""
-    most, groups = lines_of(X), pieces(k, TILE_SCALARS)
-    for j in range(0, n, most):
-        lines = min(most, n - j)
-        for g in range(groups):
-            c, c_end = cut(k, groups, g), cut(k, groups, g + 1)
-            dots(
-                table, c_end - c,
-                at(X, j * feature_step), feature_step, lines - 1,
-                at(D, c * ld), ld,
-                at(G, c * n + j), n,
-                count, lines, D, False, turn(fetch, pieces(count, lanes(X))),
-            )  # fmt: skip
-
-
-@kernel
-def row_steps(like, n, k, r):
-    """Steps of the tiles of `forward_of_lines`."""
-    width = lanes(like)
-    return pieces(k, TILE_SCALARS) * pieces(pieces(r, width) * width, lines_of(like)) * pieces(n, width)
-
-
-@kernel
-def column_steps(like, n, k, r):
-    """Steps of the tiles of `backward_of_lines`."""
-    return pieces(k, TILE_SCALARS) * pieces(n, lines_of(like)) * pieces(r, lanes(like))
+    return backward_of_lines

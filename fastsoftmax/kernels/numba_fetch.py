@@ -14,47 +14,72 @@ The state is int64 numbers in a worker's scratch: six that a tile reads, what `t
 is to stay idle (it asks for the same line again and again).
 """
 
+from collections import namedtuple
+
 from .numba_lanes import at, kernel, read, write
-from .numba_tile import TILE_SCALARS, TILE_VECTORS, pieces
 
 AT, REST, STRIDE, SECOND, JUMP, PIECE, LEFT, TOTAL, STEPS, CREDIT = range(10)
 IDLE = 10
-FETCH_BYTES = 2 * IDLE * 8
+FETCH_BYTES = 16 * 8
 ENDLESS = 1 << 60
 LINE = 64
 
+# How to ask for a block: what a tile reads, steps that ask, their share of all, whether `pack` is to ask as well.
+Fetch = namedtuple("Fetch", "stride second jump piece left total steps packing")
+
+
+def fetch_pieces(count, size, step, steps, packing):
+    """That many pieces of so many bytes, ``step`` apart, within ``steps`` steps."""
+    stride = LINE if count * -(-size // LINE) <= steps else 2 * LINE
+    piece = -(-size // stride)
+    jump = step - (piece - 1) * stride
+    return Fetch(stride, stride - LINE, jump, piece, count * piece, count * piece, steps, packing)
+
+
+def fetch_of(rows, n, row_bytes, feature_bytes, itemsize, steps):
+    """How to ask for that many rows within ``steps`` steps.
+
+    Packing asks as well where rows lie one after the other and there is little to compute (500k x 50 in float64, k = 3,
+    takes 8.7 ms in place of 10.4), and for columns (15k x 784, k = 10: 15.7 in place of 16.6).
+    """
+    if feature_bytes == itemsize and 0 < row_bytes <= 2 * n * itemsize:
+        stride = min(2 * LINE, -(-rows * row_bytes // steps))
+        return Fetch(stride, stride // 2, stride, ENDLESS, ENDLESS, 1, 1, stride >= LINE)
+    if feature_bytes == itemsize:
+        return fetch_pieces(rows, n * itemsize, row_bytes, steps, False)
+    if row_bytes == itemsize:
+        return fetch_pieces(n, rows * itemsize, feature_bytes, steps, True)
+    return Fetch(0, 0, 0, ENDLESS, 0, 0, 1, True)
+
 
 @kernel
-def set_fetch(fetch, address, stride, second, jump, piece):
-    """Ask from the address on in every tile."""
+def ask(fetch, address, stride, second, jump, piece):
     write(fetch, AT, address)
     write(fetch, REST, piece)
     write(fetch, STRIDE, stride)
     write(fetch, SECOND, second)
     write(fetch, JUMP, jump)
     write(fetch, PIECE, piece)
-    write(fetch, LEFT, ENDLESS)
-    write(fetch, TOTAL, 0)
-    write(fetch, STEPS, 0)
-    write(fetch, CREDIT, 0)
 
 
 @kernel
 def stay_idle(fetch, address):
-    set_fetch(fetch, address, 0, 0, 0, ENDLESS)
+    """Ask for the line at the address only."""
+    ask(at(fetch, IDLE), address, 0, 0, 0, ENDLESS)
+    write(fetch, LEFT, 0)
+    write(fetch, TOTAL, 0)
+    write(fetch, STEPS, 1)
+    write(fetch, CREDIT, 0)
 
 
 @kernel
-def fetch_pieces(fetch, address, count, size, step, steps):
-    """Ask for that many pieces of so many bytes, ``step`` apart, within ``steps`` steps."""
-    stay_idle(at(fetch, IDLE), address)
-    total = count * pieces(size, LINE)
-    stride = 2 * LINE if total > steps else LINE
-    piece = pieces(size, stride)
-    set_fetch(fetch, address, stride, stride - LINE, step - (piece - 1) * stride, piece)
-    write(fetch, LEFT, count * piece)
-    write(fetch, TOTAL, count * piece)
-    write(fetch, STEPS, steps)
+def start_fetch(fetch, address, how):
+    """Ask for the block at the address."""
+    stay_idle(fetch, address)
+    ask(fetch, address, how.stride, how.second, how.jump, how.piece)
+    write(fetch, LEFT, how.left)
+    write(fetch, TOTAL, how.total)
+    write(fetch, STEPS, how.steps)
 
 
 @kernel
@@ -68,37 +93,3 @@ def turn(fetch, steps):
         return fetch
     write(fetch, CREDIT, credit)
     return at(fetch, IDLE)
-
-
-@kernel
-def fetch_block(fetch, address, rows, n, row_bytes, feature_bytes, itemsize, steps, idle):
-    """Prepare to fetch that many rows at the address within ``steps`` steps; whether `pack` should ask as well.
-
-    Both, where rows lie one after the other and there is little to compute (500k x 50 in float64, k = 3, takes
-    8.7 ms in place of 10.4), and for columns (15k x 784, k = 10: 15.7 in place of 16.6). With nothing to fetch
-    the tiles ask for the line at ``idle``.
-    """
-    if rows <= 0 or steps == 0:
-        stay_idle(fetch, idle)
-        return False
-    if feature_bytes == itemsize and 0 < row_bytes <= 2 * n * itemsize:
-        stride = min(128, pieces(rows * row_bytes, steps))
-        set_fetch(fetch, address, stride, stride // 2, stride, ENDLESS)
-        return stride >= 64
-    if feature_bytes == itemsize:
-        fetch_pieces(fetch, address, rows, n * itemsize, row_bytes, steps)
-    elif row_bytes == itemsize:
-        fetch_pieces(fetch, address, n, rows * itemsize, feature_bytes, steps)
-        return True
-    else:
-        stay_idle(fetch, idle)
-        return True
-    return False
-
-
-@kernel
-def tile_steps(n, k, r, width, forwards, backwards):
-    """Steps of all tiles of a block with so many products of each kind."""
-    groups = pieces(k, TILE_SCALARS)
-    steps = forwards * n * groups * pieces(pieces(r, width), TILE_VECTORS)
-    return steps + backwards * r * groups * pieces(pieces(n, width), TILE_VECTORS)

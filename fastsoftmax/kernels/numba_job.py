@@ -4,7 +4,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from .numba_fetch import FETCH_BYTES
+from .numba_fetch import FETCH_BYTES, fetch_of
 from .numba_lanes import kernel, pointer
 from .numba_narrow import AS_IS
 from .numba_tile import TILE_SCALARS, TILE_VECTORS
@@ -13,12 +13,13 @@ VALUE, GRADIENT, HESSIAN, GRAM, LABEL, LOGITS, PROBA, LOG_PROBA, PAIRS = range(9
 PREDICTION_TASKS = {"label": LABEL, "logits": LOGITS, "proba": PROBA, "log_proba": LOG_PROBA}
 
 # What a pass works on. Arrays are addresses, 0 for None; steps count elements of X, which are of a `kind` of
-# `numba_narrow`. The addresses of `numba_dots.dots_table`, or 0, say whether the product is one of inner products.
+# `numba_narrow`. ``row_dots`` and ``column_dots`` are the addresses of the functions of
+# `numba_dots`, 0 where the product is by tiles; ``convert`` that of `numba_narrow`; ``fetch`` is a `Fetch`.
 Job = namedtuple(
     "Job",
     "task n k X kind itemsize result_itemsize row_step feature_step rows y w soft smoothing theta bias "
     "direction direction_bias loss grad grad_itemsize bias_grad out dX row_loss row_label scale "
-    "models fold left_out held block run slab_rows slabs turn ticket row_dots column_dots",
+    "models fold left_out held block run slab_rows slabs turn ticket row_dots column_dots convert fetch",
 )
 # Where the parts of a worker's scratch begin, in bytes; ld is the step between classes of H.
 Layout = namedtuple(
@@ -45,12 +46,27 @@ def gradient_rows(task, n, k):
     return k * (k - 1) // 2 * n if task == PAIRS else k
 
 
+def job_fetch(job, width):
+    """How to ask for a block, for registers of ``width`` numbers; see `numba_fetch`."""
+    task, n, k, r, size = job.task, job.n, job.k, job.block, job.itemsize
+    groups, lines = -(-k // TILE_SCALARS), min(TILE_VECTORS, width)
+    row_registers, registers = -(-n // width), -(-r // width)
+    forward = n * -(-registers // TILE_VECTORS)
+    if job.row_dots:
+        forward = row_registers * -(-r // lines)
+    backward = r * -(-row_registers // TILE_VECTORS)
+    if job.column_dots:
+        backward = registers * -(-n // lines)
+    forwards = 2 if task == HESSIAN else 0 if task == GRAM else 1
+    steps = groups * (forwards * forward + (backward if GRADIENT <= task <= GRAM else 0))
+    return fetch_of(r, n, job.row_step * size, job.feature_step * size, size, steps)
+
+
 def scratch_layout(job, width):
     """The `Layout` for registers of ``width`` numbers."""
     task, n, k, itemsize = job.task, job.n, job.k, job.result_itemsize
     ld = -(-job.block // width) * width
     n_padded = -(-n // width) * width
-    theta = (n_padded if job.row_dots else n) * k
     targets = task <= GRADIENT and (job.soft or job.smoothing)
     elements = {
         "P": n_padded * ld,  # transposed squares may write past n
@@ -58,8 +74,8 @@ def scratch_layout(job, width):
         "S": 0 if job.kind == AS_IS else n_padded * ld + width,
         "H": 0 if task == GRAM else k * ld,
         "U": k * ld if targets or task in (HESSIAN, LOG_PROBA) else 0,
-        "theta": 0 if task == GRAM else theta,
-        "direction": theta if task == HESSIAN else 0,
+        "theta": 0 if task == GRAM else n * k,
+        "direction": n * k if task == HESSIAN else 0,
         "bias": k,
         "direction_bias": k,
         "zeros": TILE_SCALARS,

@@ -2,6 +2,8 @@
 
 Memory traffic is that of the narrow type. The block keeps the orientation it comes in: rows become rows one
 after the other, columns become columns of whole registers.
+
+A function of its own, since few passes need it; see `numba_threads.compiled_function`.
 """
 
 from llvmlite import ir
@@ -14,19 +16,28 @@ ITEMSIZES = (0, 1, 1, 2, 2)  # bytes
 KINDS = {"f": AS_IS, "d": AS_IS, "B": UINT8, "b": INT8, "h": INT16, "e": FLOAT16}
 
 
+def make_convert(digest):
+    """The function; see `numba_pass` for ``digest``."""
+
+    def convert_lines(kind, address, lines, line_step, count, step, out, out_step):
+        """out[l * out_step + i] = X[l * line_step + i * step] for i < count, l < lines; steps in bytes for X."""
+        digest  # noqa: B018 - only so that it is part of the closure
+        for line in range(lines):
+            convert_line(kind, address + line * line_step, count, step, at(out, line * out_step))
+
+    return convert_lines
+
+
 @kernel
-def convert_lines(kind, address, lines, line_step, count, step, out, out_step):
-    """out[l * out_step + i] = X[l * line_step + i * step] for i < count, l < lines; steps in bytes for X."""
+def convert_line(kind, source, count, step, out):
     width, like = lanes(out), load(out, 0)
-    for line in range(lines):
-        source, place = address + line * line_step, at(out, line * out_step)
-        if step == ITEMSIZES[kind] and count >= width:
-            for i in range(0, count, width):
-                i = min(i, count - width)
-                store(place, i, convert(kind, source + i * step, like))
-        else:
-            for i in range(count):
-                write(place, i, convert_one(kind, source + i * step, place))
+    if step == ITEMSIZES[kind] and count >= width:
+        for i in range(0, count, width):
+            i = min(i, count - width)
+            store(out, i, convert(kind, source + i * step, like))
+    else:
+        for i in range(count):
+            write(out, i, convert_one(kind, source + i * step, out))
 
 
 @intrinsic

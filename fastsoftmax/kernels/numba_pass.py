@@ -23,7 +23,6 @@ first called for: Numba compiles every branch of an entry, whatever the task (11
 import numpy as np
 
 from .numba_block import by_columns, clear, load_block
-from .numba_dots import backward_of_lines, forward_of_lines, transpose_theta
 from .numba_job import (
     GRADIENT,
     GRAM,
@@ -35,7 +34,7 @@ from .numba_job import (
     has_gradient,
     make_space,
 )
-from .numba_lanes import at, inlined, kernel, lanes, pointer, read, take_ticket, write
+from .numba_lanes import at, call_address, inlined, kernel, lanes, pointer, read, take_ticket, write
 from .numba_pack import gather_strip, pack_groups, store_rows, transpose_strip
 from .numba_product import backward, forward, mirror, residual_to_input
 from .numba_rows import (
@@ -68,7 +67,7 @@ def prepare(job, s, zero):
 @kernel
 def lay_out(job, theta, bias, out, out_bias, zero):
     if job.row_dots:
-        transpose_theta(theta, job.n, job.k, out)
+        store_rows(theta, job.k, job.n, job.k, 1.0, out, job.n)
     else:
         pack_groups(theta, job.n, job.k, job.k, TILE_SCALARS, out)
     fill_bias(bias, job.k, out_bias, zero)
@@ -160,7 +159,7 @@ def load_logits(job, layout, s, row, r, last, zero):
 @kernel
 def logits(job, s, b, theta, bias, r, H, ld):
     if job.row_dots:
-        forward_of_lines(job.row_dots, b.X, b.row_step, theta, bias, job.n, job.k, r, H, ld, s.fetch)
+        call_address(job.row_dots, (b.X, b.row_step, theta, bias, job.n, job.k, r, H, ld, s.fetch))
     else:
         forward(s.tiles, b.P, b.step, theta, bias, job.n, job.k, r, H, ld, s.fetch)
 
@@ -171,7 +170,7 @@ def add_gradient(job, s, b, D, ld, r, G, bias_grad):
     add_column_sums(D, ld, k, r, bias_grad)
     if by_columns(job, r, width):
         rows = pieces(r, width) * width
-        backward_of_lines(job.column_dots, b.X, b.feature_step, D, ld, n, k, rows, G, s.fetch)
+        call_address(job.column_dots, (b.X, b.feature_step, D, ld, n, k, rows, G, s.fetch))
     else:
         gram = job.task == GRAM
         backward(s.tiles, b.X, b.row_step, b.feature_step, b.in_place, s.Q, D, ld, n, k, r, G, gram, s.fetch)
