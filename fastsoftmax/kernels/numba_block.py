@@ -105,6 +105,12 @@ def fetch_next(job, s, row, r, end):
 
 
 @kernel
+def parts_of(job, r, width):
+    """Parts of the features that the products of a block walk one after the other."""
+    return job.parts if may_use_columns(job, r, width) else 1
+
+
+@kernel
 def by_columns(job, r, width):
     """Whether the backward product of a block is one of inner products."""
     return job.column_dots != 0 and job.k * width <= r

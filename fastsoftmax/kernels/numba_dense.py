@@ -51,7 +51,7 @@ from .numba_lanes import host_features, vector_bytes
 from .numba_narrow import AS_IS, KINDS
 from .numba_sparse import predict_sparse, sparse_gram_diagonal, sparse_hess_prod, sparse_value_and_grad
 from .numba_threads import address_of, compiled, compiled_function, in_threads, job_fields, new_scratch
-from .plan import Plan
+from .plan import Plan, cache_bytes
 
 READS = "".join(KINDS)
 STRATEGIES = ("row-parallel", "class-parallel", "feature-parallel")
@@ -166,6 +166,8 @@ def _run(
         ticket=address_of(ticket),
         row_dots=0,
         column_dots=0,
+        parts=1,
+        forward_parts=0,
         convert=0 if kind == AS_IS else compiled_function(numba_narrow.make_convert, dtype).address,
         fetch=None,
     )
@@ -193,15 +195,30 @@ def _share_slabs(job: Job, zero: np.floating, n_threads: int) -> None:
 
 def _with_dots(job: Job, dtype: np.dtype, width: int) -> Job:
     """Which of the products are to be inner products; see `numba_dots`."""
-    by_rows = job.feature_step == 1 or (job.kind != AS_IS and job.row_step != 1)
-    length = job.n if by_rows else job.block
-    if job.task in (numba_job.GRAM, numba_job.PAIRS) or job.k * width > length:
+    if job.task in (numba_job.GRAM, numba_job.PAIRS):
         return job
-    if by_rows and job.n >= numba_dots.LONG_ROW * width:
-        return job._replace(row_dots=compiled_function(numba_dots.make_forward, dtype).address)
-    if not by_rows and numba_job.GRADIENT <= job.task <= numba_job.HESSIAN:
+    if job.feature_step == 1 or (job.kind != AS_IS and job.row_step != 1):
+        if job.n >= max(job.k, numba_dots.LONG_ROW) * width:
+            return job._replace(row_dots=compiled_function(numba_dots.make_forward, dtype).address)
+        return job
+    job = _with_parts(job, dtype)
+    if job.k * width <= job.block and numba_job.GRADIENT <= job.task <= numba_job.HESSIAN:
         return job._replace(column_dots=compiled_function(numba_dots.make_backward, dtype).address)
     return job
+
+
+def _with_parts(job: Job, dtype: np.dtype) -> Job:
+    """Blocks of more rows, a part of the features after the other, where L2 does not hold one with pieces of columns of
+    `COLUMN_BYTES`, but L3 holds those of several threads."""
+    rows, cache = numba_dots.PART_ROWS, cache_bytes()
+    size = rows * job.n * job.itemsize
+    short = job.block * job.itemsize < COLUMN_BYTES and size > cache["L2"]
+    plain = job.kind == AS_IS and job.row_step == 1 and job.feature_step * job.itemsize % 4096 != 0
+    few = job.k * vector_bytes() <= rows * job.itemsize and rows <= job.slab_rows
+    if not (plain and few and short and size <= cache["L3"] // 4):
+        return job
+    address = compiled_function(numba_dots.make_forward_of_parts, dtype).address
+    return job._replace(block=rows, parts=-(-size // numba_dots.PART_BYTES), forward_parts=address)
 
 
 def _share_blocks(job: Job, ticket: np.ndarray, zero: np.floating, n_threads: int) -> None:

@@ -16,10 +16,11 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .numba_fetch import turn
+from .numba_fetch import start_columns, stay_idle, turn
 from .numba_lanes import (
     INT32,
     INT64,
+    address_at,
     at,
     call,
     call_entry,
@@ -29,6 +30,7 @@ from .numba_lanes import (
     emit_splat,
     emit_table,
     internal_function,
+    kernel,
     lanes,
     lanes_of,
     read,
@@ -36,13 +38,18 @@ from .numba_lanes import (
     tile_vectors,
     vector_bytes,
 )
-from .numba_tile import TILE_SCALARS, Requests, cut, pieces
+from .numba_tile import TILE_SCALARS, TILE_VECTORS, Requests, cut, pieces, tile
 
 ARGUMENTS = "A line last B b_next out out_step count valid bias assign fetch".split()
 POINTERS = {"A", "B", "out", "bias"}
 
 # Registers a row must fill for the first product to take it as it lies, if classes are few enough as well.
 LONG_ROW = 16
+# Where L2 holds but a block of short pieces of columns, blocks have this many rows all the same; both products walk a
+# part of the features, of so many bytes, after the other, asking for the next part. 60k x 784, k = 10, in F order takes
+# 11.7 ms in place of 13.0 in float32, 21.9 in place of 25.1 in float64; not much more or less with parts of half or
+# twice the size. 200k x 384 in float64, whose pieces are longer, would lose: 68.4 in place of 65.5.
+PART_ROWS, PART_BYTES = 512, 192 << 10
 # Registers of each of a few rows that stay in L1 for all classes: 7 kB.
 LINE_REGISTERS = (7 << 10) // vector_bytes()
 
@@ -237,23 +244,75 @@ def make_forward(digest):
     return forward_of_lines
 
 
+def make_forward_of_parts(digest):
+    """The function; see `numba_pass` for ``digest``."""
+
+    def forward_of_parts(tiles, X, step, theta, bias, n, k, r, H, ld, parts, fetch):
+        """H[c, i] = bias[c] + sum_j X[i, j] theta[j, c], columns in place, theta in groups of classes, and features a
+        part at a time."""
+        digest  # noqa: B018 - only so that it is part of the closure
+        width = lanes(X)
+        vectors = pieces(r, width)
+        panels, groups = pieces(vectors, TILE_VECTORS), pieces(k, TILE_SCALARS)
+        for part in range(parts):
+            j, j_end = part_begin(X, n, parts, part), part_begin(X, n, parts, part + 1)
+            if part + 1 < parts:
+                fetch_part(fetch, X, step, n, r, parts, part + 1, panels * groups * (j_end - j))
+            else:
+                stay_idle(fetch, address_at(X, 0))
+            for p in range(panels):
+                first, end = cut(vectors, panels, p), cut(vectors, panels, p + 1)
+                for g in range(groups):
+                    c, c_end = cut(k, groups, g), cut(k, groups, g + 1)
+                    tile(
+                        tiles, end - first, c_end - c,
+                        at(X, j * step + first * width), step,
+                        at(theta, c * n + j * (c_end - c)), c_end - c, 1,
+                        at(H, c * ld + first * width), ld,
+                        j_end - j, width, at(bias, c), part == 0, turn(fetch, j_end - j),
+                    )  # fmt: skip
+
+    return forward_of_parts
+
+
+@kernel
+def part_begin(X, n, parts, part):
+    """The first feature of a part: each has whole tiles of lines."""
+    most = lines_of(X)
+    return min(n, cut(pieces(n, most), parts, part) * most)
+
+
+@kernel
+def fetch_part(fetch, X, step, n, r, parts, part, steps):
+    """Ask for one of so many parts of the columns, r rows of them from X on."""
+    j, j_end = part_begin(X, n, parts, part), part_begin(X, n, parts, part + 1)
+    itemsize = address_at(X, 1) - address_at(X, 0)
+    start_columns(fetch, address_at(X, j * step), j_end - j, r * itemsize, step * itemsize, steps)
+
+
 def make_backward(digest):
     """The function; see `numba_pass` for ``digest``."""
 
-    def backward_of_lines(X, feature_step, D, ld, n, k, count, G, fetch):
-        """G[c, j] += sum_i X[i, j] D[c, i] over ``count`` rows, a whole number of registers: D is 0 past the last."""
+    def backward_of_lines(X, feature_step, D, ld, n, k, count, parts, G, fetch):
+        """G[c, j] += sum_i X[i, j] D[c, i] over ``count`` rows, a whole number of registers: D is 0 past the last.
+        Parts go backwards, since the last ones are still in L2."""
         digest  # noqa: B018 - only so that it is part of the closure
         table, width, most, groups = dots_table(read(X, 0)), lanes(X), lines_of(X), pieces(k, TILE_SCALARS)
-        for j in range(0, n, most):
-            lines = min(most, n - j)
-            for g in range(groups):
-                c, c_end = cut(k, groups, g), cut(k, groups, g + 1)
-                dots(
-                    table, c_end - c,
-                    at(X, j * feature_step), feature_step, lines - 1,
-                    at(D, c * ld), ld,
-                    at(G, c * n + j), n,
-                    count, lines, D, False, turn(fetch, count // width),
-                )  # fmt: skip
+        for part in range(parts - 1, -1, -1):
+            first, end = part_begin(X, n, parts, part), part_begin(X, n, parts, part + 1)
+            if parts > 1:  # the last one, before the block after this
+                steps = groups * pieces(end - first, most) * (count // width)
+                fetch_part(fetch, X if part else at(X, count), feature_step, n, count, parts, max(part - 1, 0), steps)
+            for j in range(first, end, most):
+                lines = min(most, end - j)
+                for g in range(groups):
+                    c, c_end = cut(k, groups, g), cut(k, groups, g + 1)
+                    dots(
+                        table, c_end - c,
+                        at(X, j * feature_step), feature_step, lines - 1,
+                        at(D, c * ld), ld,
+                        at(G, c * n + j), n,
+                        count, lines, D, False, turn(fetch, count // width),
+                    )  # fmt: skip
 
     return backward_of_lines

@@ -83,6 +83,18 @@ def start_fetch(fetch, address, how):
 
 
 @kernel
+def start_columns(fetch, address, count, size, step, steps):
+    """Ask for ``count`` pieces of columns of ``size`` bytes, ``step`` apart, within so many steps."""
+    stride = LINE if count * (size // LINE) <= steps else 2 * LINE
+    piece = size // stride
+    stay_idle(fetch, address)
+    ask(fetch, address, stride, stride - LINE, step - (piece - 1) * stride, piece)
+    write(fetch, LEFT, count * piece)
+    write(fetch, TOTAL, count * piece)
+    write(fetch, STEPS, steps)
+
+
+@kernel
 def turn(fetch, steps):
     """What a tile of so many steps is to do."""
     left, whole = read(fetch, LEFT), read(fetch, STEPS) * steps

@@ -13,13 +13,14 @@ VALUE, GRADIENT, HESSIAN, GRAM, LABEL, LOGITS, PROBA, LOG_PROBA, PAIRS = range(9
 PREDICTION_TASKS = {"label": LABEL, "logits": LOGITS, "proba": PROBA, "log_proba": LOG_PROBA}
 
 # What a pass works on. Arrays are addresses, 0 for None; steps count elements of X, which are of a `kind` of
-# `numba_narrow`. ``row_dots`` and ``column_dots`` are the addresses of the functions of
+# `numba_narrow`. ``row_dots``, ``column_dots`` and ``forward_parts`` are the addresses of the functions of
 # `numba_dots`, 0 where the product is by tiles; ``convert`` that of `numba_narrow`; ``fetch`` is a `Fetch`.
 Job = namedtuple(
     "Job",
     "task n k X kind itemsize result_itemsize row_step feature_step rows y w soft smoothing theta bias "
     "direction direction_bias loss grad grad_itemsize bias_grad out dX row_loss row_label scale "
-    "models fold left_out held block run slab_rows slabs turn ticket row_dots column_dots convert fetch",
+    "models fold left_out held block run slab_rows slabs turn ticket row_dots column_dots forward_parts parts convert "
+    "fetch",
 )
 # Where the parts of a worker's scratch begin, in bytes; ld is the step between classes of H.
 Layout = namedtuple(

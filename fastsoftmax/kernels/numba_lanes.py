@@ -206,6 +206,16 @@ def at(typingctx, p, i):
 
 
 @intrinsic
+def address_at(typingctx, p, i):
+    """The address of p[i]."""
+
+    def emit(context, builder, sig, args):
+        return builder.ptrtoint(builder.gep(args[0], [args[1]]), INT64)
+
+    return types.intp(p, types.intp), emit
+
+
+@intrinsic
 def read(typingctx, p, i):
     """The number p[i]."""
 

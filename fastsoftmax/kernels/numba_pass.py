@@ -22,7 +22,7 @@ first called for: Numba compiles every branch of an entry, whatever the task (11
 
 import numpy as np
 
-from .numba_block import by_columns, clear, load_block
+from .numba_block import by_columns, clear, load_block, parts_of
 from .numba_job import (
     GRADIENT,
     GRAM,
@@ -160,6 +160,8 @@ def load_logits(job, layout, s, row, r, last, zero):
 def logits(job, s, b, theta, bias, r, H, ld):
     if job.row_dots:
         call_address(job.row_dots, (b.X, b.row_step, theta, bias, job.n, job.k, r, H, ld, s.fetch))
+    elif parts_of(job, r, lanes(H)) > 1:
+        call_address(job.forward_parts, (s.tiles, b.P, b.step, theta, bias, job.n, job.k, r, H, ld, job.parts, s.fetch))
     else:
         forward(s.tiles, b.P, b.step, theta, bias, job.n, job.k, r, H, ld, s.fetch)
 
@@ -170,7 +172,8 @@ def add_gradient(job, s, b, D, ld, r, G, bias_grad):
     add_column_sums(D, ld, k, r, bias_grad)
     if by_columns(job, r, width):
         rows = pieces(r, width) * width
-        call_address(job.column_dots, (b.X, b.feature_step, D, ld, n, k, rows, G, s.fetch))
+        parts = parts_of(job, r, width)
+        call_address(job.column_dots, (b.X, b.feature_step, D, ld, n, k, rows, parts, G, s.fetch))
     else:
         gram = job.task == GRAM
         backward(s.tiles, b.X, b.row_step, b.feature_step, b.in_place, s.Q, D, ld, n, k, r, G, gram, s.fetch)
