@@ -21,7 +21,9 @@ from collections import namedtuple
 
 import numpy as np
 
-from .numba_fetch import ENDLESS, FETCH_BYTES, set_fetch
+from .numba_block import block_of_X, clear, copy_rows, may_read_past
+from .numba_fetch import FETCH_BYTES, stay_idle
+from .numba_job import HESSIAN, place_parts
 from .numba_lanes import (
     above,
     at,
@@ -43,18 +45,7 @@ from .numba_lanes import (
 from .numba_math import exp, log
 from .numba_narrow import AS_IS
 from .numba_pack import pack, pack_groups, store_rows
-from .numba_pass import (
-    HESSIAN,
-    add_run,
-    block_of_X,
-    clear,
-    copy_rows,
-    fill_bias,
-    load_targets,
-    may_read_past,
-    place_parts,
-    write_labels,
-)
+from .numba_pass import add_run, fill_bias, load_targets, write_labels
 from .numba_product import backward, forward, residual_to_input
 from .numba_rows import (
     add_column_sums,
@@ -129,7 +120,7 @@ def make_work(digest):
         s = make_shared(shared, shared_scratch, zero)
         o = make_own(own, own_scratch, tile_table(zero), zero)
         r = min(job.block, job.rows - row)
-        set_fetch(o.fetch, 0, 0, 0, ENDLESS, 0)
+        stay_idle(o.fetch, job.X)
         clear(o.zeros, TILE_SCALARS)
         if phase == BEGIN:
             begin(job, s, row, r, zero)

@@ -7,12 +7,15 @@ a `Job` of addresses and lets threads work on it.
 `numba_pass`          one worker's share of a pass: the block loop (start reading here)
 `numba_models`        the same for several models in one pass
 `numba_pairs`         the same for the exact Hessian
+`numba_job`           a pass's job, scratch, blocks
+`numba_block`         a block of X, for the products
 `numba_pack`          X in any layout -> panels
 `numba_narrow`        X of narrow types, converted
 `numba_fetch`         what the tiles prefetch
 `numba_classes`       the class-parallel strategy
 `numba_product`       the two products, cut into
 `numba_tile`          register tiles, the inner loop
+`numba_dots`          the other tile, of inner products
 `numba_rows`          softmax, loss and residual on a tile of logits
 `numba_math`          exp and log
 `numba_lanes`         SIMD vectors as Numba values
@@ -28,21 +31,33 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import Csr, Parameters, RowOutputs, Rows, Sums, numba_classes, numba_models, numba_pairs, numba_pass
+from . import (
+    Csr,
+    Parameters,
+    RowOutputs,
+    Rows,
+    Sums,
+    numba_classes,
+    numba_dots,
+    numba_job,
+    numba_models,
+    numba_narrow,
+    numba_pairs,
+    numba_pass,
+)
 from .numba_finish import sparse_gradient
+from .numba_job import Job
 from .numba_lanes import host_features, vector_bytes
-from .numba_narrow import KINDS
-from .numba_pass import Job
+from .numba_narrow import AS_IS, KINDS
 from .numba_sparse import predict_sparse, sparse_gram_diagonal, sparse_hess_prod, sparse_value_and_grad
-from .numba_threads import address_of, compiled, in_threads, job_fields, new_scratch
+from .numba_threads import address_of, compiled, compiled_function, in_threads, job_fields, new_scratch
 from .numpy_dense import dense_gradient
-from .plan import Plan
+from .plan import Plan, cache_bytes
 
 READS = "".join(KINDS)
 STRATEGIES = ("row-parallel", "class-parallel", "feature-parallel")
-# Tiles fetch a line of every column before the next line of any, which suits short pieces: 500k x 50 in F order, k = 3,
-# float64, takes 10.4 ms with 512 bytes, 13.2 with 1,024; float32 slows down below 512.
-COLUMN_BYTES = 512
+# 500k x 50 in F order, k = 3, float32: 6.2 and 5.0 ms with 512 and 2,048 bytes.
+COLUMN_BYTES = 2048
 FLOAT32_SUMS = True
 
 # Turns a thread takes slabs in: neighbours, because the first block of a turn has not been fetched ahead.
@@ -79,7 +94,7 @@ def dense_value_and_grad(
     rows: Rows, params: Parameters, plan: Plan, sums: Sums, n_threads: int, outputs: RowOutputs | None = None
 ) -> None:
     """Loss and gradient; see `fastsoftmax.kernels`."""
-    task = numba_pass.VALUE if sums.grad is None else numba_pass.GRADIENT
+    task = numba_job.VALUE if sums.grad is None else numba_job.GRADIENT
     _run(task, rows, plan, sums, n_threads, params, outputs=outputs)
 
 
@@ -87,17 +102,17 @@ def dense_hess_prod(
     rows: Rows, params: Parameters, direction: Parameters, plan: Plan, sums: Sums, n_threads: int
 ) -> None:
     """Hessian product; see `fastsoftmax.kernels`."""
-    _run(numba_pass.HESSIAN, rows, plan, sums, n_threads, params, direction)
+    _run(numba_job.HESSIAN, rows, plan, sums, n_threads, params, direction)
 
 
 def dense_gram(rows: Rows, plan: Plan, sums: Sums, n_threads: int) -> None:
     """Gram matrix; see `fastsoftmax.kernels`."""
-    _run(numba_pass.GRAM, rows, plan, sums, n_threads)
+    _run(numba_job.GRAM, rows, plan, sums, n_threads)
 
 
 def dense_hessian(rows: Rows, params: Parameters, plan: Plan, sums: Sums, n_threads: int) -> None:
     """Gram matrices of the pairs of classes; see `fastsoftmax.kernels`."""
-    _run(numba_pass.PAIRS, rows, plan, sums, n_threads, params)
+    _run(numba_job.PAIRS, rows, plan, sums, n_threads, params)
 
 
 def predict(rows: Rows, params: Parameters, plan: Plan, kind: str, out: np.ndarray, sums: Sums, n_threads: int) -> None:
@@ -105,7 +120,7 @@ def predict(rows: Rows, params: Parameters, plan: Plan, kind: str, out: np.ndarr
     if isinstance(rows.X, Csr):
         predict_sparse(rows, params, plan, kind, out, sums, n_threads)
     else:
-        _run(numba_pass.PREDICTION_TASKS[kind], rows, plan, sums, n_threads, params, out=out)
+        _run(numba_job.PREDICTION_TASKS[kind], rows, plan, sums, n_threads, params, out=out)
 
 
 def _run(
@@ -123,6 +138,7 @@ def _run(
     m, n = X.shape
     k = n if params is None else params.theta.shape[1]
     dtype = np.dtype(np.float64 if X.dtype.char == "d" else np.float32)
+    kind = KINDS[X.dtype.char]
     slabs = plan.slabs_of(m)
     ticket = np.zeros(1, np.int64)
     job = Job(
@@ -131,7 +147,7 @@ def _run(
         n=n,
         k=k,
         X=X.ctypes.data,
-        kind=KINDS[X.dtype.char],
+        kind=kind,
         itemsize=X.itemsize,
         result_itemsize=dtype.itemsize,
         # A single row or column may carry any stride.
@@ -145,11 +161,18 @@ def _run(
         held=address_of(sums.held),
         block=plan.block,
         run=plan.run,
+        unit=plan.block,
         slabs=slabs,
         turn=max(1, slabs // (TURNS * n_threads)),
         ticket=address_of(ticket),
+        row_dots=0,
+        column_dots=0,
+        parts=1,
+        forward_parts=0,
+        convert=0 if kind == AS_IS else compiled_function(numba_narrow.make_convert, dtype).address,
+        fetch=None,
     )
-    if plan.strategy == "class-parallel" and task <= numba_pass.HESSIAN:
+    if plan.strategy == "class-parallel" and task <= numba_job.HESSIAN:
         _share_blocks(job, ticket, dtype.type(0), n_threads)
     else:
         _share_slabs(job, dtype.type(0), n_threads)
@@ -157,15 +180,46 @@ def _run(
 
 def _share_slabs(job: Job, zero: np.floating, n_threads: int) -> None:
     """Row-parallel: each thread takes slabs until there are none."""
-    layout = numba_pass.scratch_layout(job, vector_bytes() // job.result_itemsize)
+    width = vector_bytes() // job.result_itemsize
+    job = _with_dots(job, zero.dtype, width)
+    job = job._replace(fetch=numba_job.job_fetch(job, width))
+    layout = numba_job.scratch_layout(job, width)
     several = job.models > 1 or job.left_out
-    work = compiled(numba_models if several else numba_pairs if job.task == numba_pass.PAIRS else numba_pass)
+    work = compiled(numba_models if several else numba_pairs if job.task == numba_job.PAIRS else numba_pass)
 
     def share() -> None:
         _scratch, address = new_scratch(layout.size)
         work(job, layout, address, zero)
 
     in_threads(share, min(n_threads, job.slabs))
+
+
+def _with_dots(job: Job, dtype: np.dtype, width: int) -> Job:
+    """Which of the products are to be inner products; see `numba_dots`."""
+    if job.task in (numba_job.GRAM, numba_job.PAIRS):
+        return job
+    if job.feature_step == 1 or (job.kind != AS_IS and job.row_step != 1):
+        if job.n >= max(job.k, numba_dots.LONG_ROW) * width:
+            return job._replace(row_dots=compiled_function(numba_dots.make_forward, dtype).address)
+        return job
+    job = _with_parts(job, dtype)
+    if job.k * width <= job.block and numba_job.GRADIENT <= job.task <= numba_job.HESSIAN:
+        return job._replace(column_dots=compiled_function(numba_dots.make_backward, dtype).address)
+    return job
+
+
+def _with_parts(job: Job, dtype: np.dtype) -> Job:
+    """Blocks of more rows, a part of the features after the other, where L2 does not hold one with pieces of columns of
+    `COLUMN_BYTES`, but L3 holds those of several threads."""
+    rows, cache = numba_dots.PART_ROWS, cache_bytes()
+    size = rows * job.n * job.itemsize
+    short = job.block * job.itemsize < COLUMN_BYTES and size > cache["L2"]
+    plain = job.kind == AS_IS and job.row_step == 1 and job.feature_step * job.itemsize % 4096 != 0
+    few = job.k * vector_bytes() <= rows * job.itemsize and rows <= job.rows // job.slabs
+    if not (plain and few and short and size <= cache["L3"] // 4):
+        return job
+    address = compiled_function(numba_dots.make_forward_of_parts, dtype).address
+    return job._replace(block=rows, parts=-(-size // numba_dots.PART_BYTES), forward_parts=address)
 
 
 def _share_blocks(job: Job, ticket: np.ndarray, zero: np.floating, n_threads: int) -> None:

@@ -1,82 +1,107 @@
 """What the tiles ask memory for while they compute: the next block of rows.
 
 Left alone, a core waits for memory while it packs and leaves memory idle while it computes. So each step of
-a tile requests two cache lines, at ``AT`` and ``SECOND`` bytes further on, and moves on by ``STRIDE`` bytes.
+a tile requests two cache lines, at ``AT`` and ``SECOND`` bytes further on, and moves on by ``STRIDE`` bytes, or after
+``PIECE`` steps by ``JUMP``.
 
     rows one after the other      spread evenly over all tiles of the block; packing asks too
-    columns, or rows far apart    one sweep over the pieces for every 128 bytes of them:
+    columns, or rows far apart    piece after piece, in as many tiles as it takes, spread evenly; the others stay idle
 
-        piece 0   [1 1|2 2|3 3|..]        the numbers say in which sweep a line is asked for;
-        piece 1   [1 1|2 2|3 3|..]        a step asks for two lines of one piece
+Pieces one after the other: a sweep that asks for a line of each costs DRAM a page for every line, and took 500k x 50 in
+F order, k = 3, float32, from 6.4 ms to 9.1.
 
-The state is six int64 in a worker's scratch.
+The state is int64 numbers in a worker's scratch: six that a tile reads, what `turn` counts, and six for a tile that
+is to stay idle (it asks for the same line again and again).
 """
 
-from .numba_lanes import kernel, read, write
-from .numba_tile import TILE_SCALARS, TILE_VECTORS, pieces
+from collections import namedtuple
 
-AT, STRIDE, SECOND, LEFT, SWEEP, SWEEPS = range(6)  # bytes or steps; LEFT of this sweep, SWEEPS to come
-FETCH_BYTES = 64
+from .numba_lanes import at, kernel, read, write
+
+AT, REST, STRIDE, SECOND, JUMP, PIECE, LEFT, TOTAL, STEPS, CREDIT = range(10)
+IDLE = 10
+FETCH_BYTES = 16 * 8
 ENDLESS = 1 << 60
+LINE = 64
+
+# How to ask for a block: what a tile reads, steps that ask, their share of all, whether `pack` is to ask as well.
+Fetch = namedtuple("Fetch", "stride second jump piece left total steps packing")
+
+
+def fetch_pieces(count, size, step, steps, packing):
+    """That many pieces of so many bytes, ``step`` apart, within ``steps`` steps."""
+    stride = LINE if count * -(-size // LINE) <= steps else 2 * LINE
+    piece = -(-size // stride)
+    jump = step - (piece - 1) * stride
+    return Fetch(stride, stride - LINE, jump, piece, count * piece, count * piece, steps, packing)
+
+
+def fetch_of(rows, n, row_bytes, feature_bytes, itemsize, steps):
+    """How to ask for that many rows within ``steps`` steps.
+
+    Packing asks as well where rows lie one after the other and there is little to compute (500k x 50 in float64, k = 3,
+    takes 8.7 ms in place of 10.4), and for columns (15k x 784, k = 10: 15.7 in place of 16.6).
+    """
+    if feature_bytes == itemsize and 0 < row_bytes <= 2 * n * itemsize:
+        stride = min(2 * LINE, -(-rows * row_bytes // steps))
+        return Fetch(stride, stride // 2, stride, ENDLESS, ENDLESS, 1, 1, stride >= LINE)
+    if feature_bytes == itemsize:
+        return fetch_pieces(rows, n * itemsize, row_bytes, steps, False)
+    if row_bytes == itemsize:
+        return fetch_pieces(n, rows * itemsize, feature_bytes, steps, True)
+    return Fetch(0, 0, 0, ENDLESS, 0, 0, 1, True)
 
 
 @kernel
-def set_fetch(fetch, at, stride, second, sweep, sweeps):
-    write(fetch, AT, at)
+def ask(fetch, address, stride, second, jump, piece):
+    write(fetch, AT, address)
+    write(fetch, REST, piece)
     write(fetch, STRIDE, stride)
     write(fetch, SECOND, second)
-    write(fetch, LEFT, sweep)
-    write(fetch, SWEEP, sweep)
-    write(fetch, SWEEPS, sweeps)
+    write(fetch, JUMP, jump)
+    write(fetch, PIECE, piece)
 
 
 @kernel
-def advance(fetch, steps):
-    """A tile has made that many steps."""
-    stride, left, sweeps = read(fetch, STRIDE), read(fetch, LEFT) - steps, read(fetch, SWEEPS)
-    at = read(fetch, AT) + steps * stride
-    if left <= 0:
-        sweep = read(fetch, SWEEP)
-        if sweeps > 0:
-            at += 128 - (sweep - left) * stride
-            left = sweep
-            write(fetch, SWEEPS, sweeps - 1)
-        else:
-            left = ENDLESS
-            write(fetch, STRIDE, 0)
-            write(fetch, SECOND, 0)
-    write(fetch, AT, at)
-    write(fetch, LEFT, left)
+def stay_idle(fetch, address):
+    """Ask for the line at the address only."""
+    ask(at(fetch, IDLE), address, 0, 0, 0, ENDLESS)
+    write(fetch, LEFT, 0)
+    write(fetch, TOTAL, 0)
+    write(fetch, STEPS, 1)
+    write(fetch, CREDIT, 0)
 
 
 @kernel
-def fetch_block(fetch, address, rows, n, row_bytes, feature_bytes, itemsize, steps):
-    """Prepare to fetch that many rows at the address within ``steps`` steps; whether `pack` should ask as well.
-
-    Both, where rows lie one after the other and there is little to compute (500k x 50 in float64, k = 3, takes
-    8.7 ms in place of 10.4), and for columns (15k x 784, k = 10: 15.7 in place of 16.6).
-    """
-    if rows <= 0 or steps == 0:
-        set_fetch(fetch, 0, 0, 0, ENDLESS, 0)
-        return False
-    if feature_bytes == itemsize and 0 < row_bytes <= 2 * n * itemsize:
-        stride = min(128, pieces(rows * row_bytes, steps))
-        set_fetch(fetch, address, stride, stride // 2, ENDLESS, 0)
-        return stride >= 64
-    if feature_bytes == itemsize:
-        set_fetch(fetch, address, row_bytes, 64, rows, pieces(n * itemsize, 128) - 1)
-    elif row_bytes == itemsize:
-        set_fetch(fetch, address, feature_bytes, 64, n, pieces(rows * itemsize, 128) - 1)
-        return True
-    else:
-        set_fetch(fetch, 0, 0, 0, ENDLESS, 0)
-        return True
-    return False
+def start_fetch(fetch, address, how):
+    """Ask for the block at the address."""
+    stay_idle(fetch, address)
+    ask(fetch, address, how.stride, how.second, how.jump, how.piece)
+    write(fetch, LEFT, how.left)
+    write(fetch, TOTAL, how.total)
+    write(fetch, STEPS, how.steps)
 
 
 @kernel
-def tile_steps(n, k, r, width, forwards, backwards):
-    """Steps of all tiles of a block with so many products of each kind."""
-    groups = pieces(k, TILE_SCALARS)
-    steps = forwards * n * groups * pieces(pieces(r, width), TILE_VECTORS)
-    return steps + backwards * r * groups * pieces(pieces(n, width), TILE_VECTORS)
+def start_columns(fetch, address, count, size, step, steps):
+    """Ask for ``count`` pieces of columns of ``size`` bytes, ``step`` apart, within so many steps."""
+    stride = LINE if count * (size // LINE) <= steps else 2 * LINE
+    piece = size // stride
+    stay_idle(fetch, address)
+    ask(fetch, address, stride, stride - LINE, step - (piece - 1) * stride, piece)
+    write(fetch, LEFT, count * piece)
+    write(fetch, TOTAL, count * piece)
+    write(fetch, STEPS, steps)
+
+
+@kernel
+def turn(fetch, steps):
+    """What a tile of so many steps is to do."""
+    left, whole = read(fetch, LEFT), read(fetch, STEPS) * steps
+    credit = read(fetch, CREDIT) + read(fetch, TOTAL) * steps
+    if left > 0 and 2 * credit >= whole:
+        write(fetch, CREDIT, credit - whole)
+        write(fetch, LEFT, left - steps)
+        return fetch
+    write(fetch, CREDIT, credit)
+    return at(fetch, IDLE)

@@ -168,6 +168,20 @@ def call_entry(builder, kind, table, number, *args):
     builder.call(builder.load(builder.gep(entries, [number])), args)
 
 
+@intrinsic
+def call_address(typingctx, address, arguments):
+    """Call the function at the address, one of pointers and int64 that gives nothing back, with a tuple of them."""
+    kinds = [kind if isinstance(kind, types.CPointer) else types.intp for kind in arguments]
+
+    def emit(context, builder, sig, args):
+        given = zip(cgutils.unpack_tuple(builder, args[1]), arguments, kinds, strict=True)
+        values = [context.cast(builder, value, came, kind) for value, came, kind in given]
+        function = ir.FunctionType(ir.VoidType(), [value.type for value in values])
+        builder.call(builder.inttoptr(args[0], function.as_pointer()), values)
+
+    return types.void(types.intp, arguments), emit
+
+
 # ------------------------------------------------------------------------ pointers, memory
 
 
@@ -189,6 +203,16 @@ def at(typingctx, p, i):
         return builder.gep(args[0], [args[1]])
 
     return p(p, types.intp), emit
+
+
+@intrinsic
+def address_at(typingctx, p, i):
+    """The address of p[i]."""
+
+    def emit(context, builder, sig, args):
+        return builder.ptrtoint(builder.gep(args[0], [args[1]]), INT64)
+
+    return types.intp(p, types.intp), emit
 
 
 @intrinsic

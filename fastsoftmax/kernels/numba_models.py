@@ -8,8 +8,9 @@ The pass is that of `numba_pass` but for `do_block`, with an entry of its own.
 
 import numpy as np
 
+from .numba_job import GRADIENT
 from .numba_lanes import at, inlined, kernel, lanes, pointer, read, write
-from .numba_pass import GRADIENT, add_gradient, load_logits, make_take_slabs
+from .numba_pass import add_gradient, load_logits, make_take_slabs
 from .numba_rows import label_rows, loss_rows
 
 

@@ -6,7 +6,7 @@ a panel of A stays in the L1 cache from group to group where it fits.
 
 import numpy as np
 
-from .numba_fetch import advance
+from .numba_fetch import turn
 from .numba_lanes import at, kernel, lanes, read, write
 from .numba_pack import pack
 from .numba_tile import TILE_SCALARS, TILE_VECTORS, cut, pieces, tile
@@ -29,9 +29,8 @@ def forward(tiles, P, step, theta, bias, n, k, r, H, ld, fetch):
                 at(P, i if step else i * n), step if step else i_end - i,
                 at(theta, c * n), c_end - c, 1,
                 at(H, c * ld + i), ld,
-                n, width, at(bias, c), True, fetch,
+                n, width, at(bias, c), True, turn(fetch, n),
             )  # fmt: skip
-            advance(fetch, n)
 
 
 @kernel
@@ -60,9 +59,8 @@ def backward(tiles, A, row_step, feature_step, in_place, Q, D, ld, n, k, r, G, s
                 panel, step,
                 at(D, c * ld), 1, ld,
                 at(G, c * n + j), n,
-                r, min(width, n - j_end + width), D, False, fetch,
+                r, min(width, n - j_end + width), D, False, turn(fetch, r),
             )  # fmt: skip
-            advance(fetch, r)
 
 
 @kernel
@@ -81,9 +79,8 @@ def residual_to_input(tiles, D, ld, theta, k, first, end, r, zeros, out, fetch):
                 at(D, v * width), ld,
                 at(theta, j * k), 1, k,
                 at(out, j * ld + v * width), ld,
-                k, width, zeros, True, fetch,
+                k, width, zeros, True, turn(fetch, k),
             )  # fmt: skip
-            advance(fetch, k)
 
 
 @kernel

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from . import Csr, Parameters, RowOutputs, Rows, Sums, numba_pass, numba_sparse_pass
+from . import Csr, Parameters, RowOutputs, Rows, Sums, numba_job, numba_sparse_pass
 from .numba_lanes import vector_bytes
 from .numba_sparse_pass import SparseJob
 from .numba_threads import address_of, compiled, in_threads, job_fields, new_scratch
@@ -17,7 +17,7 @@ def sparse_value_and_grad(
     rows: Rows, params: Parameters, plan: Plan, sums: Sums, n_threads: int, outputs: RowOutputs | None = None
 ) -> None:
     """Loss and gradient; see `fastsoftmax.kernels`."""
-    task = numba_pass.VALUE if sums.grad is None else numba_pass.GRADIENT
+    task = numba_job.VALUE if sums.grad is None else numba_job.GRADIENT
     _run(task, rows, plan, sums, n_threads, params, outputs=outputs)
 
 
@@ -25,19 +25,19 @@ def sparse_hess_prod(
     rows: Rows, params: Parameters, direction: Parameters, plan: Plan, sums: Sums, n_threads: int
 ) -> None:
     """Hessian product; see `fastsoftmax.kernels`."""
-    _run(numba_pass.HESSIAN, rows, plan, sums, n_threads, params, direction)
+    _run(numba_job.HESSIAN, rows, plan, sums, n_threads, params, direction)
 
 
 def sparse_gram_diagonal(rows: Rows, plan: Plan, sums: Sums, n_threads: int) -> None:
     """Diagonal of the Gram matrix, and the sums of columns; see `fastsoftmax.kernels`."""
-    _run(numba_pass.GRAM, rows, plan, sums, n_threads)
+    _run(numba_job.GRAM, rows, plan, sums, n_threads)
 
 
 def predict_sparse(
     rows: Rows, params: Parameters, plan: Plan, kind: str, out: np.ndarray, sums: Sums, n_threads: int
 ) -> None:
     """Predictions for a `Csr`; see `fastsoftmax.kernels`."""
-    _run(numba_pass.PREDICTION_TASKS[kind], rows, plan, sums, n_threads, params, out=out)
+    _run(numba_job.PREDICTION_TASKS[kind], rows, plan, sums, n_threads, params, out=out)
 
 
 def _run(
@@ -55,7 +55,7 @@ def _run(
     k = 2 if params is None else params.theta.shape[1]  # a Gram matrix: two sums for each column
     width = vector_bytes() // X.dtype.itemsize
     starts, ticket = plan.sparse_slabs(X.indptr), np.zeros(1, np.int64)
-    if task > numba_pass.GRAM:
+    if task > numba_job.GRAM:
         sums = replace(sums, grad=None)  # a prediction gets sums whose gradient, if there is one, is not its own
     hot = sums.hot
     job = SparseJob(
@@ -140,7 +140,7 @@ def _share_features(job: SparseJob, cuts: np.ndarray, ticket: np.ndarray, kinds:
         spare.append(scratch)
 
     # Once more after the last run, for its columns. A Gram matrix has no runs.
-    last = 0 if job.task == numba_pass.GRAM else -(-job.rows // job.run) * job.run
+    last = 0 if job.task == numba_job.GRAM else -(-job.rows // job.run) * job.run
     for row in range(0, last + 1, job.run):  # noqa: B007 - read by share
         ticket[0] = 0
         in_threads(share, n_threads)

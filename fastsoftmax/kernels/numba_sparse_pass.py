@@ -28,24 +28,15 @@ from collections import namedtuple
 
 import numpy as np
 
+from .numba_block import clear, copy_rows
 from .numba_entries import gather, gather_table, panel, panels_of, scatter, scatter_table
+from .numba_job import GRADIENT, GRAM, HESSIAN, LOG_PROBA, place_parts
 from .numba_lanes import at, inlined, kernel, lanes, load, pointer, read, store, take_ticket, transpose, write
-from .numba_pass import (
-    GRADIENT,
-    GRAM,
-    HESSIAN,
-    LOG_PROBA,
-    clear,
-    copy_rows,
-    fill_bias,
-    place_parts,
-    use_logits,
-    write_row_losses,
-)
+from .numba_pass import fill_bias, use_logits, write_row_losses
 from .numba_rows import add_column_sums
 from .numba_tile import pieces
 
-# What a pass works on; see `numba_pass.Job`. Feature-parallel: ``kept`` holds D, losses and sums of two runs, and
+# What a pass works on; see `numba_job.Job`. Feature-parallel: ``kept`` holds D, losses and sums of two runs, and
 # columns cuts[p] .. cuts[p + 1] are range p. Row-parallel: rows starts[p] .. starts[p + 1] are slab p, cuts is 0.
 SparseJob = namedtuple(
     "SparseJob",

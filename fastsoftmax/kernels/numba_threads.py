@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,9 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import cfunc, njit
+from numba.core import types
+from numba.np.numpy_support import from_dtype
 
 from . import Parameters, RowOutputs, Rows, Sums
 
@@ -68,12 +71,41 @@ def job_fields(
 @functools.cache
 def compiled(module: ModuleType) -> Callable[..., None]:
     """The compiled entry of a strategy, cached on disk where a directory can be written to."""
-    files = sorted(Path(__file__).parent.glob("numba_*.py"))
-    work = module.make_work(hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest())
+    work = _with_own_name(module.make_work(_digest()))
     try:
         return njit(nogil=True, cache=True, error_model="numpy")(work)
     except RuntimeError:  # Numba finds no directory to cache in
         return njit(nogil=True, error_model="numpy")(work)
+
+
+# Arguments of a function for `call_address` that are pointers to numbers of the computation.
+POINTERS = {"X", "theta", "bias", "H", "D", "G", "out"}
+
+
+@functools.cache
+def compiled_function(make: Callable[[str], Callable[..., None]], dtype: np.dtype) -> Any:
+    """A function that compiled entries call by its ``address``, compiled and cached on its own: what few passes need
+    then costs the others no time."""
+    function = _with_own_name(make(_digest()))
+    kinds = dict.fromkeys(POINTERS, types.CPointer(from_dtype(dtype))) | {"fetch": types.CPointer(types.int64)}
+    signature = types.void(*(kinds.get(name, types.intp) for name in inspect.signature(function).parameters))
+    try:
+        return cfunc(signature, cache=True, error_model="numpy")(function)
+    except RuntimeError:
+        return cfunc(signature, error_model="numpy")(function)
+
+
+@functools.cache
+def _digest() -> str:
+    files = sorted(Path(__file__).parent.glob("numba_*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def _with_own_name(function: Callable[..., None]) -> Callable[..., None]:
+    """A name for each version of this package: Numba unpickles all that it has cached under one before it sees that it
+    is another version's, whose types may be gone."""
+    function.__qualname__ += f"_{_digest()[:8]}"
+    return function
 
 
 @functools.cache

@@ -43,7 +43,7 @@ from .numba_lanes import (
 TILE_VECTORS = tile_vectors()
 TILE_SCALARS = 6  # 4 x 6 accumulators, 4 of A and a few of B fill 32 registers; 2 x 6 + 2 + 1 fill 16
 
-ARGUMENTS = "A a_step B b_step b_next out out_step count valid bias assign ahead stride second".split()
+ARGUMENTS = "A a_step B b_step b_next out out_step count valid bias assign fetch".split()
 POINTERS = {"A", "B", "out", "bias"}
 
 
@@ -70,25 +70,24 @@ def tile(
 
     A[t, lane] is A[t * a_step + lane], B[t, s] is B[t * b_step + s * b_next], out[s, lane] is
     out[s * out_step + lane]; t < count. Of the last vector's lanes only the first ``valid`` are
-    written. With ``assign`` the result is bias[s] + sum, else the sum is added to out. ``fetch`` points to
-    the address to prefetch, its stride and the offset of the second line.
+    written. With ``assign`` the result is bias[s] + sum, else the sum is added to out. ``fetch`` is what
+    `numba_fetch.turn` gives.
     """
 
     def emit(context, builder, sig, args):
-        table, v, s, *arguments, fetch = args
-        arguments += [builder.load(builder.gep(fetch, [ir.Constant(INT64, i)])) for i in range(3)]
+        table, v, s, *arguments = args
         one, rows = ir.Constant(INT64, 1), ir.Constant(INT64, TILE_SCALARS)
         number = builder.add(builder.mul(builder.sub(v, one), rows), builder.sub(s, one))
         call_entry(builder, tile_type(A.dtype), table, number, *arguments)
 
     kinds = [A if name in POINTERS else types.boolean if name == "assign" else types.intp for name in ARGUMENTS]
-    return types.void(types.intp, types.intp, types.intp, *kinds[:-3], fetch), emit
+    return types.void(types.intp, types.intp, types.intp, *kinds[:-1], fetch), emit
 
 
 def tile_type(dtype):
-    number = element_type(dtype).as_pointer()
-    kinds = [number if name in POINTERS else ir.IntType(1) if name == "assign" else INT64 for name in ARGUMENTS]
-    return ir.FunctionType(ir.VoidType(), kinds)
+    kinds = dict.fromkeys(POINTERS, element_type(dtype).as_pointer())
+    kinds |= {"assign": ir.IntType(1), "fetch": INT64.as_pointer()}
+    return ir.FunctionType(ir.VoidType(), [kinds.get(name, INT64) for name in ARGUMENTS])
 
 
 def tile_function(module, dtype, vectors, scalars):
@@ -112,18 +111,18 @@ class Tile:
         builder, args = self.builder, self.args
         entry, loop = builder.block, self.function.append_basic_block("loop")
         start, assign, add = (self.function.append_basic_block(n) for n in ("end", "assign", "add"))
+        ahead = Requests(builder, args["fetch"])
         builder.branch(loop)
         builder.position_at_end(loop)
         zero = ir.Constant(self.vector, [0.0] * self.vector.count)
-        starts = [ir.Constant(INT64, 0), args["A"], args["B"], args["ahead"]] + [zero] * len(self.pairs)
+        starts = [ir.Constant(INT64, 0), args["A"], args["B"], *ahead.start, *[zero] * len(self.pairs)]
         values = [builder.phi(value.type) for value in starts]
-        t, a, b, ahead, *sums = values
-        self.request(ahead)
+        t, a, b, address, rest, *sums = values
         following = [
             builder.add(t, ir.Constant(INT64, 1)),
             builder.gep(a, [args["a_step"]]),
             builder.gep(b, [args["b_step"]]),
-            builder.add(ahead, args["stride"]),
+            *ahead.step(address, rest),
             *self.outer_product(a, b, sums),
         ]
         for phi, first, later in zip(values, starts, following, strict=True):
@@ -131,17 +130,14 @@ class Tile:
             phi.add_incoming(later, loop)
         builder.cbranch(builder.icmp_signed("<", following[0], args["count"]), loop, start)
         builder.position_at_end(start)
+        ahead.end(*following[3:5])
         builder.cbranch(args["assign"], assign, add)
         builder.position_at_end(assign)
-        self.assign(following[4:])
+        self.assign(following[5:])
         builder.ret_void()
         builder.position_at_end(add)
-        self.add(following[4:])
+        self.add(following[5:])
         builder.ret_void()
-
-    def request(self, ahead):
-        emit_prefetch(self.builder, ahead)
-        emit_prefetch(self.builder, self.builder.add(ahead, self.args["second"]))
 
     def outer_product(self, a, b, sums):
         builder, width = self.builder, self.vector.count
@@ -189,6 +185,30 @@ class Tile:
         old = call(builder, f"llvm.masked.load.{suffix(vector)}.p0", vector, place, align, mask, zero)
         new = builder.fadd(old, x)
         call(builder, f"llvm.masked.store.{suffix(vector)}.p0", ir.VoidType(), new, place, align, mask)
+
+
+class Requests:
+    """Writes what a loop asks memory for; see `numba_fetch` for the state that ``fetch`` points to."""
+
+    def __init__(self, builder, fetch):
+        self.builder = builder
+        self.places = [builder.gep(fetch, [ir.Constant(INT64, i)]) for i in range(6)]
+        at, rest, self.stride, self.second, self.jump, self.piece = (builder.load(place) for place in self.places)
+        self.start = at, rest
+
+    def step(self, at, rest):
+        """Ask for two lines; where the next step asks."""
+        builder = self.builder
+        emit_prefetch(builder, at)
+        emit_prefetch(builder, builder.add(at, self.second))
+        rest = builder.sub(rest, ir.Constant(INT64, 1))
+        ended = builder.icmp_signed("==", rest, ir.Constant(INT64, 0))
+        at = builder.add(at, builder.select(ended, self.jump, self.stride))
+        return at, builder.select(ended, self.piece, rest)
+
+    def end(self, at, rest):
+        self.builder.store(at, self.places[0])
+        self.builder.store(rest, self.places[1])
 
 
 @kernel

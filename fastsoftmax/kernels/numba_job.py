@@ -1,0 +1,126 @@
+"""What a pass over dense X works on, and where: the job, a worker's scratch, a block of rows."""
+
+from collections import namedtuple
+
+import numpy as np
+
+from .numba_fetch import FETCH_BYTES, fetch_of
+from .numba_lanes import kernel, pointer
+from .numba_narrow import AS_IS
+from .numba_tile import TILE_SCALARS, TILE_VECTORS
+
+VALUE, GRADIENT, HESSIAN, GRAM, LABEL, LOGITS, PROBA, LOG_PROBA, PAIRS = range(9)
+PREDICTION_TASKS = {"label": LABEL, "logits": LOGITS, "proba": PROBA, "log_proba": LOG_PROBA}
+
+# What a pass works on. Arrays are addresses, 0 for None; steps count elements of X, which are of a `kind` of
+# `numba_narrow`. ``row_dots``, ``column_dots`` and ``forward_parts`` are the addresses of the functions of
+# `numba_dots`, 0 where the product is by tiles; ``convert`` that of `numba_narrow`; ``fetch`` is a `Fetch`.
+# Slabs begin at multiples of ``unit`` rows, a plan's block, which a ``block`` may exceed.
+Job = namedtuple(
+    "Job",
+    "task n k X kind itemsize result_itemsize row_step feature_step rows y w soft smoothing theta bias "
+    "direction direction_bias loss grad grad_itemsize bias_grad out dX row_loss row_label scale "
+    "models fold left_out held block run unit slabs turn ticket row_dots column_dots forward_parts parts convert "
+    "fetch",
+)
+# Where the parts of a worker's scratch begin, in bytes; ld is the step between classes of H.
+Layout = namedtuple(
+    "Layout",
+    "P Q S H U theta direction bias direction_bias zeros labels best losses w fetch W fold_w G ld itemsize size",
+)
+# A block of X: rows ``X`` for the backward product, columns ``P`` for the forward one, in one panel with ``step``
+# between its features or, with step 0, in panels of a tile's width.
+Block = namedtuple("Block", "X row_step feature_step in_place P step")
+# The same as typed pointers, with the table of tile functions.
+Space = namedtuple(
+    "Space", "tiles P Q S H U theta direction bias direction_bias zeros labels best losses w fetch W fold_w"
+)
+
+
+@kernel
+def has_gradient(task):
+    return GRADIENT <= task <= GRAM or task == PAIRS
+
+
+@kernel
+def gradient_rows(task, n, k):
+    """Rows of n numbers in a slab's sums: one for each class, or a matrix for each pair of classes."""
+    return k * (k - 1) // 2 * n if task == PAIRS else k
+
+
+def job_fetch(job, width):
+    """How to ask for a block, for registers of ``width`` numbers; see `numba_fetch`."""
+    task, n, k, r, size = job.task, job.n, job.k, job.block, job.itemsize
+    groups, lines = -(-k // TILE_SCALARS), min(TILE_VECTORS, width)
+    row_registers, registers = -(-n // width), -(-r // width)
+    forward = n * -(-registers // TILE_VECTORS)
+    if job.row_dots:
+        forward = row_registers * -(-r // lines)
+    backward = r * -(-row_registers // TILE_VECTORS)
+    if job.column_dots:
+        backward = registers * -(-n // lines)
+    forwards = 2 if task == HESSIAN else 0 if task == GRAM else 1
+    steps = groups * (forwards * forward + (backward if GRADIENT <= task <= GRAM else 0))
+    return fetch_of(r, n, job.row_step * size, job.feature_step * size, size, steps)
+
+
+def scratch_layout(job, width):
+    """The `Layout` for registers of ``width`` numbers."""
+    task, n, k, itemsize = job.task, job.n, job.k, job.result_itemsize
+    ld = -(-job.block // width) * width
+    n_padded = -(-n // width) * width
+    targets = task <= GRADIENT and (job.soft or job.smoothing)
+    elements = {
+        "P": n_padded * ld,  # transposed squares may write past n
+        "Q": TILE_VECTORS * width * ld,
+        "S": 0 if job.kind == AS_IS else n_padded * ld + width,
+        "H": 0 if task == GRAM else k * ld,
+        "U": k * ld if targets or task in (HESSIAN, LOG_PROBA) else 0,
+        "theta": 0 if task == GRAM else n * k,
+        "direction": n * k if task == HESSIAN else 0,
+        "bias": k,
+        "direction_bias": k,
+        "zeros": TILE_SCALARS,
+        "labels": ld,
+        "best": ld,
+        "losses": ld,
+        "w": ld * 8 // itemsize,
+        "fetch": FETCH_BYTES // itemsize,
+        "W": n_padded * ld if task == PAIRS else 0,
+        "fold_w": ld * 8 // itemsize if job.left_out else 0,
+        "G": gradient_rows.py_func(task, n, k) * n if itemsize == 4 and has_gradient.py_func(task) else 0,
+    }
+    return Layout(**place_parts(elements, itemsize), ld=ld, itemsize=itemsize)
+
+
+def place_parts(elements, itemsize):
+    """Where parts of so many elements begin, on cache lines, and the ``size`` of them all, in bytes."""
+    offsets, size = {}, 0
+    for name, count in elements.items():
+        offsets[name] = size
+        size += -(-count * itemsize // 64) * 64
+    return offsets | {"size": size}
+
+
+@kernel
+def make_space(layout, scratch, tiles, zero):
+    return Space(
+        tiles,
+        pointer(scratch + layout.P, zero),
+        pointer(scratch + layout.Q, zero),
+        pointer(scratch + layout.S, zero),
+        pointer(scratch + layout.H, zero),
+        pointer(scratch + layout.U, zero),
+        pointer(scratch + layout.theta, zero),
+        pointer(scratch + layout.direction, zero),
+        pointer(scratch + layout.bias, zero),
+        pointer(scratch + layout.direction_bias, zero),
+        pointer(scratch + layout.zeros, zero),
+        pointer(scratch + layout.labels, zero),
+        pointer(scratch + layout.best, zero),
+        pointer(scratch + layout.losses, zero),
+        pointer(scratch + layout.w, np.float64(0)),
+        pointer(scratch + layout.fetch, np.int64(0)),
+        pointer(scratch + layout.W, zero),
+        pointer(scratch + layout.fold_w, np.float64(0)),
+    )
