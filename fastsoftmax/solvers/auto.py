@@ -40,7 +40,7 @@ SOFTMAX, PER_NUMBER = 10.0, 30.0
 # Steps of L-BFGS after which Newton takes over, if a Hessian costs at most as much as this many passes.
 PATIENT, RESCUE = 120, 60.0
 # What a sample may cost of the time without it; steps in its metric, more while they are good (see `newton.PACE`).
-SAMPLE_COST, SAMPLE_STEPS = 0.25, 4
+SAMPLE_COST, SAMPLE_STEPS = 0.35, 4
 # Entries in a column of sparse X below which truncated Newton takes less time. On 10,000 x 20,000 with 9 entries a
 # column and k = 10 a step of L-BFGS took 50 ms, a pass and the vectors of conjugate gradients 7 ms.
 FEW_ENTRIES = 400

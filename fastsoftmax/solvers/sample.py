@@ -41,8 +41,8 @@ from .curvature import Design
 from .local import HessianMetric
 from .result import Run, Stop
 
-# Rows of a sample: one of so many, but so many for each parameter and in all. Bytes of X in them at most.
-ONE_OF, ROWS_EACH, ROWS_MIN = 32, 20, 6000
+# Rows of a sample: one of so many, but so many for each feature, and so many, at least. Bytes of X in them at most.
+ONE_OF, ROWS_EACH, ROWS_MIN = 32, 40, 6000
 BYTES = 64 << 20
 # A sample has at most one of so many rows: else there is little to gain.
 LEAST_OF = 8
@@ -61,7 +61,7 @@ def size(obj: Any) -> int | None:
     if not isinstance(obj, Objective) or not isinstance(obj.source, ArraySource) or obj.source.y is None:
         return None
     m, n = obj.source.shape
-    count = max(m // ONE_OF, ROWS_EACH * obj.shape[0] * (obj.shape[1] - 1), ROWS_MIN)
+    count = max(m // ONE_OF, ROWS_EACH * n, ROWS_MIN)
     fits = count * n * obj.source.X.dtype.itemsize <= BYTES
     return count if fits and LEAST_OF * count <= m else None
 
