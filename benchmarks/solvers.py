@@ -32,7 +32,7 @@ Json = dict[str, Any]
 Say = Callable[[str], None]
 GAP = 1e-6
 # Seconds a peer gets: so many times ours, and in these bounds. One that has not arrived by then counts as that slow.
-PATIENCE, LEAST, MOST = 12.0, 1.0, 15.0
+PATIENCE, LEAST, MOST = 80.0, 1.0, 12.0
 # Points of a curve that are kept for the plot.
 CURVE = 24
 # Rounds; of short fits more, on which noise has more of a say (50,000 x 10: 23 to 103 ms in single runs); and seconds
@@ -192,7 +192,7 @@ def l1(quick: bool, say: Say) -> list[Json]:
         def value(theta: np.ndarray, obj: Objective = obj) -> float:
             return obj.value(theta) + L1 * float(np.abs(theta[:-1]).sum())
 
-        limit = max(LEAST, min(4.0 if quick else MOST, 2 * PATIENCE * runs[0].history[-1].seconds))
+        limit = max(LEAST, min(4.0 if quick else MOST, PATIENCE * runs[0].history[-1].seconds))
         fits = solver_peers.saga(X, y, L1, value, limit=limit, goal=goal)
         found = min((fit["seconds"] for fit in fits if fit["value"] <= goal), default=None)
         shape = f"{len(X):,} × {X.shape[1]}, {obj.n_classes}"
