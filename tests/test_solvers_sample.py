@@ -80,8 +80,14 @@ class Duck:
 
 
 def test_a_sample_takes_bounded_memory(monkeypatch):
-    monkeypatch.setattr(sample, "BYTES", 1000 * 6 * 8 - 1)
-    assert sample.size(problem()) is None
+    monkeypatch.setattr(sample, "ONE_OF", 8)
+    monkeypatch.setattr(sample, "LEAST_OF", 4)
+    obj = problem(m=12_000)
+    assert sample.size(obj) == 1500
+    monkeypatch.setattr(sample, "BYTES", 1200 * 7 * 8)
+    assert sample.size(obj) == 1200
+    monkeypatch.setattr(sample, "BYTES", 1000 * 7 * 8 - 1)
+    assert sample.size(obj) is None
 
 
 @pytest.mark.parametrize("l2", [0.0, 1e-6])

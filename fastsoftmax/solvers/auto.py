@@ -111,7 +111,7 @@ def solve(run: Run) -> None:
 
 def _start(run: Run, cost: Cost) -> None:
     """The first steps, in the metric of a sample of the rows; none where it would not pay."""
-    count = None if run.theta.any() else sample.size(run.obj)
+    count = None if run.theta.any() or np.isinf(cost.newton) else sample.size(run.obj)
     part = None if count is None else sample.take(cast(Objective, run.obj), count)
     if part is None or predict(part).newton > SAMPLE_COST * min(cost.lbfgs, cost.newton):
         return

@@ -41,7 +41,8 @@ from .curvature import Design
 from .local import HessianMetric
 from .result import Run, Stop
 
-# Rows of a sample: one of so many, but so many for each feature, and so many, at least. Bytes of X in them at most.
+# Rows of a sample: one of so many, but so many for each feature, and so many, at least. Bytes that they
+# take in float64 at most.
 ONE_OF, ROWS_EACH, ROWS_MIN = 32, 40, 6000
 BYTES = 64 << 20
 # A sample has at most one of so many rows: else there is little to gain.
@@ -61,9 +62,9 @@ def size(obj: Any) -> int | None:
     if not isinstance(obj, Objective) or not isinstance(obj.source, ArraySource) or obj.source.y is None:
         return None
     m, n = obj.source.shape
-    count = max(m // ONE_OF, ROWS_EACH * n, ROWS_MIN)
-    fits = count * n * obj.source.X.dtype.itemsize <= BYTES
-    return count if fits and LEAST_OF * count <= m else None
+    most = min(m // LEAST_OF, BYTES // (8 * obj.shape[0]))
+    least = max(ROWS_EACH * n, ROWS_MIN)
+    return max(least, min(m // ONE_OF, most)) if least <= most else None
 
 
 def take(obj: Objective, count: int) -> Objective | None:
