@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastsoftmax import Objective, minimize
+from fastsoftmax import Objective, minimize, regularization_path
 from fastsoftmax.datasets import make_problem
 from fastsoftmax.solvers import auto, sample
 from fastsoftmax.solvers.curvature import Design
@@ -111,9 +111,9 @@ def test_it_saves_passes_and_ends_at_the_same_minimum(backend, monkeypatch, dtyp
     obj = Objective(X.astype(dtype), y, fit_intercept=fit_intercept, l2=1e-5, backend=backend)
     far = without(monkeypatch, obj)
     res = minimize(obj)
-    assert res.converged and "started from the minimum of 1" in res.message
+    assert res.converged and "by a sample of 1" in res.message
     # Both within tol of the minimum.
-    assert "started" not in far.message and abs(res.value - far.value) <= 1e-6 * far.value
+    assert "sample" not in far.message and abs(res.value - far.value) <= 1e-6 * far.value
     goal = (1 + 1e-4) * min(res.value, far.value)
     passes, without_it = (next(s.n_passes for s in run.history if s.value <= goal) for run in (res, far))
     assert passes <= 0.6 * without_it
@@ -122,7 +122,7 @@ def test_it_saves_passes_and_ends_at_the_same_minimum(backend, monkeypatch, dtyp
 
 def test_the_answer_does_not_depend_on_the_threads_and_is_the_same_again():
     first, second, third = (minimize(problem(n_threads=threads)) for threads in (1, 2, 2))
-    assert "started from" in first.message
+    assert "by a sample of" in first.message
     assert np.array_equal(first.theta, second.theta) and np.array_equal(second.theta, third.theta)
 
 
@@ -143,7 +143,7 @@ def test_a_sample_that_is_not_like_all_rows_is_left_alone(monkeypatch):
     X[:5] *= 1e4
     obj = Objective(X, y, fit_intercept=True, l2=1e-5)
     res, far = minimize(obj), without(monkeypatch, obj)
-    assert "started" not in res.message and np.array_equal(res.theta, far.theta)
+    assert "sample" not in res.message and np.array_equal(res.theta, far.theta)
 
 
 def test_separable_rows_are_told_as_without_it(monkeypatch):
@@ -156,17 +156,35 @@ def test_separable_rows_are_told_as_without_it(monkeypatch):
 
 def test_without_a_penalty_the_exact_hessian_has_the_last_word():
     res = minimize(problem(l2=0.0))
-    assert res.converged and "started from" in res.message
+    assert res.converged and "by a sample of" in res.message
     assert res.gap_bound is not None and res.gap_bound <= 1e-6
 
 
-def test_a_run_that_starts_elsewhere_or_has_another_method_takes_none():
+def test_other_methods_take_none():
+    assert "sample" not in minimize(problem(), solver="lbfgs").message
+
+
+def test_a_run_that_starts_elsewhere_takes_the_hessian_there(monkeypatch):
     obj = problem()
     near = minimize(obj, tol=1e-3).theta
-    assert "started" not in minimize(obj, theta0=near).message
-    assert "started" not in minimize(obj, solver="lbfgs").message
+    # A shift of all classes, which the loss does not feel.
+    near += np.linspace(-1.0, 1.0, len(near))[:, None]
+    res, far = minimize(obj, theta0=near), without(monkeypatch, obj, theta0=near)
+    assert res.converged and "by a sample of" in res.message and res.history[0].value == far.history[0].value
+    assert abs(res.value - far.value) <= 1e-6 * far.value
+
+
+def test_a_path_takes_fewer_passes_with_it_and_ends_where_fits_do(monkeypatch):
+    obj, l2s = problem(m=20_000, n=8, k=4), np.logspace(-1, -5, 5)
+    results = regularization_path(obj, l2s)
+    with monkeypatch.context() as patch:
+        patch.setattr(sample, "size", lambda obj: None)
+        before = regularization_path(obj, l2s)
+    assert sum(res.n_passes for res in results) < sum(res.n_passes for res in before)
+    for res, other in zip(results, before, strict=True):
+        assert res.converged and abs(res.value - other.value) <= 1e-6 * other.value
 
 
 def test_it_must_not_cost_too_much(monkeypatch):
     monkeypatch.setattr(auto, "SAMPLE_COST", 0.0)
-    assert "started" not in minimize(problem()).message
+    assert "sample" not in minimize(problem()).message

@@ -111,14 +111,15 @@ def solve(run: Run) -> None:
 
 def _start(run: Run, cost: Cost) -> None:
     """The first steps, in the metric of a sample of the rows; none where it would not pay."""
-    count = None if run.theta.any() or np.isinf(cost.newton) else sample.size(run.obj)
+    count = None if np.isinf(cost.newton) else sample.size(run.obj)
     part = None if count is None else sample.take(cast(Objective, run.obj), count)
     if part is None or predict(part).newton > SAMPLE_COST * min(cost.lbfgs, cost.newton):
         return
+    newton.centre(run)
     near = sample.start(run, part)
     if near is None:
         return
-    run.chosen += f"; started from the minimum of {part.source.shape[0]} rows"
+    run.chosen += f"; first steps by a sample of {part.source.shape[0]} rows"
     # Without a penalty only the exact Hessian of all rows tells that there is a minimum.
     asks = run.obj.l2 == 0 and run.solver == "newton"
     lbfgs.search(run, near, SAMPLE_STEPS, pace=0.0 if asks else newton.PACE)

@@ -20,6 +20,9 @@ m x n, k                         from zero    from a sample
 10^6 x 54, 7                      13   463       6   287
 ===============================  ===========  =============
 
+A run that starts elsewhere, at the end of the one before on a path, say, takes the sample's Hessian there: ten l2 on
+300,000 x 20, k = 10, took 148 passes and 1.0 s, and take 72 and 0.5.
+
 A class with few rows is in the sample with all of them, or with `FEW`, and the rows of each class weigh as much as
 those of the whole class do. The coordinates are those of all rows, so that no column is taken for constant because it
 is in the sample. Where the sample's Gram matrix is not like that of all rows all the same, as where most columns are
@@ -100,27 +103,35 @@ def take(obj: Objective, count: int) -> Objective | None:
 
 
 def start(run: Run, part: Objective) -> HessianMetric | None:
-    """Go to the minimum of a sample and return its Hessian there; None, and stay, where it is not like all rows."""
+    """The Hessian of a sample, at its minimum, to where the run goes, or where the run is unless that is zero.
+
+    None, and the run stays, where the sample is not like all rows.
+    """
     design = Design(part, run.metric)
     if not is_like(part, design):
         return None
+    theta = run.theta if run.theta.any() else _minimum(run, part, design)
+    near = None if theta is None else HessianMetric(part, theta, design)
+    # In passes over all rows, rounded up.
+    run.obj.n_passes += -(-part.n_passes * part.source.shape[0] // cast(Objective, run.obj).source.shape[0])
+    if theta is None or near is None or not np.isfinite(near.ridge):
+        return None
+    if theta is not run.theta:
+        value, grad = run.measure(theta)
+        if not value < run.value:
+            return None
+        run.accept(theta, (value, grad))
+    return near
+
+
+def _minimum(run: Run, part: Objective, design: Design) -> np.ndarray | None:
+    """Where a sample has its minimum, roughly; None where that is not to be found, as where it is separable."""
     p, s = run.theta.size - len(run.theta), part.source.shape[0]
     inner = Run(part, tol=max(run.tol, CLOSE * p / s), max_iter=STEPS_MAX, callback=None, known=run)
-    near = None
     with suppress(Stop, FloatingPointError):
         inner.accept(run.theta)
         newton.solve(inner, design)
-    if inner.history and inner.converged:
-        near = HessianMetric(part, inner.theta, design)
-    # In passes over all rows, rounded up.
-    run.obj.n_passes += -(-part.n_passes * s // cast(Objective, run.obj).source.shape[0])
-    if near is None or not np.isfinite(near.ridge):
-        return None
-    value, grad = run.measure(inner.theta)
-    if not value < run.value:
-        return None
-    run.accept(inner.theta, (value, grad))
-    return near
+    return inner.theta if inner.history and inner.converged else None
 
 
 def is_like(part: Objective, design: Design) -> bool:
