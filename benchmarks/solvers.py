@@ -35,8 +35,8 @@ GAP = 1e-6
 PATIENCE, LEAST, MOST = 80.0, 1.0, 12.0
 # Points of a curve that are kept for the plot.
 CURVE = 24
-# Rounds; of short fits more, on which noise has more of a say (50,000 x 10: 23 to 103 ms in single runs); and seconds
-# after which no further round begins.
+# Rounds; where a fit of ours is short more, on which noise has more of a say (50,000 x 10: 23 to 103 ms in single
+# runs); and seconds after which only short fits are run again.
 ROUNDS, ROUNDS_SHORT, SHORT, BUDGET = 3, 7, 0.3, 15.0
 L1 = 1e-3
 PATH = np.logspace(-1, -6, 10)
@@ -98,16 +98,16 @@ def race(calls: dict[str, Callable[[], Course]], goal: float, rounds: int) -> di
     """The courses of everybody's fits, in rounds in which each has its turn.
 
     Every fit follows a pause and, where it is short, an untimed one of its own kind (see `timing`). Who has not
-    arrived at the goal in the time it got takes no part in further rounds, which would tell the same.
+    arrived at the goal in the time it got takes no part in further rounds, which would tell the same; nor, once
+    `BUDGET` is spent, does who is slow.
     """
     courses: dict[str, list[Course]] = {name: [] for name in calls}
     began = time.perf_counter()
     for number in range(rounds):
-        if number and time.perf_counter() - began > BUDGET:
-            break
+        late = time.perf_counter() - began > BUDGET
         for name, fit in calls.items():
             before = arrival(courses[name][-1], goal) if number else None
-            if number and not before:
+            if number and (not before or (late and before[0] > SHORT)):
                 continue
             time.sleep(timing.PAUSE)
             if before and 1e3 * before[0] < timing.WAKE_MS:
