@@ -39,8 +39,10 @@ PER_PASS, PER_STEP, PER_HESSIAN = 1.25e6, 2.75e6, 2e6
 SOFTMAX, PER_NUMBER = 10.0, 30.0
 # Steps of L-BFGS after which Newton takes over, if a Hessian costs at most as much as this many passes.
 PATIENT, RESCUE = 120, 60.0
-# What a sample may cost of the time without it; steps in its metric, more while they are good (see `newton.PACE`).
-SAMPLE_COST, SAMPLE_STEPS = 0.35, 4
+# What a sample may cost of the time without it. Steps in its metric, and more while they are good (see `newton.PACE`):
+# a rare class of 50,000 x 10, l2 = 1e-6, took 28, 24, 21, 18 ms with 4, 6, 8, 12; 60,000 x 100, k = 2, 125 ms with 4
+# and 149 with 12. And those without a penalty.
+SAMPLE_COST, SAMPLE_STEPS, SAMPLE_STEPS_FREE = 0.35, 8, 4
 # Entries in a column of sparse X below which truncated Newton takes less time. On 10,000 x 20,000 with 9 entries a
 # column and k = 10 a step of L-BFGS took 50 ms, a pass and the vectors of conjugate gradients 7 ms.
 FEW_ENTRIES = 400
@@ -121,8 +123,10 @@ def _start(run: Run, cost: Cost) -> None:
         return
     run.chosen += f"; first steps by a sample of {part.source.shape[0]} rows"
     # Without a penalty only the exact Hessian of all rows tells that there is a minimum.
-    asks = run.obj.l2 == 0 and run.solver == "newton"
-    lbfgs.search(run, near, SAMPLE_STEPS, pace=0.0 if asks else newton.PACE)
+    if run.obj.l2 == 0 and run.solver == "newton":
+        lbfgs.search(run, near, SAMPLE_STEPS_FREE)
+    else:
+        lbfgs.search(run, near, SAMPLE_STEPS, pace=newton.PACE)
 
 
 def _solve_sparse(run: Run) -> None:
