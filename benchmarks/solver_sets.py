@@ -43,12 +43,12 @@ def badly_scaled(m: int, n: int = 20, k: int = 5) -> Data:
     return X + 30 * rng.standard_normal(n), y
 
 
-def rare_class(m: int = 50_000, n: int = 10) -> Data:
-    """Three classes, one of five rows."""
+def rare_class(m: int = 50_000, rows: int = 5, n: int = 10) -> Data:
+    """Three classes, one of few rows."""
     rng = np.random.default_rng(1)
     X = rng.standard_normal((m, n))
     y = np.argmax(X @ rng.standard_normal((n, 2)) + rng.gumbel(size=(m, 2)), axis=1)
-    rare = rng.choice(m, 5, replace=False)
+    rare = rng.choice(m, rows, replace=False)
     y[rare] = 2
     X[rare] += 1.0
     return X, y
@@ -66,10 +66,15 @@ def _table() -> dict[str, DataSet]:
         for scaled in (False, True)
     ]
     sets += [DataSet(f"badly scaled {m}", lambda m=m: badly_scaled(m), "made") for m in (10_000, 100_000, 1_000_000)]
-    sets += [DataSet(f"nearly separable {m}", lambda m=m: made(m, 10, 3, 30.0, 2), "made") for m in (5_000, 100_000)]
+    sets += [
+        DataSet(f"nearly separable {m}", lambda m=m: made(m, 10, 3, 30.0, 2), "made")
+        for m in (5_000, 100_000, 1_000_000)
+    ]
     sets += [
         DataSet("rare class", rare_class, "made"),
+        DataSet("rare class 1000000", lambda: rare_class(1_000_000, 100), "made"),
         DataSet("well behaved", lambda: made(200_000, 54, 7, 2.0, 3), "made"),
+        DataSet("well behaved 1000000", lambda: made(1_000_000, 54, 7, 2.0, 3), "made"),
         DataSet("quick badly scaled", lambda: badly_scaled(5_000), "quick"),
     ]
     return {s.name: s for s in sets}

@@ -45,8 +45,8 @@ PACE = 0.5
 SHIFT = 1e-12
 
 
-def solve(run: Run) -> None:
-    """Step until `Run.accept` stops the run."""
+def solve(run: Run, design: Design | None = None) -> None:
+    """Step until `Run.accept` stops the run. ``design``: the rows in the coordinates of the run's metric, if known."""
     if not can_walk(run.obj):
         raise TypeError("solver 'newton' needs an objective with rows to walk over (source, weight_sum), as Objective")
     if not has_hessian(run.obj):
@@ -60,7 +60,7 @@ def solve(run: Run) -> None:
     if not run.theta.any():
         search(run, Metric(run.moments, run.obj.l2, curvature=1.0 / run.obj.shape[1]), steps, pace=PACE)
     centre(run)
-    design = Design(run.obj, run.metric)
+    design = Design(run.obj, run.metric) if design is None else design
     while True:
         before, last = run.grad_norm, len(run.history)
         run.local = HessianMetric(run.obj, run.theta, design)
