@@ -115,7 +115,7 @@ class GapBound:
 
     def _dual_penalty(self, A: np.ndarray, entropy: float) -> float:
         if self.l2 > 0.0:
-            beyond = np.maximum(np.abs(A) - self.l1, 0.0) if self.l1 else A
+            beyond = np.maximum(np.abs(A) - self.l1, 0.0)
             return float(np.vdot(beyond, beyond)) / (2.0 * self.l2)
         largest = float(np.abs(A).max(initial=0.0))
         return max(0.0, 1.0 - self.l1 / largest) * entropy if largest > 0 else 0.0
