@@ -11,7 +11,7 @@ Passes over all rows and ms to a gap of 1e-6, with l2 = 1e-6:
 ===============================  ===========  =============
 m x n, k                         from zero    from a sample
 ===============================  ===========  =============
-50,000 x 10, 3, a rare class      26    32      20    28
+50,000 x 10, 3, a rare class      26    32      17    21
 100,000 x 10, 3, near separable   19    28       8    14
 100,000 x 20, 5, bad scales       26    43       7    19
 200,000 x 54, 7                   13    91       8    72
