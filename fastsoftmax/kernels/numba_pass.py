@@ -12,8 +12,8 @@ Slabs are numbered tickets: a worker takes the next few until there are none. A 
 by one worker in the order of its rows into sums of its own, so who takes it changes nothing.
 
 One function, `work`, is entered from Python. It gets addresses and strides, hence it is the same compilation for every
-layout and task, with weights and bias or without. Numba caches it on disk and looks at its file and its closure alone: a
-digest of all files compiled into it goes into the closure.
+layout and task, with weights and bias or without. Numba caches it on disk and looks at its file and its closure alone:
+a digest of all files compiled into it goes into the closure.
 
 What few need is compiled when first called for, since Numba compiles every branch of an entry, whatever the task:
 `numba_models` and `numba_pairs` share all but `do_block` and have entries of their own (11.3 s for the first pass with
