@@ -27,7 +27,8 @@ BLOCK_MAX = 128
 WIDE_BYTES = 2 << 20
 # ... or, where the gradient itself does not fit in L2, more: every block streams it through the cache. 20k x 1024, k =
 # 1000 with 32, 128, 192, 256, 320 rows: float64 1,020, 869, 834, 858, 838 ms in Cython and 1,250, 981, 987, 912, 911 in
-# Numba; float32 (128 and up) 419, 412, 413, 407 and 462, 450, 443, 433.
+# Numba; float32 (128 and up) 419, 412, 413, 407 and 462, 450, 443, 433. In F order with 96, 128, 256, 320 rows: float64
+# 872, 859, 827, 819 and 965, 934, 880, 853.
 LARGE_BYTES = 5 << 19
 LARGE_MAX = 320
 VECTOR_BYTES = 64
@@ -189,7 +190,9 @@ def make_plan(
         block, slabs = block or SHARED_BLOCK, 1
     lanes = VECTOR_BYTES // itemsize
     if block is None:
-        block = _rows_by_columns(n, column_bytes, itemsize) if column_bytes else _rows_per_block(n, k, itemsize)
+        block = _rows_of_large(n, k, itemsize) or (
+            _rows_by_columns(n, column_bytes, itemsize) if column_bytes else _rows_per_block(n, k, itemsize)
+        )
     block = -(-block // lanes) * lanes
     if slabs is None:
         by_rows = -(-m // SLAB_ROWS_MIN)
@@ -280,12 +283,16 @@ def _sparse_rows_per_block(k: int, itemsize: int) -> int:
     return int(np.clip(fit // multiple * multiple, multiple, BLOCK_MAX))
 
 
+def _rows_of_large(n: int, k: int, itemsize: int) -> int:
+    """Rows of a block where the gradient does not fit in L2; 0 where it does, or the features are too many."""
+    multiple = BLOCK_BYTES // itemsize
+    rows = LARGE_BYTES // (n * itemsize) // multiple * multiple
+    return min(rows, LARGE_MAX) if n * k * itemsize > cache_bytes()["L2"] and rows >= BLOCK_MAX else 0
+
+
 def _rows_per_block(n: int, k: int, itemsize: int) -> int:
     """As many rows, up to 128, as let two blocks, a transposed copy and the logits fit in L2, or a block in L3."""
     multiple, lanes = BLOCK_BYTES // itemsize, VECTOR_BYTES // itemsize
-    large = LARGE_BYTES // (n * itemsize) // multiple * multiple
-    if n * k * itemsize > cache_bytes()["L2"] and large >= BLOCK_MAX:
-        return min(large, LARGE_MAX)
     fit = int(L2_SHARE * cache_bytes()["L2"]) // ((3 * n + k) * itemsize)
     if fit < multiple:
         return int(np.clip(WIDE_BYTES // (n * itemsize) // lanes * lanes, lanes, multiple))
