@@ -32,9 +32,9 @@ LBFGS_PASSES, NEWTON_HESSIANS, NEWTON_PASSES = 38, 3, 17
 # be told apart. Passes then (98 to 173 and 118 to 220; 4 and 23 to 29, 3 to 6 and 46 to 81).
 RARE, FEW_ROWS = 1e-3, 5.0
 HARD_LBFGS, HARD_HESSIANS, HARD_PASSES = 170, 4, 40
-# Operations that as much time as Python takes could have done (0.04 ns each): a pass 50 us, a step 110 us, a
-# Hessian 80 us.
-PER_PASS, PER_STEP, PER_HESSIAN = 1.25e6, 2.75e6, 2e6
+# Operations that as much time as Python takes could have done (0.04 ns each): a pass 20 us, a step 75 us, a
+# Hessian 75 us.
+PER_PASS, PER_STEP, PER_HESSIAN = 0.5e6, 1.9e6, 1.9e6
 # Softmax in units of a feature's arithmetic; and what it takes to make a number of the design matrix.
 SOFTMAX, PER_NUMBER = 10.0, 30.0
 # Steps of L-BFGS after which Newton takes over, if a Hessian costs at most as much as this many passes.
