@@ -39,13 +39,14 @@ class LimitError(Exception):
 
 @dataclass
 class Course:
-    """What was seen of a fit: (seconds, passes, value), lowest values only."""
+    """What was seen of a fit: (seconds, passes, value), lowest values only; and the ``result`` of one of ours."""
 
     limit: float = float("inf")
     goal: float = -float("inf")
     began: float = field(default_factory=time.perf_counter)
     passes: int = 0
     points: list[tuple[float, int, float]] = field(default_factory=list)
+    result: Any = None
 
     def count(self) -> None:
         self.passes += 1

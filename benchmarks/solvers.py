@@ -58,7 +58,7 @@ def optimum(name: str, X: np.ndarray, y: np.ndarray, l2: float) -> float:
     return float(known[key]["value"])
 
 
-def ours(X: np.ndarray, y: np.ndarray, l2: float) -> tuple[Course, Any]:
+def ours(X: np.ndarray, y: np.ndarray, l2: float) -> Course:
     """The course of a fit with default settings, and what it reported."""
     course = Course()
 
@@ -69,7 +69,8 @@ def ours(X: np.ndarray, y: np.ndarray, l2: float) -> tuple[Course, Any]:
     estimator = SoftmaxRegression(l2=l2, callback=see)
     course.began = time.perf_counter()
     estimator.fit(X, y)
-    return course, estimator.result_
+    course.result = estimator.result_
+    return course
 
 
 def arrival(course: Course, goal: float) -> tuple[float, int] | None:
@@ -97,22 +98,25 @@ def summary(courses: Sequence[Course], best: float) -> Json:
 def race(calls: dict[str, Callable[[], Course]], goal: float, rounds: int) -> dict[str, list[Course]]:
     """The courses of everybody's fits, in rounds in which each has its turn.
 
-    Every fit follows a pause and, where it is short, an untimed one of its own kind (see `timing`). Who has not
-    arrived at the goal in the time it got takes no part in further rounds, which would tell the same; nor, once
-    `BUDGET` is spent, does who is slow.
+    Every fit follows a pause and, where it is short, an untimed one of its own kind (see `timing`); each round starts
+    with another. Who has not arrived at the goal in the time it got takes no part in further rounds, which would
+    tell the same; nor, once `BUDGET` is spent, does who is slow.
     """
     courses: dict[str, list[Course]] = {name: [] for name in calls}
     began = time.perf_counter()
     for number in range(rounds):
         late = time.perf_counter() - began > BUDGET
-        for name, fit in calls.items():
-            before = arrival(courses[name][-1], goal) if number else None
-            if number and (not before or (late and before[0] > SHORT)):
-                continue
+        turn = number % len(calls)
+        for name in [*calls, *calls][turn : turn + len(calls)]:
+            fit = calls[name]
+            if number:
+                before = arrival(courses[name][-1], goal)
+                if not before or (late and before[0] > SHORT):
+                    continue
             time.sleep(timing.PAUSE)
-            if before and 1e3 * before[0] < timing.WAKE_MS:
-                fit()
-            courses[name].append(fit())
+            course = fit()
+            untimed = arrival(course, goal)
+            courses[name].append(fit() if untimed and 1e3 * untimed[0] < timing.WAKE_MS else course)
     return courses
 
 
@@ -121,24 +125,17 @@ def one(name: str, X: np.ndarray, y: np.ndarray, l2: float, rounds: int, most: f
     best = optimum(name, X, y, l2)
     goal = best / (1.0 - GAP)
     ours(X, y, l2)  # warm
-    results = [ours(X, y, l2)[1]]
-    seconds = results[0].history[-1].seconds
+    seconds = ours(X, y, l2).result.history[-1].seconds
     limit = min(max(PATIENCE * seconds, LEAST), most)
-
-    def fit() -> Course:
-        course, result = ours(X, y, l2)
-        results.append(result)
-        return course
-
     names = solver_peers.available() if len(X) >= PEER_ROWS else ()
-    calls: dict[str, Callable[[], Course]] = {"ours": fit}
+    calls: dict[str, Callable[[], Course]] = {"ours": partial(ours, X, y, l2)}
     calls |= {peer: partial(solver_peers.fit, X, y, l2, peer, limit=limit, goal=goal) for peer in names}
     courses = race(calls, goal, ROUNDS_SHORT if rounds > 1 and seconds < SHORT else rounds)
-    result = results[0]
-    own = summary(courses.pop("ours"), best)
+    runs = courses.pop("ours")
+    own, result = summary(runs, best), runs[0].result
     own |= {
         "total_passes": result.n_passes,
-        "total_seconds": timing.median([each.history[-1].seconds for each in results]),
+        "total_seconds": timing.median([run.result.history[-1].seconds for run in runs]),
         "final_gap": max(0.0, 1.0 - best / result.value),
         "bound": result.gap_bound,
         "converged": result.converged,

@@ -274,9 +274,9 @@ class Objective:
 def weighted_by_mass(rows: Rows) -> Rows:
     """The rows a Hessian product needs: soft targets count only by their totals, as a weight."""
     if rows.soft is None:
-        return rows
+        return replace(rows, smoothing=0.0) if rows.smoothing else rows
     mass = (1 - rows.smoothing) * rows.soft.sum(axis=1, dtype=np.float64) + rows.smoothing
-    return replace(rows, soft=None, w=mass if rows.w is None else rows.w * mass)
+    return replace(rows, soft=None, smoothing=0.0, w=mass if rows.w is None else rows.w * mass)
 
 
 def explain_nonfinite(source: Source, chunk: int, what: str) -> NoReturn:

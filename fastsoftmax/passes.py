@@ -77,10 +77,10 @@ class DensePasses:
         if theta.size <= SMALL and theta.dtype == sums.grad.dtype == np.float64:
             out = np.empty(theta.shape)
             finite = self._kernels.dense_gradient(sums, np.ascontiguousarray(theta) if l2 else None, l2, out)
-            return out, finite, True
+            return out, finite, l2 == 0.0 or all_finite(out)
         out, finite = blockwise.finish(sums.joined(len(theta) > n), sums.scale, l2, theta, n)
         self._keep(sums)
-        return out, finite, out.dtype == np.float64 or all_finite(out)
+        return out, finite, (l2 == 0.0 and out.dtype == np.float64) or all_finite(out)
 
     def gram(self, scale: float, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
         """scale * X^T diag(w) X and scale * X^T w."""
@@ -89,6 +89,7 @@ class DensePasses:
         sums = Sums.zeros(plan.slabs, n, n, scale)
         for rows in self.source.chunks(plan.chunk):
             self._kernels.dense_gram(rows, plan, sums, min(n_threads, plan.threads))
+        sums.scratch = None
         return sums.total()
 
     def gram_diagonal(self, scale: float, n_threads: int) -> tuple[np.ndarray, np.ndarray]:

@@ -141,6 +141,14 @@ def test_one_shared_gradient_is_right_and_does_not_depend_on_the_threads(backend
     check_hess_prod(p, p.theta, results[0][2])
 
 
+@pytest.mark.parametrize("strategy", ["row-parallel", "class-parallel"])
+def test_smoothing_leaves_the_hessian_alone(backend, dtype, strategy):
+    p = random_problem(300, 20, 40, dtype=dtype, intercept=True)
+    obj = p.objective(backend, label_smoothing=0.1)
+    obj.plan = p.plan(strategy=strategy)
+    check_hess_prod(p, p.theta, obj.hess_prod(p.theta, p.theta))
+
+
 @pytest.mark.parametrize("layout", ["F", "strided both", "negative both", "unaligned"])
 def test_layout_changes_the_answer_by_rounding_alone(backend, dtype, layout):
     p = random_problem(600, 33, 9, dtype=dtype, layout=layout)

@@ -222,3 +222,10 @@ def test_nan_in_x_is_named_by_its_row_in_the_whole_data(backend, call):
     message = "X must be finite; row 4321, column 1 holds nan"
     with np.errstate(invalid="ignore"), pytest.raises(ValueError, match=message):
         passes_of(obj)[call]()
+
+
+@pytest.mark.parametrize("k", [3, 200])
+def test_a_penalty_that_overflows_in_a_hessian_product_is_told(backend, k):
+    p = random_problem(300, 200, k, l2=1e10)
+    with np.errstate(over="ignore"), pytest.raises(FloatingPointError, match="overflows"):
+        p.objective(backend).hess_prod(np.zeros_like(p.theta), np.full_like(p.theta, 1e300))

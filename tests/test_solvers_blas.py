@@ -1,5 +1,7 @@
 """BLAS has one thread while a solver runs on compiled kernels, and what it had before afterwards, whatever happens."""
 
+import threading
+
 import numpy as np
 import pytest
 import scipy.linalg  # noqa: F401 - its BLAS is one of those that are asked
@@ -42,3 +44,31 @@ def test_an_error_gives_the_threads_back():
     with pytest.raises(RuntimeError, match="enough"):
         minimize(objective("cython"), callback=fail)
     assert threads() == {2}
+
+
+def test_runs_that_overlap_give_all_threads_back():
+    """The second begins while the first is under way and ends after it."""
+    first_is_running, second_is_running, first_is_over = (threading.Event() for _ in range(3))
+
+    def first(step):
+        first_is_running.set()
+        assert second_is_running.wait(30)
+
+    def second(step):
+        second_is_running.set()
+        assert first_is_over.wait(30)
+
+    def run_first():
+        minimize(objective("cython"), callback=first)
+        first_is_over.set()
+
+    def run_second():
+        assert first_is_running.wait(30)
+        minimize(objective("cython"), callback=second)
+
+    workers = [threading.Thread(target=target) for target in (run_first, run_second)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert first_is_over.is_set() and threads() == {2}

@@ -270,3 +270,17 @@ def test_separable_is_said_where_a_linear_program_says_so(seed):
     y = np.where(rng.random(200) < 0.02 * (seed % 2 + 1), (y + 1) % 3, y)
     message = minimize(Objective(X, y, fit_intercept=True), solver="newton").message
     assert ("separable" in message) == has_direction(X, y), message
+
+
+@pytest.mark.parametrize("solver", ["auto", "lbfgs", "newton"])
+@pytest.mark.parametrize("mass", [0.1, 3.0])
+def test_soft_targets_of_another_mass_are_no_false_proof(solver, mass):
+    """objective(mass T, l2) is mass objective(T, l2 / mass)."""
+    rng = np.random.default_rng(5)
+    X = rng.standard_normal((3000, 5))
+    T = np.eye(3)[np.argmax(X[:, :3] + rng.gumbel(size=(3000, 3)), axis=1)]
+    best = mass * minimize(Objective(X, T, fit_intercept=True, l2=1e-3 / mass), solver="newton", tol=1e-12).value
+    res = minimize(Objective(X, mass * T, fit_intercept=True, l2=1e-3), solver=solver)
+    gap = (res.value - best) / res.value
+    assert res.gap_bound is None or gap <= res.gap_bound
+    assert res.converged and gap <= 2e-6

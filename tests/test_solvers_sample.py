@@ -111,12 +111,12 @@ def test_it_saves_passes_and_ends_at_the_same_minimum(backend, monkeypatch, dtyp
     obj = Objective(X.astype(dtype), y, fit_intercept=fit_intercept, l2=1e-5, backend=backend)
     far = without(monkeypatch, obj)
     res = minimize(obj)
-    assert res.converged and "by a sample of 1" in res.message
+    assert res.converged and "by a sample of" in res.message
     # Both within tol of the minimum.
     assert "sample" not in far.message and abs(res.value - far.value) <= 1e-6 * far.value
     goal = (1 + 1e-4) * min(res.value, far.value)
     passes, without_it = (next(s.n_passes for s in run.history if s.value <= goal) for run in (res, far))
-    assert passes <= 0.6 * without_it
+    assert passes <= 0.7 * without_it
     assert res.n_passes == res.history[-1].n_passes
 
 
@@ -132,8 +132,8 @@ def test_its_passes_are_counted_as_the_share_of_rows_that_they_read():
     run.accept(np.zeros(obj.shape))
     part, before = sample.take(obj, 1000), obj.n_passes
     assert sample.start(run, part) is not None
-    # One pass is that at the minimum of the sample.
-    assert obj.n_passes == before + 1 + np.ceil(part.n_passes * part.source.shape[0] / 8000) > before + 1
+    # One pass is that at the minimum of the sample; of the sample's, one is for its Gram matrix.
+    assert obj.n_passes == before + 1 + np.ceil((part.n_passes + 1) * part.source.shape[0] / 8000) > before + 1
 
 
 def test_a_sample_that_is_not_like_all_rows_is_left_alone(monkeypatch):
@@ -164,18 +164,16 @@ def test_other_methods_take_none():
     assert "sample" not in minimize(problem(), solver="lbfgs").message
 
 
-def test_a_run_that_starts_elsewhere_takes_the_hessian_there(monkeypatch):
+def test_a_run_that_starts_elsewhere_takes_none_but_on_a_path(monkeypatch):
     obj = problem()
     near = minimize(obj, tol=1e-3).theta
-    # A shift of all classes, which the loss does not feel.
-    near += np.linspace(-1.0, 1.0, len(near))[:, None]
     res, far = minimize(obj, theta0=near), without(monkeypatch, obj, theta0=near)
-    assert res.converged and "by a sample of" in res.message and res.history[0].value == far.history[0].value
-    assert abs(res.value - far.value) <= 1e-6 * far.value
+    assert res.converged and "sample" not in res.message and np.array_equal(res.theta, far.theta)
+    assert "by a sample of" in regularization_path(obj, [1e-3, 1e-4])[-1].message
 
 
 def test_a_path_takes_fewer_passes_with_it_and_ends_where_fits_do(monkeypatch):
-    obj, l2s = problem(m=20_000, n=8, k=4), np.logspace(-1, -5, 5)
+    obj, l2s = problem(m=60_000, n=20, k=6), np.logspace(-1, -5, 5)
     results = regularization_path(obj, l2s)
     with monkeypatch.context() as patch:
         patch.setattr(sample, "size", lambda obj: None)

@@ -215,7 +215,7 @@ def _with_parts(job: Job, dtype: np.dtype) -> Job:
     size = rows * job.n * job.itemsize
     short = job.block * job.itemsize < COLUMN_BYTES and size > cache["L2"]
     plain = job.kind == AS_IS and job.row_step == 1 and job.feature_step * job.itemsize % 4096 != 0
-    few = job.k * vector_bytes() <= rows * job.itemsize and rows <= job.rows // job.slabs
+    few = job.k * vector_bytes() <= rows * job.itemsize and rows * job.slabs <= job.rows
     if not (plain and few and short and size <= cache["L3"] // 4):
         return job
     address = compiled_function(numba_dots.make_forward_of_parts, dtype).address

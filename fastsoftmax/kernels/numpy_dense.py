@@ -110,16 +110,16 @@ def dense_gram(rows: Rows, plan: Plan, sums: Sums, n_threads: int) -> None:
 @_quiet
 def dense_gradient(sums: Sums, theta: np.ndarray | None, l2: float, out: np.ndarray) -> bool:
     """See `fastsoftmax.kernels`."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        grad, bias = sums.total()
-        n = len(grad)
-        out[:n], out[n:] = grad, bias
-        finite = bool(np.isfinite(out).all())
-        if theta is not None:
-            out[:n] += l2 * theta[:n]
+    grad, bias = sums.total()
+    n = len(grad)
+    out[:n], out[n:] = grad, bias
+    finite = bool(np.isfinite(out).all())
+    if theta is not None:
+        out[:n] += l2 * theta[:n]
     return finite
 
 
+@_quiet
 def dense_hessian(rows: Rows, params: Parameters, plan: Plan, sums: Sums, n_threads: int) -> None:
     assert sums.grad is not None
     n, k = params.theta.shape

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from threading import Lock
 from typing import Any
 
 
@@ -24,14 +25,35 @@ def _libraries() -> list[Any]:
     return found
 
 
+# Runs that overlap, and what BLAS had before the first of them.
+_lock, _before = Lock(), list[tuple[Any, int]]()
+_runs = 0
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """While it lasts, BLAS has one thread. Of runs that overlap in several threads, the first decides."""
-    before = [(library, library.get_num_threads()) for library in _libraries()]
+    """While it lasts, BLAS has one thread. Of runs that overlap in several threads, the last gives the others back."""
+    _enter()
     try:
-        for library, _ in before:
-            library.set_num_threads(1)
         yield
     finally:
-        for library, count in before:
+        _leave()
+
+
+def _enter() -> None:
+    global _runs
+    with _lock:
+        if _runs == 0:
+            _before.extend((library, library.get_num_threads()) for library in _libraries())
+            for library, _ in _before:
+                library.set_num_threads(1)
+        _runs += 1
+
+
+def _leave() -> None:
+    global _runs
+    with _lock:
+        _runs -= 1
+        while _runs == 0 and _before:
+            library, count = _before.pop()
             library.set_num_threads(count)

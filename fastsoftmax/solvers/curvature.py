@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -120,7 +120,7 @@ def _row_gram(obj: Any, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, floa
     return second, first, total, float(np.finfo(dtype).eps)
 
 
-@cache
+@lru_cache(4)
 def _pairs(k: int) -> tuple[np.ndarray, np.ndarray]:
     """The lower and the higher class of each pair, in the order of the kernels."""
     low, high = np.triu_indices(k, 1)
@@ -201,6 +201,7 @@ def _pair_grams(obj: Any, theta: np.ndarray, design: Design) -> np.ndarray:
     for part in design.chunks():
         dense_hessian(part, params, plan, sums, min(obj.n_threads, plan.threads))
     assert sums.grad is not None
+    sums.scratch = None
     grams: np.ndarray = np.add.reduce(sums.grad, axis=0).reshape(pairs, rows, rows)
     grams *= sums.scale
     if len(design.left_out):

@@ -8,7 +8,7 @@ The dual of softmax regression has one distribution alpha_i over the classes for
 is below the minimum for every alpha (w sums to 1; soft moves each entry by l1 towards 0; with l2 = 0 no
 entry of A may exceed l1). With alpha = Z this needs nothing but the gradient, for A is the gradient of
 the loss, and Ent(z) = loss - <theta, A>. Without a bias, and with l1 = 0, the bound is ||gradient||^2 / (2 l2),
-the one that strong convexity gives.
+the one that strong convexity gives. Soft targets must be distributions; of rows with another mass nothing is told.
 
 The bias asks that alpha has the classes' shares p, whereas Z has q = p + (gradient of the bias). Mixing
 every row with one distribution r, alpha = (1 - t) Z + t r with (1 - t) q + t r = p, puts that right; t is the least
@@ -34,6 +34,16 @@ ROUNDINGS = 4.0
 TINY = float(np.finfo(np.float64).tiny)
 
 
+def has_distributions(obj: Any) -> bool:
+    """Whether each row's targets sum to 1, up to rounding."""
+    soft: np.ndarray | None = getattr(getattr(obj, "source", None), "soft", None)
+    if soft is None:
+        return True
+    mass = np.add.reduce(soft, axis=1, dtype=np.float64)
+    eps = float(np.finfo(soft.dtype).eps)
+    return bool(np.abs(mass - 1.0).max(initial=0.0) <= soft.shape[1] * eps)
+
+
 class GapBound:
     """Upper bounds on (value - minimum) / value of one objective.
 
@@ -50,6 +60,7 @@ class GapBound:
     def __init__(self, obj: Any, metric: Metric, eps: float, l1: float = 0.0) -> None:
         self.floor = ROUNDINGS * eps
         self.obj, self.metric, self.l1, self.l2 = obj, metric, l1, float(obj.l2)
+        self.told = has_distributions(obj)
         self.origin: tuple[np.ndarray, list[float]] | None = None
         self.dual = -np.inf
 
@@ -67,7 +78,7 @@ class GapBound:
         return max(0.0, min(gap, value - self.dual)) / value + self.floor
 
     def _duality_gap(self, theta: np.ndarray, value: float, grad: np.ndarray) -> float:
-        if self.l2 == 0.0 and self.l1 == 0.0:
+        if (self.l2 == 0.0 and self.l1 == 0.0) or not self.told:
             return np.inf
         if self.l1 == 0.0:
             return self._smooth_gap(theta, value, grad)

@@ -69,7 +69,7 @@ def solve(run: Run, steps: int | None = None) -> None:
     run.stop_at_rounding()
 
 
-def search(run: Run, metric: Metric | HessianMetric, steps: int, *, pace: float = 0.0) -> None:
+def search(run: Run, metric: Metric | HessianMetric, steps: int, *, pace: float = 0.0, trials: int = TRIALS) -> None:
     """At most that many steps in a metric from the current iterate; fewer where no length along a direction will do.
 
     More while the last two have brought the gradient norm down to ``pace`` squared of what it was.
@@ -82,7 +82,7 @@ def search(run: Run, metric: Metric | HessianMetric, steps: int, *, pace: float 
         slope = float(along @ grad)
         if not slope < 0:
             return
-        found = step_along(run, metric, along, grad, slope)
+        found = step_along(run, metric, along, grad, slope, trials)
         if found is None:
             return
         length, theta, value, gradient, new = found
@@ -108,13 +108,13 @@ Found = tuple[float, np.ndarray, float, np.ndarray, np.ndarray]
 
 
 def step_along(
-    run: Run, metric: Metric | HessianMetric, along: np.ndarray, grad: np.ndarray, slope: float
+    run: Run, metric: Metric | HessianMetric, along: np.ndarray, grad: np.ndarray, slope: float, trials: int = TRIALS
 ) -> Found | None:
     """A length, and theta, value, gradient and the gradient of phi there; None where no length is good enough."""
     step = metric.to_theta(along.reshape(run.theta.shape))
     low, high, length = 0.0, np.inf, 1.0
     good: Found | None = None
-    for _ in range(TRIALS):
+    for _ in range(trials):
         theta = run.theta + step if length == 1.0 else run.theta + length * step
         value, gradient = run.measure(theta)
         new = metric.to_phi_gradient(gradient).ravel()

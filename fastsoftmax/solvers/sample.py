@@ -31,6 +31,7 @@ zero but for some rows, the sample is not used.
 
 from __future__ import annotations
 
+import functools
 from contextlib import suppress
 from typing import Any, cast
 
@@ -50,6 +51,8 @@ ONE_OF, ROWS_EACH, ROWS_MIN = 32, 40, 6000
 BYTES = 64 << 20
 # A sample has at most one of so many rows: else there is little to gain.
 LEAST_OF = 8
+# Rows whose classes are counted at a time, since that takes 8 bytes each.
+COUNTED = 1 << 20
 # Rows of a class that are in the sample at least, if it has them.
 FEW = 200
 # The sample's minimum is found to a relative gap of this times p / s.
@@ -71,18 +74,20 @@ def size(obj: Any) -> int | None:
 
 
 def take(obj: Objective, count: int) -> Objective | None:
-    """The objective of some rows, the same ones each time; None if all rows of some class that are in it weigh 0."""
+    """The objective of some rows, the same ones each time.
+
+    None where rare classes would be most of it, or if all rows of some class that are in it weigh 0.
+    """
     source: Any = obj.source
     m, k = source.shape[0], obj.n_classes
     rng = np.random.default_rng(0)
-    rows = rng.choice(m, count, replace=False, shuffle=False)
-    of_class = np.bincount(source.y, minlength=k)
+    rows = np.unique(rng.integers(0, m, count))
+    parts = (np.bincount(source.y[a : a + COUNTED], minlength=k) for a in range(0, m, COUNTED))
+    of_class = functools.reduce(np.add, parts)
     rare = of_class * count < FEW * m
-    parts = [rows[~rare[source.y[rows]]]]
-    for each in np.flatnonzero(rare & (of_class > 0)):
-        own = np.flatnonzero(source.y == each)
-        parts.append(own if len(own) <= FEW else rng.choice(own, FEW, replace=False))
-    rows = np.sort(np.concatenate(parts))
+    if np.minimum(of_class[rare], FEW).sum() > count:
+        return None
+    rows = np.sort(np.concatenate([rows[~rare[source.y[rows]]], *_rows_of(source.y, rare, rng)]))
     y = source.y[rows]
     w = np.ones(len(rows)) if source.w is None else source.w[rows]
     whole = of_class if source.w is None else np.bincount(source.y, weights=source.w, minlength=k)
@@ -102,18 +107,25 @@ def take(obj: Objective, count: int) -> Objective | None:
     )
 
 
+def _rows_of(y: np.ndarray, rare: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    """All rows of each class that is rare, or `FEW`."""
+    rows = np.flatnonzero(rare[y])
+    own = [rows[y[rows] == each] for each in np.unique(y[rows])]
+    return [each if len(each) <= FEW else rng.choice(each, FEW, replace=False) for each in own]
+
+
 def start(run: Run, part: Objective) -> HessianMetric | None:
     """The Hessian of a sample, at its minimum, to where the run goes, or where the run is unless that is zero.
 
     None, and the run stays, where the sample is not like all rows.
     """
     design = Design(part, run.metric)
-    if not is_like(part, design):
-        return None
-    theta = run.theta if run.theta.any() else _minimum(run, part, design)
+    alike = is_like(part, design)
+    theta = None if not alike else run.theta if run.theta.any() else _minimum(run, part, design)
     near = None if theta is None else HessianMetric(part, theta, design)
-    # In passes over all rows, rounded up.
-    run.obj.n_passes += -(-part.n_passes * part.source.shape[0] // cast(Objective, run.obj).source.shape[0])
+    # In passes over all rows, rounded up; the Gram matrix is one over those of the sample.
+    read = (part.n_passes + 1) * part.source.shape[0]
+    run.obj.n_passes += -(-read // cast(Objective, run.obj).source.shape[0])
     if theta is None or near is None or not np.isfinite(near.ridge):
         return None
     if theta is not run.theta:
