@@ -20,8 +20,9 @@ m x n, k                         from zero    from a sample
 10^6 x 54, 7                      13   463       6   287
 ===============================  ===========  =============
 
-A run that starts elsewhere, at the end of the one before on a path, say, takes the sample's Hessian there: ten l2 on
-300,000 x 20, k = 10, took 148 passes and 1.0 s, and take 72 and 0.5.
+A run on a path starts where the one before has ended and takes the sample's Hessian there: ten l2 on 300,000 x 20,
+k = 10, took 148 passes and 1.0 s, and take 72 and 0.5. Other runs that are given a start take no sample: from chance
+ones they came to the minimum in more passes with it.
 
 A class with few rows is in the sample with all of them, or with `FEW`, and the rows of each class weigh as much as
 those of the whole class do. The coordinates are those of all rows, so that no column is taken for constant because it
