@@ -119,8 +119,8 @@ def phases_table(section: Json) -> str:
         bound = "arithmetic" if r["roof_flops"] >= r["roof_bytes"] else "memory"
         parts = [r["loss"], r["gradient"], r["memory"], r["all"]]
         shares = [f"{number(part)} ({times(part / roof)})" for part in parts]
-        rows.append([f"{r['case']} ({r['shape']})", f"{number(roof)}, {bound}", *shares])
-    return table(["case (m × n, k)", "roof", "loss, in cache", "gradient, in cache", "memory", "all"], rows)
+        rows.append([f"{r['case']} ({r['shape']})", r["backend"], f"{number(roof)}, {bound}", *shares])
+    return table(["case (m × n, k)", "", "roof", "loss, in cache", "gradient, in cache", "memory", "all"], rows)
 
 
 def accuracy_table(section: Json) -> str:
@@ -226,7 +226,8 @@ _PARTS = (
         "phases",
         "What a pass is made of",
         "Nanoseconds a row, and × roof. In cache: the same kernel over rows that stay there; its loss is the packing of"
-        " X, one product and the softmax, its gradient the other product. Memory: what all rows take beyond that.",
+        " X, one product and the softmax, its gradient the other product. Memory: what all rows take beyond that; less"
+        " than nothing where the few rows in cache must pay for the sums of a large gradient.",
         phases_table,
     ),
     ("main", "Accuracy", "Norm of the gradient's error over the gradient's norm.", accuracy_table),
