@@ -59,9 +59,9 @@ def guard_sums(sums, guarded):
     return Sums(*(guarded.copy(a) for a in (sums.loss, sums.grad, sums.bias)), sums.scale)
 
 
-def run_everything(module, p, wrap_sums, wrap_out):
+def run_everything(module, p, wrap_sums, wrap_out, **choices):
     """Each function of the contract once; sums and outputs go through the two wrappers."""
-    plan = p.plan(tiles=1, slabs=3)
+    plan = p.plan(tiles=1, slabs=3, **choices)
     rows, theta, k, n = Rows(p.X, p.y, p.w), p.parameters(), p.k, p.X.shape[1]
     for grad in (True, False):
         module.dense_value_and_grad(rows, theta, plan, wrap_sums(p.sums(plan, grad=grad)), 1)
@@ -70,6 +70,60 @@ def run_everything(module, p, wrap_sums, wrap_out):
     for kind in PREDICTIONS:
         out = np.zeros(len(p.X), np.int64) if kind == "label" else np.zeros((len(p.X), k), p.dtype)
         module.predict(Rows(p.X), theta, plan, kind, wrap_out(out), wrap_sums(p.sums(plan)), 1)
+
+
+class Kept(list):
+    """A wrapper of sums and outputs that keeps them; scratch, of which there are known sizes, is given to the sums."""
+
+    def __init__(self, scratches=()):
+        super().__init__()
+        self.scratches = list(scratches)
+
+    def __call__(self, item):
+        self.append(item)
+        if isinstance(item, Sums) and self.scratches:
+            item.scratch = self.scratches.pop(0)
+        return item
+
+    def sums(self):
+        return [item for item in self if isinstance(item, Sums)]
+
+    def arrays(self):
+        for item in self:
+            each = (item.loss, item.grad, item.bias) if isinstance(item, Sums) else (item,)
+            yield from (array for array in each if array is not None)
+
+
+def run_with_spoiled_scratch(backend, order, dtype, strategy):
+    """Called in the child process: the same results where scratch is all NaN and ends at an unreadable page."""
+    module = kernels.select(backend)[1]
+    dtypes = [char for char in module.READS if compute_dtype(np.dtype(char)) == dtype]
+    cases = [(char, shape) for char in dtypes for shape in SHAPES[:: 2 if char in "fd" else 7]]
+    for char, shape in cases:
+        print(backend, order, char, strategy, shape, flush=True)
+        guarded, given = Guarded("end"), []
+
+        def spoiled(size, guarded=guarded, given=given):
+            given.append(guarded.copy(np.full(-(-size // 64) * 64, 0xFF, np.uint8)))
+            return given[-1]
+
+        p = random_problem(*shape, dtype=char, weights=True, intercept=True, layout=order)
+        fresh = Kept()
+        run_everything(module, p, fresh, fresh, strategy=strategy)
+        again = Kept(spoiled(len(sums.scratch)) for sums in fresh.sums() if sums.scratch is not None)
+        with pytest.MonkeyPatch.context() as patch:
+            if backend == "numba":  # which keeps none in the sums
+
+                def new_scratch(size):
+                    scratch = spoiled(size)
+                    return scratch, scratch.ctypes.data
+
+                patch.setattr("fastsoftmax.kernels.numba_dense.new_scratch", new_scratch)
+            run_everything(module, p, again, again, strategy=strategy)
+        for before, after in zip(fresh.arrays(), again.arrays(), strict=True):
+            np.testing.assert_array_equal(before, after)
+        assert given and all((scratch != 0xFF).any() for scratch in given), "not used"
+    print("done", flush=True)
 
 
 def run_guarded(backend, order, dtype, side):
@@ -88,17 +142,31 @@ def run_guarded(backend, order, dtype, side):
     print("done", flush=True)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="mprotect is POSIX's")
-@pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("side", ["end", "start"])
-def test_nothing_outside_the_arrays_is_touched(backend, dtype, order, side):
-    code = f"import test_kernels_memory as t; t.run_guarded({backend!r}, {order!r}, {dtype.str!r}, {side!r})"
+def assert_child_gets_through(call):
+    """Run an expression on this module in a process of its own; it prints where it is, and "done"."""
     path = [str(Path(__file__).parent), str(Path(fastsoftmax.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path), "PYTHONFAULTHANDLER": "1", "PYTHONSAFEPATH": "1"}
+    code = f"import test_kernels_memory as t; t.{call}"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     reached = run.stdout.splitlines()[-1:]
     assert run.returncode == 0, f"code {run.returncode} at {reached}: {run.stderr[-2000:]}"
     assert reached == ["done"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="mprotect is POSIX's")
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("side", ["end", "start"])
+def test_nothing_outside_the_arrays_is_touched(backend, dtype, order, side):
+    assert_child_gets_through(f"run_guarded({backend!r}, {order!r}, {dtype.str!r}, {side!r})")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="mprotect is POSIX's")
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("strategy", ["row-parallel", "class-parallel"])
+def test_scratch_is_written_before_it_is_read_and_large_enough(backend, dtype, order, strategy):
+    if backend == "numpy":
+        pytest.skip("has no scratch")
+    assert_child_gets_through(f"run_with_spoiled_scratch({backend!r}, {order!r}, {dtype.str!r}, {strategy!r})")
 
 
 def test_the_guard_page_does_end_the_process():
