@@ -1,6 +1,8 @@
 # cython: language_level=3, freethreading_compatible=True
 """The kernel contract over the C++ passes of dense.hpp and sparse.hpp; built once for each instruction set."""
 
+import os
+
 import numpy as np
 
 from . import Csr
@@ -104,6 +106,23 @@ def max_threads():
     return openmp_threads()
 
 
+_forked = False
+
+
+def _note_fork():
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+cdef int _usable(int n_threads) except -1:
+    """One thread in a forked process: GNU's OpenMP would wait there for threads that stayed in the other one."""
+    return 1 if _forked or not openmp_threads() else n_threads
+
+
 def dense_value_and_grad(rows, params, plan, sums, int n_threads, outputs=None):
     """See `fastsoftmax.kernels`."""
     _run(VALUE_AND_GRAD, rows, params, None, plan, sums, n_threads, None, 0, outputs)
@@ -182,7 +201,7 @@ def sparse_gradient(sums, theta, double l2, out, int n_threads):
     finish.grad, finish.slabs, finish.size = _address(sums.grad), len(sums.grad), out.size
     finish.single_grad, finish.single_out = sums.grad.dtype.char == "f", out.dtype.char == "f"
     finish.scale, finish.l2, finish.theta = sums.scale, l2, _address(theta)
-    finish.out, finish.threads = _address(out), n_threads if openmp_threads() else 1
+    finish.out, finish.threads = _address(out), _usable(n_threads)
     with nogil:
         wrong = run_finish(finish)
     return not wrong & SUMS_WRONG, not wrong & STORED_WRONG
@@ -239,7 +258,7 @@ cdef _run(Operation operation, rows, params, direction, plan, sums, int n_thread
     X = rows.X
     m, n = X.shape
     call.operation, call.kind, call.single = operation, kind, X.dtype.char != "d"
-    call.threads = n_threads if openmp_threads() else 1
+    call.threads = _usable(n_threads)
     call.m, call.n = m, n
     call.k = n if params is None else params.theta.shape[1]
     call.sparse.indptr = NULL

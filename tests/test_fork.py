@@ -1,0 +1,36 @@
+"""Passes in a process forked after passes with threads: what multiprocessing does on Linux."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastsoftmax
+
+
+def parent_and_child(backend):
+    """Called in a process of its own: passes with two threads, then the same in a forked child."""
+    import numpy as np
+    from problems import random_problem
+
+    p = random_problem(60_000, 40, 7, weights=True)
+    obj = p.objective(backend, n_threads=2)
+    value, grad = obj.value_and_grad(p.theta)
+    child = os.fork()
+    if child == 0:
+        again = obj.value_and_grad(p.theta)
+        fresh = p.objective(backend, n_threads=2).value_and_grad(p.theta)
+        same = all(one[0] == value and np.array_equal(one[1], grad) for one in (again, fresh))
+        os._exit(0 if same else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "other bits in the child"
+    assert np.array_equal(obj.value_and_grad(p.theta)[1], grad)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_goes_on(backend):
+    path = [str(Path(__file__).parent), str(Path(fastsoftmax.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"}
+    code = f"import test_fork; test_fork.parent_and_child({backend!r})"
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)
