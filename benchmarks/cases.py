@@ -8,15 +8,13 @@ dtype and layout, on all cores.)
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from . import sparse_data
+from . import drawing, sparse_data
 
 _SHORT = {"f64": "float64", "f32": "float32", "f16": "float16", "u8": "uint8", "i8": "int8", "i16": "int16"}
 _FLOATS = ("float64", "float32")
@@ -207,37 +205,14 @@ def make_problem(case: Case, seed: int = 20) -> Problem:
     scale = np.sqrt(case.n * np.mean(np.square(X[:1000], dtype=np.float64)))  # logits of about unit variance
     theta = (rng.standard_normal((case.n, case.k)) / scale).astype(case.compute_dtype)
     drawn_from = (2 * rng.standard_normal((case.n, case.k)) / scale).astype(case.compute_dtype)
-    return Problem(case, X, _labels(X, drawn_from, seed + 1), theta)
-
-
-def _labels(X: np.ndarray, theta: np.ndarray, seed: int) -> np.ndarray:
-    """Labels drawn from the softmax model of theta: the largest logit once Gumbel noise is added."""
-    y = np.empty(len(X), np.int64)
-    step = max(1, (1 << 22) // max(X.shape[1], theta.shape[1]))
-    starts = range(0, len(X), step)
-    seeds = np.random.SeedSequence(seed).spawn(len(starts))
-
-    def draw(start: int, own: np.random.SeedSequence) -> None:
-        H = X[start : start + step].astype(theta.dtype, copy=False) @ theta
-        noise = np.random.Generator(np.random.SFC64(own)).standard_exponential(H.shape, dtype=H.dtype)
-        noise += np.finfo(H.dtype).tiny  # the generator may return 0
-        H -= np.log(noise, out=noise)
-        np.argmax(H, axis=1, out=y[start : start + step])
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(draw, starts, seeds))
-    return y
+    return Problem(case, X, drawing.labels(X, drawn_from, 1.0, seed + 1), theta)
 
 
 def _features(case: Case, seed: int) -> np.ndarray:
-    """X, filled by blocks of rows (C) or columns (F), each from a generator of its own."""
+    """X, filled by blocks of rows (C) or columns (F)."""
     X = np.empty((case.m, case.n), case.dtype, order=case.order)
-    flat = X.ravel(order="K")
-    parts = np.array_split(flat, max(1, flat.size // (1 << 22)))
-    seeds = np.random.SeedSequence(seed).spawn(len(parts))
 
-    def fill(part: np.ndarray, own: np.random.SeedSequence) -> None:
-        rng = np.random.Generator(np.random.SFC64(own))
+    def work(part: np.ndarray, rng: np.random.Generator) -> None:
         if case.dtype in _RANGE:
             part[:] = rng.integers(*_RANGE[case.dtype], part.size, dtype=case.dtype)
         elif case.dtype == "float16":
@@ -245,6 +220,5 @@ def _features(case: Case, seed: int) -> np.ndarray:
         else:
             rng.standard_normal(out=part, dtype=case.dtype)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy's generators release the GIL
-        list(pool.map(fill, parts, seeds))
+    drawing.fill(X, work, seed)
     return X

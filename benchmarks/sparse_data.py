@@ -7,16 +7,15 @@ permutation then deals the ranks out to columns, for real columns are ordered by
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import scipy.sparse
 
+from . import drawing
+
 # Rows made at a time, each block from a generator of its own: the same ones on any number of threads.
 _BLOCK_ENTRIES = 1 << 20
-_LOGITS = 1 << 22
 
 
 def make(case: Any, seed: int) -> tuple[Any, np.ndarray, np.ndarray]:
@@ -27,33 +26,25 @@ def make(case: Any, seed: int) -> tuple[Any, np.ndarray, np.ndarray]:
     indices, data = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], case.dtype)
     names = rng.permutation(case.n)
     starts = np.searchsorted(indptr, np.arange(0, indptr[-1], _BLOCK_ENTRIES))
-    ends = [*starts[1:], case.m]
-    seeds = np.random.SeedSequence(seed).spawn(len(starts))
 
-    def fill(start: int, end: int, own: np.random.SeedSequence) -> None:
+    def fill(part: tuple[int, int], rng: np.random.Generator) -> None:
+        start, end = part
         at = slice(indptr[start], indptr[end])
-        indices[at] = _columns(counts[start:end], names, np.random.Generator(np.random.SFC64(own)))
+        indices[at] = _columns(counts[start:end], names, rng)
         # Rows of unit length, near enough: each entry between 1/2 and 3/2 of 1 / sqrt(entries).
         size = np.repeat(1.0 / np.sqrt(np.maximum(counts[start:end], 1)), counts[start:end])
-        data[at] = size * np.random.default_rng(own).uniform(0.5, 1.5, len(size))
+        data[at] = size * rng.uniform(0.5, 1.5, len(size))
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(fill, starts, ends, seeds))
+    drawing.in_parts(fill, list(zip(starts, [*starts[1:], case.m], strict=True)), seed)
     X = scipy.sparse.csr_array((data, indices, indptr.astype(np.int32)), shape=(case.m, case.n))
     theta = _theta(case, seed + 2)
-    return X, _labels(X, theta, seed + 1), theta
+    return X, drawing.labels(X, theta, 3.0, seed + 1), theta
 
 
 def _theta(case: Any, seed: int) -> np.ndarray:
     """Standard normal parameters: 10^8 of them take one generator 1.2 s."""
     theta = np.empty((case.n, case.k), case.dtype)
-    parts = np.array_split(theta.ravel(), max(1, theta.size // _LOGITS))
-
-    def fill(part: np.ndarray, own: np.random.SeedSequence) -> None:
-        np.random.Generator(np.random.SFC64(own)).standard_normal(out=part, dtype=case.dtype)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(fill, parts, np.random.SeedSequence(seed).spawn(len(parts))))
+    drawing.fill(theta, lambda part, rng: rng.standard_normal(out=part, dtype=case.dtype), seed)
     return theta
 
 
@@ -80,22 +71,3 @@ def _columns(counts: np.ndarray, names: np.ndarray, rng: np.random.Generator) ->
     key.sort()
     columns: np.ndarray = key - row * n
     return columns
-
-
-def _labels(X: Any, theta: np.ndarray, seed: int) -> np.ndarray:
-    """Labels drawn from the softmax model of 3 theta: the largest logit once Gumbel noise is added."""
-    y = np.empty(X.shape[0], np.int64)
-    step = max(1, _LOGITS // theta.shape[1])
-    starts = range(0, len(y), step)
-    seeds = np.random.SeedSequence(seed).spawn(len(starts))
-
-    def draw(start: int, own: np.random.SeedSequence) -> None:
-        H = 3 * (X[start : start + step] @ theta)
-        noise = np.random.Generator(np.random.SFC64(own)).standard_exponential(H.shape, dtype=H.dtype)
-        noise += np.finfo(H.dtype).tiny  # the generator may return 0
-        H -= np.log(noise, out=noise)
-        np.argmax(H, axis=1, out=y[start : start + step])
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(draw, starts, seeds))
-    return y

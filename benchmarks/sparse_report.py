@@ -6,18 +6,9 @@ from typing import Any
 
 from .peers import PEERS
 from .targets import best_peer, beyond_gradients, fit_gain, ms, ratio
+from .text import number, times
 
 Json = dict[str, Any]
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _times(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}×"
 
 
 def case_rows(section: Json) -> tuple[list[str], list[list[str]]]:
@@ -29,12 +20,12 @@ def case_rows(section: Json) -> tuple[list[str], list[list[str]]]:
     rows = []
     for r in records:
         peer = best_peer(r)
-        row = [f"{r['case']} ({r['shape']})", _number(r["roof_ms"])]
-        row += [f"**{_number(ms(r, n))}**" if peer and n == peer[0] else _number(ms(r, n)) for n in names]
+        row = [f"{r['case']} ({r['shape']})", number(r["roof_ms"])]
+        row += [f"**{number(ms(r, n))}**" if peer and n == peer[0] else number(ms(r, n)) for n in names]
         for mine in ("cython", "numba"):
-            row.append(_times(ratio(peer[1] if peer else None, ms(r, mine))))
-            row.append(_times(ratio(ms(r, "sklearn_loss"), ms(r, mine))))
-        rows.append([*row, _times(ratio(ms(r, "numba"), ms(r, "cython")))])
+            row.append(times(ratio(peer[1] if peer else None, ms(r, mine))))
+            row.append(times(ratio(ms(r, "sklearn_loss"), ms(r, mine))))
+        rows.append([*row, times(ratio(ms(r, "numba"), ms(r, "cython")))])
     return head, rows
 
 
@@ -47,9 +38,9 @@ def memory_rows(section: Json) -> tuple[list[str], list[list[str]]]:
     head += [f"{PEERS[name].label}, beyond gradients" for name in ours]
     rows = []
     for r in records:
-        row = [r["case"], _number(r["x_mb"]), f"{_number(r['gradients_mb'])} + {_number(r['result_mb'])}"]
-        row += [_number(r["rivals"].get(name, {}).get("extra_mb")) for name in names]
-        rows.append(row + [_number(beyond_gradients(r, name)) for name in ours])
+        row = [r["case"], number(r["x_mb"]), f"{number(r['gradients_mb'])} + {number(r['result_mb'])}"]
+        row += [number(r["rivals"].get(name, {}).get("extra_mb")) for name in names]
+        rows.append(row + [number(beyond_gradients(r, name)) for name in ours])
     return head, rows
 
 
