@@ -272,14 +272,14 @@ class Pool:
             worker.close()
 
 
-def _wait_policy() -> float:
+def spin_seconds() -> float:
     """Seconds to spin for; none where OpenMP's threads are not to spin either."""
     return 0.0 if os.environ.get("OMP_WAIT_POLICY", "").strip().lower() == "passive" else SPIN_SECONDS
 
 
 def _restart() -> None:
     global _pool
-    _pool = Pool(_wait_policy())
+    _pool = Pool(spin_seconds())
 
 
 _restart()
