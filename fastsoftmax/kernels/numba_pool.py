@@ -192,7 +192,7 @@ class Pool:
         self._lock = threading.Lock()
         self._workers: list[Worker] = []
         self._idle: list[Worker] = []
-        self._callers = 0
+        self._callers, self._cores = 0, 0
         self._closed = False
 
     def run(self, entry: Entry, record: int, workers: int) -> None:
@@ -239,10 +239,11 @@ class Pool:
                 except RuntimeError:  # there are no more threads to be had, or the interpreter is about to end
                     break
                 self._workers.append(team[-1])
+                self._cores = default_threads()
             self._callers += 1
             busy = self._callers + len(self._workers) - len(self._idle)
         # A thread that spins on the core another one wants keeps that from working.
-        return team, self._pauses if self._spin_seconds and busy <= default_threads() else 0
+        return team, self._pauses if self._spin_seconds and busy <= self._cores else 0
 
     @functools.cached_property
     def _compiled(self) -> SimpleNamespace:
