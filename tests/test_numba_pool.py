@@ -14,7 +14,7 @@ pytest.importorskip("numba")
 
 from fastsoftmax.kernels import numba_pool
 from fastsoftmax.kernels.numba_compile import Entry
-from fastsoftmax.kernels.numba_pool import ASLEEP, AWAKE, POSTED, STATE, WATCHED, Pool
+from fastsoftmax.kernels.numba_pool import ASLEEP, AWAKE, PAUSES, POSTED, STATE, WATCHED, Pool
 from fastsoftmax.kernels.numba_record import new_scratch
 
 TIMEOUT = 20  # seconds; only a failing test waits as long
@@ -85,7 +85,7 @@ def test_a_share_that_nobody_has_begun_is_taken_back(pool, monkeypatch, state):
     nobody = SimpleNamespace(box=box, numbers=memory.view("i8"), wake=numba_pool.SimpleQueue())
     nobody.numbers[:] = 0
     nobody.numbers[STATE] = state
-    monkeypatch.setattr(pool, "_take", lambda count: ([nobody], 0))
+    monkeypatch.setattr(pool, "_take", lambda team, count: team.append(nobody) or 0)
     seen = []
     pool.run(entry_of(lambda record, worker: seen.append((worker, nobody.numbers[STATE]))), 0, 2)
     assert seen == [(0, POSTED)]
@@ -140,9 +140,28 @@ def test_ctrl_c_is_raised_when_all_shares_have_ended(pool):
     with pytest.raises(KeyboardInterrupt):
         pool.run(entry, 0, 2)
     assert ended == [1]
-    assert len(pool._idle) == 1 and pool._callers == 0
+    assert len(pool._idle) == 1 and not pool._busy
     pool.run(entry_of(lambda record, worker: ended.append(2)), 0, 2)
     assert 2 in ended
+
+
+def test_ctrl_c_before_a_worker_is_woken_does_not_leave_it_asleep(pool, monkeypatch):
+    pool.run(entry_of(lambda record, worker: None), 0, 2)
+    (worker,) = pool._workers
+    wait_for_state(worker, ASLEEP)
+    with monkeypatch.context() as patch:
+        tokens = worker.wake
+
+        def interrupted(token):
+            patch.undo()
+            raise KeyboardInterrupt
+
+        patch.setattr(worker, "wake", SimpleNamespace(put=interrupted, get=tokens.get))
+        with pytest.raises(KeyboardInterrupt):
+            pool.run(entry_of(lambda record, worker: None), 0, 2)
+        assert worker.wake is tokens
+    barrier = threading.Barrier(2)
+    pool.run(entry_of(lambda record, worker: barrier.wait(TIMEOUT)), 0, 2)
 
 
 def test_without_further_threads_the_caller_works_alone(pool, monkeypatch):
@@ -165,17 +184,25 @@ def test_a_closed_pool_has_no_threads_and_passes_go_on(pool):
     assert seen == [0]
 
 
-def test_nobody_spins_where_threads_at_work_outnumber_the_cores(monkeypatch):
-    pool = Pool(1e-3)
-    monkeypatch.setattr(numba_pool, "default_threads", lambda: 4)
-    try:
-        first, pauses = pool._take(1)
-        assert pauses > 0
-        assert pool._take(1)[1] == pauses
-        assert pool._take(1)[1] == 0  # six threads
-        assert Pool(0.0)._take(0)[1] == 0
-    finally:
-        pool.close()
+@pytest.mark.parametrize(("cores", "spins"), [(3, False), (4, True)])
+def test_nobody_spins_where_threads_at_work_outnumber_the_cores(monkeypatch, cores, spins):
+    """Two callers with two threads each."""
+    monkeypatch.setattr(numba_pool, "default_threads", lambda: cores)
+    pool, pauses = Pool(1e-3), []
+
+    def note():
+        pauses.append([worker.numbers[PAUSES] for worker in pool._workers])
+
+    def call_again(record, worker):
+        if worker == 0:
+            other = threading.Thread(target=pool.run, args=(entry_of(lambda *_: note()), 0, 2))
+            other.start()
+            other.join()
+
+    pool.run(entry_of(call_again), 0, 2)
+    assert len(pauses[0]) == 2 and pauses[0][0] > 0  # two threads of three or four
+    assert (pauses[0][1] > 0) == spins
+    pool.close()
 
 
 @pytest.mark.parametrize("policy", [None, "active", "passive", " PASSIVE "])

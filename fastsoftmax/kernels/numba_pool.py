@@ -192,7 +192,8 @@ class Pool:
         self._lock = threading.Lock()
         self._workers: list[Worker] = []
         self._idle: list[Worker] = []
-        self._callers, self._cores = 0, 0
+        self._busy: dict[int, int] = {}  # threads at work, by the caller among them
+        self._cores = 0
         self._closed = False
 
     def run(self, entry: Entry, record: int, workers: int) -> None:
@@ -200,50 +201,57 @@ class Pool:
         if workers <= 1:
             entry.call(record, 0)
             return
-        compiled = self._compiled
-        team, pauses = self._take(workers - 1)
+        compiled, pauses = self._compiled, 0
+        team: list[Worker] = []
         try:
+            pauses = self._take(team, workers - 1)
             for i, worker in enumerate(team, 1):
                 if compiled.post(worker.box, entry.address, record, i, pauses):
                     worker.wake.put(None)
             entry.call(record, 0)
+        except BaseException:
+            for worker in team:  # Ctrl-C may have come between the two: it sleeps, and its box says awake
+                worker.wake.put(None)
+            raise
         finally:
-            try:
-                self._settle(team, pauses)
-            finally:
-                with self._lock:
-                    self._idle += team
-                    self._callers -= 1
+            self._settle(team, pauses)
+
+    def _take(self, team: list[Worker], count: int) -> int:
+        """Fill the team with idle workers, those that were busy last, or new ones; for how many pauses they are to
+        wait when they have done their share."""
+        with self._lock:
+            while len(team) < count:
+                try:
+                    team.append(self._idle.pop() if self._idle else self._start())
+                except RuntimeError:  # there are no more threads to be had, or the interpreter is about to end
+                    break
+            self._busy[threading.get_ident()] = len(team) + 1
+            # A thread that spins on the core another one wants keeps that from working.
+            crowded = sum(self._busy.values()) > self._cores
+        return 0 if crowded or not self._spin_seconds else self._pauses
+
+    def _start(self) -> Worker:
+        if self._closed:
+            raise RuntimeError("the pool is closed")
+        worker = Worker(self._compiled.attend)
+        self._workers.append(worker)
+        self._cores = default_threads()
+        return worker
 
     def _settle(self, team: list[Worker], pauses: int) -> None:
         """Wait for the team: it uses the caller's arrays, so that not even Ctrl-C may cut this short."""
-        left, interrupt = list(team), None
-        while left:
+        interrupt = None
+        while team:
             try:
-                while self._compiled.settle(left[-1].box, pauses):
-                    left[-1].done.get()
-                left.pop()
+                while self._compiled.settle(team[-1].box, pauses):
+                    team[-1].done.get()
+                self._idle.append(team.pop())
             except KeyboardInterrupt as error:
                 interrupt = error
+        with self._lock:
+            self._busy.pop(threading.get_ident(), None)
         if interrupt is not None:
             raise interrupt
-
-    def _take(self, count: int) -> tuple[list[Worker], int]:
-        """Idle workers, those that were busy last, or new ones; and for how many pauses they are to wait."""
-        with self._lock:
-            team = self._idle[-count:]
-            del self._idle[-count:]
-            while len(team) < count and not self._closed:
-                try:
-                    team.append(Worker(self._compiled.attend))
-                except RuntimeError:  # there are no more threads to be had, or the interpreter is about to end
-                    break
-                self._workers.append(team[-1])
-                self._cores = default_threads()
-            self._callers += 1
-            busy = self._callers + len(self._workers) - len(self._idle)
-        # A thread that spins on the core another one wants keeps that from working.
-        return team, self._pauses if self._spin_seconds and busy <= self._cores else 0
 
     @functools.cached_property
     def _compiled(self) -> SimpleNamespace:
