@@ -23,20 +23,21 @@ from fastsoftmax.kernels.numba_record import (
     unpack,
 )
 
-Task = namedtuple("Task", f"{COMMON} k fetching last")
+Task = namedtuple("Job", f"{COMMON} k fetch last")
 Layout = namedtuple("Layout", "P size")
 OWN = tuple(COMMON.split())
+BYTES = 8 * (len(OWN) + 2 + len(Fetch._fields))
 
 
 @njit
 def unpacked(record):
-    return unpack(record + LINE, Task), unpack(record + LINE + 8 * (len(OWN) + 10), Layout)
+    return unpack(record + LINE, Task), unpack(record + LINE + BYTES, Layout)
 
 
 def make_record(scratch=1000):
     values = [3 * i - 7 for i in range(len(OWN) - 4)]
     values += [0.25, 1e-300]  # smoothing and scale
-    task = Task(0, 0, *values, k=-(1 << 62), fetching=Fetch(*range(10, 18)), last=5)
+    task = Task(0, 0, *values, k=-(1 << 62), fetch=Fetch(*range(10, 10 + len(Fetch._fields))), last=5)
     layout = Layout(1 << 40, 64)
     rest = pack(task)[8 * len(OWN) :] + pack(layout)
     return Record(OWN, values, rest, scratch), task, layout
@@ -44,7 +45,7 @@ def make_record(scratch=1000):
 
 def test_a_record_is_unpacked_as_it_was_packed():
     record, task, layout = make_record()
-    assert record_bytes(Task) == 8 * (len(OWN) + 10)
+    assert record_bytes(Task) == BYTES
     found = unpacked(record.address)
     assert found == (task._replace(ticket=record.address, scratch=record.scratch), layout)
 

@@ -44,7 +44,6 @@ from . import (
     Sums,
     numba_classes,
     numba_dots,
-    numba_fetch,
     numba_job,
     numba_models,
     numba_narrow,
@@ -52,6 +51,7 @@ from . import (
     numba_pass,
 )
 from .numba_compile import Entry, compiled, compiled_function
+from .numba_fetch import Fetch
 from .numba_finish import sparse_gradient
 from .numba_job import Job
 from .numba_lanes import host_features, vector_bytes
@@ -220,7 +220,7 @@ def _frame(
         parts=1,
         forward_parts=0,
         convert=0 if kind == AS_IS else compiled_function(numba_narrow.make_convert, dtype).address,
-        fetching=numba_fetch.NONE,
+        fetch=Fetch(*len(Fetch._fields) * (0,)),
     )
     width = vector_bytes() // dtype.itemsize
     if plan.strategy == "class-parallel" and task <= numba_job.HESSIAN:
@@ -229,7 +229,7 @@ def _frame(
         scratch = shared.size + workers * own.size
         return Frame(compiled(numba_classes, dtype), workers, _rest(job, shared, own), scratch, True)
     job = _with_dots(job, dtype, width)
-    job = job._replace(fetching=numba_job.job_fetch(job, width))
+    job = job._replace(fetch=numba_job.job_fetch(job, width))
     layout, workers = numba_job.scratch_layout(job, width), min(n_threads, slabs)
     module = numba_models if models > 1 or left_out else numba_pairs if task == numba_job.PAIRS else numba_pass
     return Frame(compiled(module, dtype), workers, _rest(job, layout), workers * layout.size, False)

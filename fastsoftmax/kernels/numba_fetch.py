@@ -26,7 +26,6 @@ LINE = 64
 
 # How to ask for a block: what a tile reads, steps that ask, their share of all, whether `pack` is to ask as well.
 Fetch = namedtuple("Fetch", "stride second jump piece left total steps packing")
-NONE = Fetch(0, 0, 0, ENDLESS, 0, 0, 1, True)
 
 
 def fetch_pieces(count, size, step, steps, packing):
@@ -50,7 +49,7 @@ def fetch_of(rows, n, row_bytes, feature_bytes, itemsize, steps):
         return fetch_pieces(rows, n * itemsize, row_bytes, steps, False)
     if row_bytes == itemsize:
         return fetch_pieces(n, rows * itemsize, feature_bytes, steps, True)
-    return NONE
+    return Fetch(0, 0, 0, ENDLESS, 0, 0, 1, True)
 
 
 @kernel

@@ -35,7 +35,7 @@ COMMON = (
     "smoothing scale"
 )
 FLOATS = {"smoothing", "scale", "l2"}
-NESTED = {"fetching": Fetch}
+NESTED = {("Job", "fetch"): Fetch}  # by the kind they are in
 
 
 # ---------------------------------------------------------------------------------- reading
@@ -54,11 +54,12 @@ def unpack(typingctx, address, kind):
 
 def named_tuple(kind):
     """The Numba type of a named tuple of numbers: float64 for `FLOATS`, else int64."""
-    return types.BaseTuple.from_types([field_type(name) for name in kind._fields], kind)
+    return types.BaseTuple.from_types([field_type(kind, name) for name in kind._fields], kind)
 
 
-def field_type(name):
-    return types.float64 if name in FLOATS else named_tuple(NESTED[name]) if name in NESTED else types.int64
+def field_type(kind, name):
+    nested = NESTED.get((kind.__name__, name))
+    return named_tuple(nested) if nested else types.float64 if name in FLOATS else types.int64
 
 
 def emit_unpack(context, builder, address, kind):
@@ -77,7 +78,8 @@ def emit_unpack(context, builder, address, kind):
 
 @functools.cache
 def record_bytes(kind: type) -> int:
-    return sum(record_bytes(NESTED[name]) if name in NESTED else 8 for name in kind._fields)
+    nested = [NESTED.get((kind.__name__, name)) for name in kind._fields]
+    return sum(record_bytes(inner) if inner else 8 for inner in nested)
 
 
 # ---------------------------------------------------------------------------------- writing
@@ -99,7 +101,7 @@ def flat(numbers: Any) -> tuple[tuple[str, ...], list[Any]]:
     names: list[str] = []
     values: list[Any] = []
     for name, value in zip(numbers._fields, numbers, strict=True):
-        inner = flat(value) if name in NESTED else ((name,), [value])
+        inner = flat(value) if (type(numbers).__name__, name) in NESTED else ((name,), [value])
         names.extend(inner[0])
         values.extend(inner[1])
     return tuple(names), values
