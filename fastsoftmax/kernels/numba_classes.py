@@ -14,7 +14,7 @@ once in a block, where a row needs all of its classes:
 Groups are combined in the order of their numbers, so the result depends on neither the number of threads
 nor on who took which group. Taking exp against the group's own maximum spares a third meeting.
 
-The phases are calls from Python, each a few tens of microseconds beside milliseconds of work: nobody spins.
+The phases are calls from Python, each a few microseconds beside milliseconds of work.
 """
 
 from collections import namedtuple
@@ -23,7 +23,7 @@ import numpy as np
 
 from .numba_block import block_of_X, clear, copy_rows, may_read_past
 from .numba_fetch import FETCH_BYTES, stay_idle
-from .numba_job import HESSIAN, place_parts
+from .numba_job import HESSIAN, JOB_BYTES, Job, place_parts
 from .numba_lanes import (
     above,
     at,
@@ -47,6 +47,7 @@ from .numba_narrow import AS_IS
 from .numba_pack import pack, pack_groups, store_rows
 from .numba_pass import add_run, fill_bias, load_targets, write_labels
 from .numba_product import backward, forward, residual_to_input
+from .numba_record import LINE, PHASE, ROW, record_bytes, unpack
 from .numba_rows import (
     add_column_sums,
     add_loss,
@@ -73,6 +74,7 @@ BEGIN, FORWARD, COMBINE, BACKWARD, TO_INPUT, STORE = range(6)
 # logit of the label, or half of sum t (g - h), or sum e u; `mass` holds sum t.
 Shared = namedtuple("Shared", "P S R H U labels w losses share mean tops sums own mass best top_label")
 SharedLayout = namedtuple("SharedLayout", (*Shared._fields, "ld", "size"))
+SHARED_BYTES = record_bytes(SharedLayout)
 # A thread's own.
 Own = namedtuple("Own", "tiles theta bias zeros targets Q G fetch")
 OwnLayout = namedtuple("OwnLayout", (*Own._fields[1:], "size"))
@@ -111,14 +113,18 @@ def own_layout(job, width):
     return OwnLayout(**place_parts(elements, itemsize))
 
 
-def make_work(digest):
-    """The entry; see `numba_pass` for ``digest``."""
+def make_work(digest, zeros):
+    """The entry; see `numba_pass`."""
+    (zero,) = zeros
 
-    def work(job, shared, own, shared_scratch, own_scratch, phase, row, zero):
+    def work(record, worker):
         """One phase of the block that begins at ``row``: all of it, or groups until there are none."""
         digest  # noqa: B018 - only so that it is part of the closure
-        s = make_shared(shared, shared_scratch, zero)
-        o = make_own(own, own_scratch, tile_table(zero), zero)
+        job, shared = unpack(record + LINE, Job), unpack(record + LINE + JOB_BYTES, SharedLayout)
+        own = unpack(record + LINE + JOB_BYTES + SHARED_BYTES, OwnLayout)
+        phase, row = read(pointer(record, np.int64(0)), PHASE), read(pointer(record, np.int64(0)), ROW)
+        s = make_shared(shared, job.scratch, zero)
+        o = make_own(own, job.scratch + shared.size + worker * own.size, tile_table(zero), zero)
         r = min(job.block, job.rows - row)
         stay_idle(o.fetch, job.X)
         clear(o.zeros, TILE_SCALARS)

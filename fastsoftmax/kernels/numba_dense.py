@@ -19,7 +19,9 @@ a `Job` of addresses and lets threads work on it.
 `numba_rows`          softmax, loss and residual on a tile of logits
 `numba_math`          exp and log
 `numba_lanes`         SIMD vectors as Numba values
-`numba_threads`       threads, scratch, a job's addresses, the disk cache
+`numba_compile`       compilation, the disk cache
+`numba_record`        what compiled code is called with
+`numba_pool`          the threads
 `numba_sparse`        the Python side of sparse X
 `numba_sparse_pass`   its block loop and strategies
 `numba_entries`       its inner loops, over the entries of rows
@@ -28,6 +30,9 @@ a `Job` of addresses and lets threads work on it.
 """
 
 from __future__ import annotations
+
+import functools
+from typing import NamedTuple
 
 import numpy as np
 
@@ -45,12 +50,15 @@ from . import (
     numba_pairs,
     numba_pass,
 )
+from .numba_compile import Entry, compiled, compiled_function
+from .numba_fetch import Fetch
 from .numba_finish import sparse_gradient
 from .numba_job import Job
 from .numba_lanes import host_features, vector_bytes
 from .numba_narrow import AS_IS, KINDS
+from .numba_pool import MOST, run
+from .numba_record import Record, address_of, common_fields, pack
 from .numba_sparse import predict_sparse, sparse_gram_diagonal, sparse_hess_prod, sparse_value_and_grad
-from .numba_threads import address_of, compiled, compiled_function, in_threads, job_fields, new_scratch
 from .numpy_dense import dense_gradient
 from .plan import Plan, cache_bytes
 
@@ -135,63 +143,118 @@ def _run(
     outputs: RowOutputs | None = None,
 ) -> None:
     X = rows.X
-    m, n = X.shape
-    k = n if params is None else params.theta.shape[1]
-    dtype = np.dtype(np.float64 if X.dtype.char == "d" else np.float32)
-    kind = KINDS[X.dtype.char]
-    slabs = plan.slabs_of(m)
-    ticket = np.zeros(1, np.int64)
+    left_out = params and params.left_out if rows.fold is not None else None
+    frame = _frame(
+        task,
+        *X.shape,
+        X.shape[1] if params is None else params.theta.shape[1],
+        X.dtype.char,
+        X.strides,
+        plan,
+        min(n_threads, MOST),
+        1 if params is None else params.models,
+        0 if sums.grad is None else sums.grad.itemsize,
+        rows.soft is not None or rows.smoothing != 0.0,
+        left_out is not None,
+    )
+    own = (X.ctypes.data, address_of(outputs and outputs.dX), address_of(rows.fold), address_of(left_out))
+    common = common_fields(rows, sums, params, direction, out, outputs)
+    record = Record(numba_job.OWN, (*common, *own, address_of(sums.held)), frame.rest, frame.scratch)
+    if frame.by_classes:
+        _share_blocks(frame, record, plan.block, len(X), sums.grad is not None, outputs)
+    else:
+        run(frame.entry, record.address, frame.workers)
+
+
+class Frame(NamedTuple):
+    """What passes of one shape have in common: the function that threads call, how many may, what follows `OWN` in its
+    record, bytes of scratch, and whether threads share each block."""
+
+    entry: Entry
+    workers: int
+    rest: bytes
+    scratch: int
+    by_classes: bool
+
+
+@functools.lru_cache(maxsize=256)
+def _frame(
+    task: int,
+    m: int,
+    n: int,
+    k: int,
+    char: str,
+    strides: tuple[int, int],
+    plan: Plan,
+    n_threads: int,
+    models: int,
+    grad_itemsize: int,
+    targets: bool,
+    left_out: bool,
+) -> Frame:
+    """Made once: it takes longer than a pass over 1,000 x 50 in float32, k = 3."""
+    X_dtype, dtype = np.dtype(char), np.dtype(np.float64 if char == "d" else np.float32)
+    kind, slabs = KINDS[char], plan.slabs_of(m)
+    # Of arrays, only whether they are there.
     job = Job(
-        **job_fields(rows, sums, params, direction, out, outputs),
+        **dict.fromkeys(numba_job.OWN, 0) | {"soft": targets, "left_out": left_out},
         task=task,
         n=n,
         k=k,
-        X=X.ctypes.data,
         kind=kind,
-        itemsize=X.itemsize,
+        itemsize=X_dtype.itemsize,
         result_itemsize=dtype.itemsize,
         # A single row or column may carry any stride.
-        row_step=X.strides[0] // X.itemsize if m > 1 else n,
-        feature_step=X.strides[1] // X.itemsize if n > 1 else 1,
-        grad_itemsize=0 if sums.grad is None else sums.grad.itemsize,
-        dX=address_of(outputs and outputs.dX),
-        models=1 if params is None else params.models,
-        fold=address_of(rows.fold),
-        left_out=address_of(params and params.left_out) if rows.fold is not None else 0,
-        held=address_of(sums.held),
+        row_step=strides[0] // X_dtype.itemsize if m > 1 else n,
+        feature_step=strides[1] // X_dtype.itemsize if n > 1 else 1,
+        rows=m,
+        grad_itemsize=grad_itemsize,
+        models=models,
         block=plan.block,
         run=plan.run,
         unit=plan.block,
         slabs=slabs,
         turn=max(1, slabs // (TURNS * n_threads)),
-        ticket=address_of(ticket),
         row_dots=0,
         column_dots=0,
         parts=1,
         forward_parts=0,
         convert=0 if kind == AS_IS else compiled_function(numba_narrow.make_convert, dtype).address,
-        fetch=None,
+        fetch=Fetch(*len(Fetch._fields) * (0,)),
     )
+    width = vector_bytes() // dtype.itemsize
     if plan.strategy == "class-parallel" and task <= numba_job.HESSIAN:
-        _share_blocks(job, ticket, dtype.type(0), n_threads)
-    else:
-        _share_slabs(job, dtype.type(0), n_threads)
-
-
-def _share_slabs(job: Job, zero: np.floating, n_threads: int) -> None:
-    """Row-parallel: each thread takes slabs until there are none."""
-    width = vector_bytes() // job.result_itemsize
-    job = _with_dots(job, zero.dtype, width)
+        workers = min(n_threads, -(-k // numba_classes.GROUP))
+        shared, own = numba_classes.shared_layout(job, width), numba_classes.own_layout(job, width)
+        scratch = shared.size + workers * own.size
+        return Frame(compiled(numba_classes, dtype), workers, _rest(job, shared, own), scratch, True)
+    job = _with_dots(job, dtype, width)
     job = job._replace(fetch=numba_job.job_fetch(job, width))
-    layout = numba_job.scratch_layout(job, width)
-    several = job.models > 1 or job.left_out
-    work = compiled(numba_models if several else numba_pairs if job.task == numba_job.PAIRS else numba_pass)
+    layout, workers = numba_job.scratch_layout(job, width), min(n_threads, slabs)
+    module = numba_models if models > 1 or left_out else numba_pairs if task == numba_job.PAIRS else numba_pass
+    return Frame(compiled(module, dtype), workers, _rest(job, layout), workers * layout.size, False)
 
-    def share() -> None:
-        _scratch, address = new_scratch(layout.size)
-        work(job, layout, address, zero)
 
-    in_threads(share, min(n_threads, job.slabs))
+def _rest(job: Job, *layouts: tuple) -> bytes:
+    return pack(job)[8 * len(numba_job.OWN) :] + pack(*layouts)
+
+
+def _share_blocks(frame: Frame, record: Record, block: int, m: int, grad: bool, outputs: RowOutputs | None) -> None:
+    """Class-parallel: block after block, each in phases; some are shared by the threads."""
+
+    def one(phase: int, row: int, workers: int = 1) -> None:
+        record.begin(phase, row)
+        run(frame.entry, record.address, workers)
+
+    for row in range(0, m, block):
+        one(numba_classes.BEGIN, row)
+        one(numba_classes.FORWARD, row, frame.workers)
+        one(numba_classes.COMBINE, row)
+        if grad:
+            one(numba_classes.BACKWARD, row, frame.workers)
+        if outputs is not None and outputs.dX is not None:
+            one(numba_classes.TO_INPUT, row, frame.workers)
+            one(numba_classes.STORE, row)
 
 
 def _with_dots(job: Job, dtype: np.dtype, width: int) -> Job:
@@ -220,35 +283,3 @@ def _with_parts(job: Job, dtype: np.dtype) -> Job:
         return job
     address = compiled_function(numba_dots.make_forward_of_parts, dtype).address
     return job._replace(block=rows, parts=-(-size // numba_dots.PART_BYTES), forward_parts=address)
-
-
-def _share_blocks(job: Job, ticket: np.ndarray, zero: np.floating, n_threads: int) -> None:
-    """Class-parallel: block after block, each in phases; some are shared by the threads."""
-    width = vector_bytes() // job.result_itemsize
-    shared, own = numba_classes.shared_layout(job, width), numba_classes.own_layout(job, width)
-    work = compiled(numba_classes)
-    _shared_scratch, shared_address = new_scratch(shared.size)
-    spare: list[tuple[np.ndarray, int]] = []  # scratch of threads between two phases
-    workers = min(n_threads, -(-job.k // numba_classes.GROUP))
-
-    def one(phase: int, row: int) -> None:
-        try:
-            scratch = spare.pop()
-        except IndexError:
-            scratch = new_scratch(own.size)
-        work(job, shared, own, shared_address, scratch[1], phase, row, zero)
-        spare.append(scratch)
-
-    def all_threads(phase: int, row: int) -> None:
-        ticket[0] = 0
-        in_threads(lambda: one(phase, row), workers)
-
-    for row in range(0, job.rows, job.block):
-        one(numba_classes.BEGIN, row)
-        all_threads(numba_classes.FORWARD, row)
-        one(numba_classes.COMBINE, row)
-        if job.grad:
-            all_threads(numba_classes.BACKWARD, row)
-        if job.dX:
-            all_threads(numba_classes.TO_INPUT, row)
-            one(numba_classes.STORE, row)

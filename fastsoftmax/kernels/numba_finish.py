@@ -5,14 +5,24 @@ As `finish` in sparse_sums.hpp: some values at a time, their sums in float64 in 
 
 from __future__ import annotations
 
+from collections import namedtuple
+
 import numpy as np
+from numba import carray
 
 from . import Sums, numba_finish
-from .numba_threads import compiled, in_threads
+from .numba_compile import compiled
+from .numba_lanes import kernel, pointer, take_ticket, write
+from .numba_pool import MOST, run
+from .numba_record import LINE, Record, address_of, unpack
 
 FINISH = 1024  # values at a time
 LARGEST = np.finfo(np.float64).max
 PARTS = 4  # for each thread, so that one that starts late does fewer
+
+FinishJob = namedtuple("FinishJob", "ticket scratch grad slabs size theta out parts scale l2")
+# Of the record's first line: whether any scaled sum is not finite, and any value that is stored.
+WRONG, WRONGLY_STORED = 1, 2
 
 
 def sparse_gradient(
@@ -20,52 +30,74 @@ def sparse_gradient(
 ) -> tuple[bool, bool]:
     """See `fastsoftmax.kernels`."""
     assert sums.grad is not None
-    grad, result = sums.grad.reshape(len(sums.grad), -1), out.reshape(-1)
-    penalty = result[:0] if theta is None else theta.reshape(-1)
-    cuts = np.arange(PARTS * n_threads + 1) * out.size // (PARTS * n_threads)
-    parts = list(zip(cuts[:-1], cuts[1:], strict=True))
-    found: list[tuple[bool, bool]] = []
-    work = compiled(numba_finish)
+    entry = compiled(numba_finish, sums.grad.dtype, out.dtype)
+    n_threads = min(n_threads, -(-out.size // FINISH), MOST)
+    record = Record(
+        FinishJob._fields,
+        (
+            address_of(sums.grad),
+            len(sums.grad),
+            out.size,
+            address_of(theta),
+            address_of(out),
+            PARTS * n_threads,
+            sums.scale,
+            l2,
+        ),
+        scratch=n_threads * FINISH * 8,
+    )
+    run(entry, record.address, n_threads)
+    return record.first[WRONG] == 0, record.first[WRONGLY_STORED] == 0
 
-    def share() -> None:
-        while True:
-            try:
-                begin, end = parts.pop()
-            except IndexError:
-                return
-            found.append(work(grad, float(sums.scale), penalty, float(l2), result, begin, end))
 
-    in_threads(share, n_threads)
-    return all(finite for finite, _ in found), all(stored for _, stored in found)
+def make_work(digest, zeros):
+    """The entry; see `numba_pass`. ``zeros`` have the dtypes of the sums and of the result."""
+    zero, stored = zeros
+    largest = np.finfo(stored.dtype).max
 
-
-def make_work(digest):
-    """The entry; see `numba_pass` for ``digest``."""
-
-    def work(grad, scale, theta, l2, out, begin, end):
-        """Values begin..end - 1: whether the scaled sums are finite, and what is stored."""
+    def work(record, worker):
+        """Take parts of the values until there are none."""
         digest  # noqa: B018 - only so that it is part of the closure
-        sums, largest = np.empty(FINISH), np.finfo(out.dtype).max
-        wrong = wrongly_stored = 0
-        for a in range(begin, end, FINISH):
-            # Slices, so that no index may be negative: such loops run on vectors.
-            b = min(a + FINISH, end)
-            total, stored = sums[: b - a], out[a:b]
-            total[:] = grad[0, a:b]
-            for p in range(1, len(grad)):
-                slab = grad[p, a:b]
-                for i in range(len(total)):
-                    total[i] += slab[i]
-            for i in range(len(total)):
-                total[i] *= scale
-                wrong |= not abs(total[i]) <= LARGEST
-            if len(theta):
-                penalized = theta[a:b]
-                for i in range(len(total)):
-                    total[i] += l2 * penalized[i]
-            for i in range(len(total)):
-                stored[i] = total[i]
-                wrongly_stored |= not abs(stored[i]) <= largest
-        return wrong == 0, wrongly_stored == 0
+        job, found = unpack(record + LINE, FinishJob), pointer(record, np.int64(0))
+        sums = carray(pointer(job.scratch + worker * FINISH * 8, np.float64(0)), FINISH)
+        grad = carray(pointer(job.grad, zero), (job.slabs, job.size))
+        theta = carray(pointer(job.theta, stored), job.size if job.theta else 0)
+        out = carray(pointer(job.out, stored), job.size)
+        while True:
+            part = take_ticket(job.ticket)
+            if part >= job.parts:
+                return
+            begin, end = part * job.size // job.parts, (part + 1) * job.size // job.parts
+            finite, fits = finish(grad, job.scale, theta, job.l2, out, begin, end, sums, largest)
+            if not finite:
+                write(found, WRONG, 1)
+            if not fits:
+                write(found, WRONGLY_STORED, 1)
 
     return work
+
+
+@kernel
+def finish(grad, scale, theta, l2, out, begin, end, sums, largest):
+    """Values begin..end - 1: whether the scaled sums are finite, and what is stored."""
+    wrong = wrongly_stored = 0
+    for a in range(begin, end, FINISH):
+        # Slices, so that no index may be negative: such loops run on vectors.
+        b = min(a + FINISH, end)
+        total, stored = sums[: b - a], out[a:b]
+        total[:] = grad[0, a:b]
+        for p in range(1, len(grad)):
+            slab = grad[p, a:b]
+            for i in range(len(total)):
+                total[i] += slab[i]
+        for i in range(len(total)):
+            total[i] *= scale
+            wrong |= not abs(total[i]) <= LARGEST
+        if len(theta):
+            penalized = theta[a:b]
+            for i in range(len(total)):
+                total[i] += l2 * penalized[i]
+        for i in range(len(total)):
+            stored[i] = total[i]
+            wrongly_stored |= not abs(stored[i]) <= largest
+    return wrong == 0, wrongly_stored == 0

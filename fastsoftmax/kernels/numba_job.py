@@ -5,24 +5,26 @@ from collections import namedtuple
 import numpy as np
 
 from .numba_fetch import FETCH_BYTES, fetch_of
-from .numba_lanes import kernel, pointer
+from .numba_lanes import inlined, kernel, pointer
 from .numba_narrow import AS_IS
+from .numba_record import COMMON, LINE, record_bytes, unpack
 from .numba_tile import TILE_SCALARS, TILE_VECTORS
 
 VALUE, GRADIENT, HESSIAN, GRAM, LABEL, LOGITS, PROBA, LOG_PROBA, PAIRS = range(9)
 PREDICTION_TASKS = {"label": LABEL, "logits": LOGITS, "proba": PROBA, "log_proba": LOG_PROBA}
 
 # What a pass works on. Arrays are addresses, 0 for None; steps count elements of X, which are of a `kind` of
-# `numba_narrow`. ``row_dots``, ``column_dots`` and ``forward_parts`` are the addresses of the functions of
-# `numba_dots`, 0 where the product is by tiles; ``convert`` that of `numba_narrow`; ``fetch`` is a `Fetch`.
-# Slabs begin at multiples of ``unit`` rows, a plan's block, which a ``block`` may exceed.
+# `numba_narrow`. What each pass has of its own (`OWN`) comes first. ``row_dots``, ``column_dots`` and
+# ``forward_parts`` are the addresses of the functions of `numba_dots`, 0 where the product is by tiles; ``convert``
+# that of `numba_narrow`; ``fetch`` is a `Fetch`. Slabs begin at multiples of ``unit`` rows, a plan's block, which a
+# ``block`` may exceed.
+OWN = (*COMMON.split(), "X", "dX", "fold", "left_out", "held")
 Job = namedtuple(
     "Job",
-    "task n k X kind itemsize result_itemsize row_step feature_step rows y w soft smoothing theta bias "
-    "direction direction_bias loss grad grad_itemsize bias_grad out dX row_loss row_label scale "
-    "models fold left_out held block run unit slabs turn ticket row_dots column_dots forward_parts parts convert "
-    "fetch",
-)
+    (*OWN, *"task n k kind itemsize result_itemsize row_step feature_step rows grad_itemsize models block run unit "
+     "slabs turn row_dots column_dots forward_parts parts convert fetch".split()),
+)  # fmt: skip
+JOB_BYTES = record_bytes(Job)
 # Where the parts of a worker's scratch begin, in bytes; ld is the step between classes of H.
 Layout = namedtuple(
     "Layout",
@@ -35,6 +37,14 @@ Block = namedtuple("Block", "X row_step feature_step in_place P step")
 Space = namedtuple(
     "Space", "tiles P Q S H U theta direction bias direction_bias zeros labels best losses w fetch W fold_w"
 )
+
+
+@inlined
+def open_record(record, worker):
+    """Its job, layout, and where this worker's scratch begins."""
+    job = unpack(record + LINE, Job)
+    layout = unpack(record + LINE + JOB_BYTES, Layout)
+    return job, layout, job.scratch + worker * layout.size
 
 
 @kernel

@@ -27,8 +27,8 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
 
 # Functions called from compiled code only. Numba optimises a `kernel` once by itself and again inside
-# each caller, so every level between the entry and the leaves is paid for by all below it: the three
-# long ones are `inlined` before typing instead (5 s in place of 7 to compile the lot).
+# each caller, so every level between the entry and the leaves is paid for by all below it: those near the
+# entry are `inlined` before typing instead (the first three of them: 5 s in place of 7 to compile the lot).
 kernel = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 inlined = njit(error_model="numpy", inline="always")
 

@@ -8,7 +8,7 @@ The pass is that of `numba_pass` but for `do_block`, with an entry of its own.
 
 import numpy as np
 
-from .numba_job import GRADIENT
+from .numba_job import GRADIENT, open_record
 from .numba_lanes import at, inlined, kernel, lanes, pointer, read, write
 from .numba_pass import add_gradient, load_logits, make_take_slabs
 from .numba_rows import label_rows, loss_rows
@@ -28,11 +28,13 @@ def do_block(job, layout, s, G, bias_grad, slab, row, r, last, zero):
 take_slabs = make_take_slabs(do_block)
 
 
-def make_work(digest):
-    """The entry; see `numba_pass` for ``digest``."""
+def make_work(digest, zeros):
+    """The entry; see `numba_pass`."""
+    (zero,) = zeros
 
-    def work(job, layout, scratch, zero):
+    def work(record, worker):
         digest  # noqa: B018 - only so that it is part of the closure
+        job, layout, scratch = open_record(record, worker)
         take_slabs(job, layout, scratch, zero)
 
     return work

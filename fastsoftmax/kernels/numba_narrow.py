@@ -3,7 +3,7 @@
 Memory traffic is that of the narrow type. The block keeps the orientation it comes in: rows become rows one
 after the other, columns become columns of whole registers.
 
-A function of its own, since few passes need it; see `numba_threads.compiled_function`.
+A function of its own, since few passes need it; see `numba_compile.compiled_function`.
 """
 
 from llvmlite import ir

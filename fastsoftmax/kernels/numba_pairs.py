@@ -7,6 +7,7 @@ A row's share is (diag(z) - z z^T) (x) x x^T: block (c, d) is minus the Gram mat
 The pass is that of `numba_pass` but for `do_block`, with an entry of its own.
 """
 
+from .numba_job import open_record
 from .numba_lanes import at, inlined, kernel, lanes, load, load_wide, narrow, store
 from .numba_pass import load_logits, make_take_slabs
 from .numba_product import backward
@@ -29,11 +30,13 @@ def do_block(job, layout, s, G, bias_grad, slab, row, r, last, zero):
 take_slabs = make_take_slabs(do_block)
 
 
-def make_work(digest):
-    """The entry; see `numba_pass` for ``digest``."""
+def make_work(digest, zeros):
+    """The entry; see `numba_pass`."""
+    (zero,) = zeros
 
-    def work(job, layout, scratch, zero):
+    def work(record, worker):
         digest  # noqa: B018 - only so that it is part of the closure
+        job, layout, scratch = open_record(record, worker)
         take_slabs(job, layout, scratch, zero)
 
     return work

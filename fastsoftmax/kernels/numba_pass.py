@@ -11,9 +11,8 @@ For a block of rows (r of them, n features, k classes):
 Slabs are numbered tickets: a worker takes the next few until there are none. A slab is summed
 by one worker in the order of its rows into sums of its own, so who takes it changes nothing.
 
-One function, `work`, is entered from Python. It gets addresses and strides, hence it is the same compilation for every
-layout and task, with weights and bias or without. Numba caches it on disk and looks at its file and its closure alone:
-a digest of all files compiled into it goes into the closure.
+One function, `work`, is what threads call. It gets addresses and strides, hence it is the same compilation for every
+layout and task, with weights and bias or without. Numba caches it on disk; see `numba_compile` for the digest.
 
 What few need is compiled when first called for, since Numba compiles every branch of an entry, whatever the task:
 `numba_models` and `numba_pairs` share all but `do_block` and have entries of their own (11.3 s for the first pass with
@@ -34,6 +33,7 @@ from .numba_job import (
     gradient_rows,
     has_gradient,
     make_space,
+    open_record,
 )
 from .numba_lanes import at, call_address, inlined, kernel, lanes, pointer, read, take_ticket, write
 from .numba_pack import gather_strip, pack_groups, store_rows, transpose_strip
@@ -188,11 +188,13 @@ def add_gradient(job, s, b, D, ld, r, G, bias_grad):
 take_slabs = make_take_slabs(do_block)
 
 
-def make_work(digest):
-    """The entry; see the module's docstring for ``digest``."""
+def make_work(digest, zeros):
+    """What threads call with a `numba_record` and their number; see `numba_compile` for ``digest``."""
+    (zero,) = zeros
 
-    def work(job, layout, scratch, zero):
+    def work(record, worker):
         digest  # noqa: B018 - only so that it is part of the closure
+        job, layout, scratch = open_record(record, worker)
         take_slabs(job, layout, scratch, zero)
 
     return work

@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from . import Csr, Parameters, RowOutputs, Rows, Sums, numba_job, numba_sparse_pass
+from .numba_compile import Entry, compiled
 from .numba_lanes import vector_bytes
-from .numba_sparse_pass import SparseJob
-from .numba_threads import address_of, compiled, in_threads, job_fields, new_scratch
+from .numba_pool import MOST, run
+from .numba_record import Record, address_of, common_fields, new_scratch, pack
+from .numba_sparse_pass import SparseJob, SparseLayout
 from .plan import ENTRIES_AHEAD, Plan, cache_bytes
 
 
@@ -51,15 +53,18 @@ def _run(
     out: np.ndarray | None = None,
     outputs: RowOutputs | None = None,
 ) -> None:
-    X = rows.X
+    X, n_threads = rows.X, min(n_threads, MOST)
     k = 2 if params is None else params.theta.shape[1]  # a Gram matrix: two sums for each column
     width = vector_bytes() // X.dtype.itemsize
-    starts, ticket = plan.sparse_slabs(X.indptr), np.zeros(1, np.int64)
+    starts = plan.sparse_slabs(X.indptr)
     if task > numba_job.GRAM:
         sums = replace(sums, grad=None)  # a prediction gets sums whose gradient, if there is one, is not its own
     hot = sums.hot
+    common = common_fields(rows, sums, params, direction, out, outputs)
     job = SparseJob(
-        **job_fields(rows, sums, params, direction, out, outputs),
+        0,
+        0,
+        *common,
         task=task,
         n=X.n,
         k=k,
@@ -68,6 +73,7 @@ def _run(
         data=address_of(X.data),
         entries=int(X.indptr[-1]),
         result_itemsize=X.dtype.itemsize,
+        rows=len(X),
         block=plan.block,
         run=_run_rows(plan, k, width),
         theta_ahead=_ahead(X.n * k * X.dtype.itemsize),
@@ -83,13 +89,28 @@ def _run(
         cuts=0,
         ranges=0,
         kept=0,
-        ticket=address_of(ticket),
     )
-    kinds = X.dtype.type(0), X.indices.dtype.type(0)
+    entry = compiled(numba_sparse_pass, X.dtype, X.indices.dtype)
+    layout = numba_sparse_pass.sparse_layout(job, width)
     if plan.strategy == "feature-parallel":
-        _share_features(job, _cuts(X, n_threads), ticket, kinds, n_threads)
+        _share_features(entry, job, layout, _cuts(X, n_threads), n_threads)
     else:
-        _share_slabs(job, kinds, n_threads)
+        # Each thread takes slabs until there are none.
+        workers = min(n_threads, plan.slabs)
+        record = Record(SparseJob._fields, job[2:], pack(layout), workers * layout.size)
+        run(entry, record.address, workers)
+
+
+def _share_features(entry: Entry, job: SparseJob, layout: SparseLayout, cuts: np.ndarray, n_threads: int) -> None:
+    """Feature-parallel: run after run, each shared by the threads."""
+    _kept, kept = new_scratch(2 * layout.kept)
+    job = job._replace(cuts=address_of(cuts), ranges=len(cuts) - 1, kept=kept)
+    record = Record(SparseJob._fields, job[2:], pack(layout), n_threads * layout.size)
+    # Once more after the last run, for its columns. A Gram matrix has no runs.
+    last = 0 if job.task == numba_job.GRAM else -(-job.rows // job.run) * job.run
+    for row in range(0, last + 1, job.run):
+        record.begin(row=row)
+        run(entry, record.address, n_threads)
 
 
 def _run_rows(plan: Plan, k: int, width: int) -> int:
@@ -108,39 +129,3 @@ def _cuts(X: Csr, ranges: int) -> np.ndarray:
     if X.load is None:
         return np.arange(ranges + 1) * X.n // ranges
     return np.searchsorted(X.load, X.load[-1] * np.arange(ranges + 1) / ranges)
-
-
-def _share_slabs(job: SparseJob, kinds: tuple, n_threads: int) -> None:
-    """Row-parallel: each thread takes slabs until there are none."""
-    layout = numba_sparse_pass.sparse_layout(job, vector_bytes() // job.result_itemsize)
-    work = compiled(numba_sparse_pass)
-
-    def share() -> None:
-        _scratch, address = new_scratch(layout.size)
-        work(job, layout, address, 0, *kinds)
-
-    in_threads(share, min(n_threads, job.slabs))
-
-
-def _share_features(job: SparseJob, cuts: np.ndarray, ticket: np.ndarray, kinds: tuple, n_threads: int) -> None:
-    """Feature-parallel: run after run, each shared by the threads."""
-    layout = numba_sparse_pass.sparse_layout(job, vector_bytes() // job.result_itemsize)
-    _kept, kept = new_scratch(2 * layout.kept)
-    job = job._replace(cuts=address_of(cuts), ranges=len(cuts) - 1, kept=kept)
-    work = compiled(numba_sparse_pass)
-    spare: list[tuple[np.ndarray, int]] = []  # scratch of threads between two runs
-    row = 0
-
-    def share() -> None:
-        try:
-            scratch = spare.pop()
-        except IndexError:
-            scratch = new_scratch(layout.size)
-        work(job, layout, scratch[1], row, *kinds)
-        spare.append(scratch)
-
-    # Once more after the last run, for its columns. A Gram matrix has no runs.
-    last = 0 if job.task == numba_job.GRAM else -(-job.rows // job.run) * job.run
-    for row in range(0, last + 1, job.run):  # noqa: B007 - read by share
-        ticket[0] = 0
-        in_threads(share, n_threads)

@@ -33,6 +33,7 @@ from .numba_entries import gather, gather_table, panel, panels_of, scatter, scat
 from .numba_job import GRADIENT, GRAM, HESSIAN, LOG_PROBA, place_parts
 from .numba_lanes import at, inlined, kernel, lanes, load, pointer, read, store, take_ticket, transpose, write
 from .numba_pass import fill_bias, use_logits, write_row_losses
+from .numba_record import COMMON, LINE, ROW, record_bytes, unpack
 from .numba_rows import add_column_sums
 from .numba_tile import pieces
 
@@ -40,10 +41,10 @@ from .numba_tile import pieces
 # columns cuts[p] .. cuts[p + 1] are range p. Row-parallel: rows starts[p] .. starts[p + 1] are slab p, cuts is 0.
 SparseJob = namedtuple(
     "SparseJob",
-    "task n k indptr indices data entries result_itemsize rows y w soft smoothing theta bias direction "
-    "direction_bias loss grad bias_grad out row_loss row_label scale block run theta_ahead grad_ahead "
-    "grad_itemsize hot_columns hot_starts hot_levels hot_grad hot_size starts slabs cuts ranges kept ticket",
+    f"{COMMON} task n k indptr indices data entries result_itemsize rows block run theta_ahead grad_ahead "
+    "grad_itemsize hot_columns hot_starts hot_levels hot_grad hot_size starts slabs cuts ranges kept",
 )
+JOB_BYTES = record_bytes(SparseJob)
 # A worker's scratch: R by rows, H and U by classes (``step`` and ``ld`` apart), the pieces of rows in a range.
 SparseLayout = namedtuple(
     "SparseLayout",
@@ -85,13 +86,16 @@ def sparse_layout(job, width):
     return SparseLayout(**place_parts(elements, size), **names, step=step, ld=ld, itemsize=size)
 
 
-def make_work(digest):
-    """The entry; see `numba_pass` for ``digest``."""
+def make_work(digest, zeros):
+    """The entry; see `numba_pass`. ``zeros`` have the dtypes of the computation and of the indices."""
+    zero, index = zeros
 
-    def work(job, layout, scratch, row, zero, index):
-        """Take tickets until there are none: ranges of columns of the run before ``row``, then shares of rows.
-        ``zero`` and ``index`` have the dtypes of the computation and of the indices."""
+    def work(record, worker):
+        """Take tickets until there are none: ranges of columns of the run before ``row``, then shares of rows."""
         digest  # noqa: B018 - only so that it is part of the closure
+        row, job = read(pointer(record, np.int64(0)), ROW), unpack(record + LINE, SparseJob)
+        layout = unpack(record + LINE + JOB_BYTES, SparseLayout)
+        scratch = job.scratch + worker * layout.size
         s = make_space(job, layout, scratch, gather_table(zero, index), scatter_table(zero, index), zero)
         while True:
             p = take_ticket(job.ticket)

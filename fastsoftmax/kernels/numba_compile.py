@@ -1,0 +1,81 @@
+"""How what this backend calls is compiled, when first called for, and kept on disk where a directory can be written to.
+
+Numba's cache looks at a function's file and its closure alone. So a digest of all files goes into the closure of each,
+and into its name.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import cfunc, njit
+from numba.core import types
+from numba.np.numpy_support import from_dtype
+
+OPTIONS = {"error_model": "numpy"}
+# Arguments of a function for `call_address` that are pointers to numbers of the computation.
+POINTERS = {"X", "theta", "bias", "H", "D", "G", "out"}
+
+
+class Entry(NamedTuple):
+    """A compiled share of a pass: its address, for compiled code, and a function that calls it without the GIL."""
+
+    address: int
+    call: Callable[[int, int], None]
+    keep: Any
+
+
+@functools.cache
+def compiled(module: ModuleType, *dtypes: np.dtype) -> Entry:
+    """The share of a strategy, a function of a record's address and a worker's number, for these dtypes."""
+    make = functools.partial(module.make_work, zeros=tuple(dtype.type(0) for dtype in dtypes))
+    function = _address_function(types.void(types.intp, types.intp), make)
+    call = ctypes.CFUNCTYPE(None, ctypes.c_ssize_t, ctypes.c_ssize_t)(function.address)
+    return Entry(function.address, call, function)
+
+
+@functools.cache
+def compiled_function(make: Callable[[str], Callable[..., None]], dtype: np.dtype) -> Any:
+    """A function that compiled entries call by its ``address``, compiled and cached on its own: what few passes need
+    then costs the others no time."""
+    kinds = dict.fromkeys(POINTERS, types.CPointer(from_dtype(dtype))) | {"fetch": types.CPointer(types.int64)}
+    names = inspect.signature(make("")).parameters
+    return _address_function(types.void(*(kinds.get(name, types.intp) for name in names)), make)
+
+
+@functools.cache
+def compiled_for_python(make: Callable[[str], Callable[..., Any]]) -> Callable[..., Any]:
+    """A function that Python calls, without the GIL."""
+    try:
+        return njit(_with_own_name(make(_digest())), nogil=True, cache=True, **OPTIONS)
+    except RuntimeError:  # Numba finds no directory to cache in
+        return njit(_with_own_name(make(_digest())), nogil=True, **OPTIONS)
+
+
+def _address_function(signature: Any, make: Callable[[str], Callable[..., None]]) -> Any:
+    function = _with_own_name(make(_digest()))
+    try:
+        return cfunc(signature, cache=True, **OPTIONS)(function)
+    except RuntimeError:
+        return cfunc(signature, **OPTIONS)(function)
+
+
+@functools.cache
+def _digest() -> str:
+    files = sorted(Path(__file__).parent.glob("numba_*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def _with_own_name(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A name for each version of this package: Numba unpickles all that it has cached under one before it sees that it
+    is another version's, whose types may be gone."""
+    function.__qualname__ += f"_{_digest()[:8]}"
+    return function
