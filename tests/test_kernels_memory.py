@@ -118,7 +118,7 @@ def run_with_spoiled_scratch(backend, order, dtype, strategy):
                     scratch = spoiled(size)
                     return scratch, scratch.ctypes.data
 
-                patch.setattr("fastsoftmax.kernels.numba_dense.new_scratch", new_scratch)
+                patch.setattr("fastsoftmax.kernels.numba_record.new_scratch", new_scratch)
             run_everything(module, p, again, again, strategy=strategy)
         for before, after in zip(fresh.arrays(), again.arrays(), strict=True):
             np.testing.assert_array_equal(before, after)
