@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .numba_fetch import start_columns, stay_idle, turn
+from .numba_fetch import LINE, start_columns, stay_idle, turn
 from .numba_lanes import (
     INT32,
     INT64,
@@ -287,7 +287,7 @@ def fetch_part(fetch, X, step, n, r, parts, part, steps):
     """Ask for one of so many parts of the columns, r rows of them from X on."""
     j, j_end = part_begin(X, n, parts, part), part_begin(X, n, parts, part + 1)
     itemsize = address_at(X, 1) - address_at(X, 0)
-    start_columns(fetch, address_at(X, j * step), j_end - j, r * itemsize, step * itemsize, steps)
+    start_columns(fetch, address_at(X, j * step) + LINE - 1, j_end - j, r * itemsize, step * itemsize, steps)
 
 
 def make_backward(digest):
