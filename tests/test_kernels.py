@@ -112,13 +112,14 @@ def test_long_rows(backend, dtype, shape, layout):
     check_hess_prod(p, v, obj.hess_prod(p.theta, v))
 
 
-@pytest.mark.parametrize("rows", [1024, 1100])
-def test_columns_too_many_for_the_cache(backend, dtype, rows):
+@pytest.mark.parametrize("shape", [(1024, 1101, 1), (1100, 1101, 1), (1700, 400, 3)], ids=str)
+def test_columns_too_many_for_the_cache(backend, dtype, shape):
     """Numba then walks a part of the features after the other, where slabs have rows enough."""
-    p = random_problem(rows, 1101, 7, dtype=dtype, layout="F", weights=True, intercept=True)
+    rows, features, slabs = shape
+    p = random_problem(rows, features, 7, dtype=dtype, layout="F", weights=True, intercept=True)
     v = np.random.default_rng(9).standard_normal(p.theta.shape).astype(p.dtype)
     obj = p.objective(backend)
-    obj.plan = p.plan(tiles=1, slabs=1)
+    obj.plan = p.plan(tiles=1, slabs=slabs)
     check_value_and_grad(p, *obj.value_and_grad(p.theta))
     check_value_and_grad(p, obj.value(p.theta))
     check_hess_prod(p, v, obj.hess_prod(p.theta, v))

@@ -100,7 +100,7 @@ def fetch_next(job, s, row, r, end):
     if row + r >= end:
         stay_idle(s.fetch, job.X)
         return False
-    start_fetch(s.fetch, job.X + (row + r) * job.row_step * job.itemsize, job.fetch)
+    start_fetch(s.fetch, job.X + (row + r) * job.row_step * job.itemsize + job.fetch.offset, job.fetch)
     return job.fetch.packing and job.kind == AS_IS
 
 

@@ -272,14 +272,16 @@ def _with_dots(job: Job, dtype: np.dtype, width: int) -> Job:
 
 
 def _with_parts(job: Job, dtype: np.dtype) -> Job:
-    """Blocks of more rows, a part of the features after the other, where L2 does not hold one with pieces of columns of
-    `COLUMN_BYTES`, but L3 holds those of several threads."""
-    rows, cache = numba_dots.PART_ROWS, cache_bytes()
+    """Blocks of more rows, a part of the features after the other, where pieces of columns are short and L2 does not
+    hold two such blocks, but L3 holds those of several threads."""
+    if job.kind != AS_IS:
+        return job
+    rows, cache = numba_dots.PART_ROWS[job.itemsize], cache_bytes()
     size = rows * job.n * job.itemsize
-    short = job.block * job.itemsize < COLUMN_BYTES and size > cache["L2"]
-    plain = job.kind == AS_IS and job.row_step == 1 and job.feature_step * job.itemsize % 4096 != 0
+    short = job.block * job.itemsize <= COLUMN_BYTES and size > cache["L2"] // 2
+    plain = job.row_step == 1 and job.feature_step * job.itemsize % 4096 != 0
     few = job.k * vector_bytes() <= rows * job.itemsize and rows * job.slabs <= job.rows
     if not (plain and few and short and size <= cache["L3"] // 4):
         return job
     address = compiled_function(numba_dots.make_forward_of_parts, dtype).address
-    return job._replace(block=rows, parts=-(-size // numba_dots.PART_BYTES), forward_parts=address)
+    return job._replace(block=rows, unit=rows, parts=-(-size // numba_dots.PART_BYTES), forward_parts=address)

@@ -24,16 +24,18 @@ FETCH_BYTES = 16 * 8
 ENDLESS = 1 << 60
 LINE = 64
 
-# How to ask for a block: what a tile reads, steps that ask, their share of all, whether `pack` is to ask as well.
-Fetch = namedtuple("Fetch", "stride second jump piece left total steps packing")
+# How to ask for a block: what a tile reads, steps that ask, their share of all, whether `pack` is to ask as well, and
+# how many bytes from its beginning on. A column's piece seldom begins where a cache line does: its first line came with
+# the block before, its last one must come with this one. 60k x 784, k = 10, took 12.4 ms in float32 without, 11.1 with.
+Fetch = namedtuple("Fetch", "stride second jump piece left total steps packing offset")
 
 
-def fetch_pieces(count, size, step, steps, packing):
+def fetch_pieces(count, size, step, steps, packing, offset=0):
     """That many pieces of so many bytes, ``step`` apart, within ``steps`` steps."""
     stride = LINE if count * -(-size // LINE) <= steps else 2 * LINE
     piece = -(-size // stride)
     jump = step - (piece - 1) * stride
-    return Fetch(stride, stride - LINE, jump, piece, count * piece, count * piece, steps, packing)
+    return Fetch(stride, stride - LINE, jump, piece, count * piece, count * piece, steps, packing, offset)
 
 
 def fetch_of(rows, n, row_bytes, feature_bytes, itemsize, steps):
@@ -44,12 +46,12 @@ def fetch_of(rows, n, row_bytes, feature_bytes, itemsize, steps):
     """
     if feature_bytes == itemsize and 0 < row_bytes <= 2 * n * itemsize:
         stride = min(2 * LINE, -(-rows * row_bytes // steps))
-        return Fetch(stride, stride // 2, stride, ENDLESS, ENDLESS, 1, 1, stride >= LINE)
+        return Fetch(stride, stride // 2, stride, ENDLESS, ENDLESS, 1, 1, stride >= LINE, 0)
     if feature_bytes == itemsize:
         return fetch_pieces(rows, n * itemsize, row_bytes, steps, False)
     if row_bytes == itemsize:
-        return fetch_pieces(n, rows * itemsize, feature_bytes, steps, True)
-    return Fetch(0, 0, 0, ENDLESS, 0, 0, 1, True)
+        return fetch_pieces(n, rows * itemsize, feature_bytes, steps, True, LINE - 1)
+    return Fetch(0, 0, 0, ENDLESS, 0, 0, 1, True, 0)
 
 
 @kernel
