@@ -28,7 +28,8 @@ import numpy as np
 
 from .gap import TINY, GapBound
 from .local import HessianMetric
-from .metric import Metric, Moments, moments
+from .metric import Metric, Moments
+from .offset import centred, outward
 from .separation import separable_below, some_are_separable
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class Run:
         trail: Trail | None = None,
         known: Run | None = None,
     ) -> None:
-        self.obj, self.tol, self.max_iter, self.callback = obj, tol, max_iter, callback
+        self.tol, self.max_iter, self.callback = tol, max_iter, callback
         self.history: list[Step] = []
         self.why = ""
         self.solver = ""
@@ -178,7 +179,15 @@ class Run:
         self.first: tuple[np.ndarray, float, np.ndarray] | None = None
         before = trail.last if trail is not None else None
         known = before if known is None else known
-        self.moments: Moments = moments(obj) if known is None else known.moments
+        # What a solver sees may be another form of it: see `offset`.
+        self.given = obj
+        self.obj: Problem
+        self.moments: Moments
+        if known is None:
+            self.obj, self.moments = centred(obj)
+        else:
+            self.obj, self.moments = known.obj if known.given is obj else obj, known.moments
+        obj = self.obj
         self.l1 = l1
         shared = known is not None and known.l1 == 0 == l1 and known.metric.l2 == obj.l2
         self.metric: Metric = known.metric if known and shared else Metric(self.moments, obj.l2, diagonal=l1 > 0)
@@ -349,7 +358,7 @@ class Run:
 
     def result(self) -> Result:
         """Convergence and message are derived from the last accepted iterate, not from why the solver stopped."""
-        n_iter, solver = len(self.history) - 1, self.solver
+        n_iter, solver, theta = len(self.history) - 1, self.solver, self.theta.reshape(self.obj.shape)
         norm = f"gradient norm {self.grad_norm:.3g}"
         if self.converged:
             counts = f"{_count(n_iter, 'iteration')} and {_count(self.n_passes, 'pass')}"
@@ -359,7 +368,7 @@ class Run:
             sign = ">" if self.grad_norm > self.tol else "<="
             message = f"{solver} {self.why}, with {norm} {sign} tol {self.tol:.3g}"
         return Result(
-            theta=self.theta.reshape(self.obj.shape),
+            theta=theta if self.obj is self.given else outward(self.obj, theta),
             value=self.value,
             grad_norm=self.grad_norm,
             n_passes=self.n_passes,

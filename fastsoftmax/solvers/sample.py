@@ -96,7 +96,7 @@ def take(obj: Objective, count: int) -> Objective | None:
     if np.any((taken == 0) & (whole > 0)):
         return None
     return Objective(
-        source.X[rows],
+        source.pick(rows),
         y,
         k,
         fit_intercept=obj.fit_intercept,
