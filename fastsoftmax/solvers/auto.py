@@ -43,6 +43,11 @@ PATIENT, RESCUE = 120, 60.0
 # a rare class of 50,000 x 10, l2 = 1e-6, took 28, 24, 21, 18 ms with 4, 6, 8, 12; 60,000 x 100, k = 2, 125 ms with 4
 # and 149 with 12. And those without a penalty.
 SAMPLE_COST, SAMPLE_STEPS, SAMPLE_STEPS_FREE = 0.35, 8, 4
+# Where a sample costs more than this, L-BFGS takes so many steps first, and goes on without one if they bring the
+# gradient norm down to this share: nearly chance labels take 12 to 19 passes, and 4 to 8 fewer by a sample that costs
+# 4 to 8. Share of the norm after 4 steps, and ms without and with a sample, 100,000 rows: 50 columns, k = 12, 0.01,
+# 64, 80; 30, k = 20, 0.03, 75, 74; the same with twenty times the signal 0.2, 183, 139 and 0.3, 228, 93.
+SAMPLE_SURE, PROBE, EASY = 0.16, 4, 0.05
 # Lengths that are tried for such a step: where rounding ends a run, the Hessian of all rows tells so sooner.
 SAMPLE_TRIALS = 5
 # Entries in a column of sparse X below which truncated Newton takes less time. On 10,000 x 20,000 with 9 entries a
@@ -60,14 +65,14 @@ class Cost:
     newton: float
 
 
-def predict(obj: Any, *, rare: bool = False) -> Cost:
-    """What the methods cost on an objective; infinite where Newton's method cannot run."""
+def predict(obj: Any, *, rare: bool = False, count: int | None = None) -> Cost:
+    """What the methods cost on an objective, or on ``count`` of its rows; infinite where Newton's method cannot run."""
     rows, k = obj.shape
-    hard = rare or (can_walk(obj) and obj.source.shape[0] < FEW_ROWS * rows * k)
+    m = count if count is not None else obj.source.shape[0] if can_walk(obj) else 0
+    hard = rare or (can_walk(obj) and m < FEW_ROWS * rows * k)
     passes = HARD_LBFGS if hard else LBFGS_PASSES
     if not can_walk(obj):
         return Cost(PER_PASS, float("inf"), passes * PER_PASS, float("inf"))
-    m = obj.source.shape[0]
     one = 4.0 * m * (rows + SOFTMAX) * k + PER_PASS
     lbfgs_cost = passes * (one + PER_STEP)
     if rows * k > newton.SIZE_MAX // 2:
@@ -93,41 +98,58 @@ def solve(run: Run) -> None:
     """Step until `Run.accept` stops the run; says in ``run.chosen`` what was chosen and why."""
     if is_sparse(run.obj):
         _solve_sparse(run)
-    cost = predict(run.obj, rare=has_rare_class(run))
+    rare = has_rare_class(run)
+    cost = predict(run.obj, rare=rare)
     rows, k = run.obj.shape
     if cost.newton < cost.lbfgs:
         run.solver = "newton"
         run.chosen = f"chosen by auto: {rows * k} parameters, so that the exact Hessian is cheap"
-        _start(run, cost)
+        _start(run, cost, rare=rare)
         newton.solve(run)
     run.solver = "lbfgs"
     ratio = cost.newton_step / cost.one_pass
     costly = "the exact Hessian is out of reach" if ratio == float("inf") else f"a Hessian costs {ratio:.0f} passes"
     run.chosen = f"chosen by auto: {costly}"
-    _start(run, cost)
+    pairs = _start(run, cost, rare=rare)
     if cost.newton_step > RESCUE * cost.one_pass:
-        lbfgs.solve(run)
-    lbfgs.solve(run, PATIENT)
+        lbfgs.solve(run, pairs=pairs)
+    lbfgs.solve(run, PATIENT, pairs=pairs)
     run.solver = "newton"
     run.chosen = f"chosen by auto after {PATIENT} steps of lbfgs, which was slow to converge"
     newton.solve(run)
 
 
-def _start(run: Run, cost: Cost) -> None:
-    """The first steps, in the metric of a sample of the rows; none where it would not pay."""
-    elsewhere = run.theta.any() and run.trail is None  # where the Hessian may tell little of the way to the minimum
-    count = None if np.isinf(cost.newton) or elsewhere else sample.size(run.obj)
-    part = None if count is None else sample.take(cast(Objective, run.obj), count)
-    if part is None:
-        return
+def _start(run: Run, cost: Cost, *, rare: bool) -> lbfgs.Pairs | None:
+    """The first steps, in the metric of a sample of the rows; none where it would not pay.
+
+    Where that is not known beforehand, L-BFGS steps first, and returns the pairs to go on with if it is fast by itself.
+    """
+    obj, anew = cast(Objective, run.obj), not run.theta.any()
+    elsewhere = not anew and run.trail is None  # where the Hessian may tell little of the way to the minimum
+    count = None if np.isinf(cost.newton) or elsewhere else sample.size(obj)
+    if count is None:
+        return None
     # Passes in float32 take half the time that `predict` says; the sample's Hessian does not.
-    share = SAMPLE_COST * part.source.dtype.itemsize / 8
-    if predict(part).newton > share * min(cost.lbfgs, cost.newton):
-        return
+    share = predict(obj, count=count).newton / min(cost.lbfgs, cost.newton) * 8 / obj.source.dtype.itemsize
+    if share > SAMPLE_COST:
+        return None
+    if share > SAMPLE_SURE and anew and not rare and run.solver == "lbfgs":
+        before = run.grad_norm
+        pairs = lbfgs.search(run, run.metric, PROBE)
+        if run.grad_norm <= EASY * before:
+            return pairs
+    part = sample.take(obj, count)
+    if part is not None:
+        _start_from(run, part, anew=anew)
+    return None
+
+
+def _start_from(run: Run, part: Objective, *, anew: bool) -> None:
+    """The first steps by a sample: to its minimum if ``anew``, and on in the metric of its Hessian."""
     newton.centre(run)
     chosen = run.chosen
     run.chosen += f"; first steps by a sample of {part.source.shape[0]} rows"
-    near = sample.start(run, part)
+    near = sample.start(run, part, anew=anew)
     if near is None:
         run.chosen = chosen
         return

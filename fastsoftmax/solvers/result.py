@@ -334,7 +334,10 @@ class Run:
         """Accept the first of theta + direction, + direction / 2, ... that gains 1e-4 of what its slope promises."""
         slope = float(np.vdot(direction, self.grad))
         length = 1.0
-        while slope < 0 and length > 1e-12:
+        # Shorter ones do not move theta as passes read it, though its penalty may be lower ever after.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shortest = self.moments.eps * float(np.nanmin(np.abs(self.theta / direction)))
+        while slope < 0 and length > max(shortest, 1e-12):
             theta = self.theta + length * direction
             value, grad = self.measure(theta)
             if self.change(theta, value, grad) <= 1e-4 * length * slope:
