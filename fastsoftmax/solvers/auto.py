@@ -13,6 +13,7 @@ vectors, and truncated Newton takes less time though it needs twice the passes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -43,11 +44,11 @@ PATIENT, RESCUE = 120, 60.0
 # a rare class of 50,000 x 10, l2 = 1e-6, took 28, 24, 21, 18 ms with 4, 6, 8, 12; 60,000 x 100, k = 2, 125 ms with 4
 # and 149 with 12. And those without a penalty.
 SAMPLE_COST, SAMPLE_STEPS, SAMPLE_STEPS_FREE = 0.35, 8, 4
-# Where a sample costs more than this, L-BFGS takes so many steps first, and goes on without one if they bring the
-# gradient norm down to this share: nearly chance labels take 12 to 19 passes, and 4 to 8 fewer by a sample that costs
-# 4 to 8. Share of the norm after 4 steps, and ms without and with a sample, 100,000 rows: 50 columns, k = 12, 0.01,
-# 64, 80; 30, k = 20, 0.03, 75, 74; the same with twenty times the signal 0.2, 183, 139 and 0.3, 228, 93.
-SAMPLE_SURE, PROBE, EASY = 0.16, 4, 0.05
+# One that costs more than this starts a run only if it costs less than `SAVED` of the passes that the first `PROBE`
+# steps without it predict. ms without a sample, with one, and by this rule, for l2 = 1e-6: 200,000 x 60, k = 12, little
+# signal, 138, 142, 139; the same with more signal 380, 319, 351, and with bad scales 549, 289, 331; 100,000 x 50,
+# k = 12, likewise, 60, 74, 60; 174, 137, 151; 230, 89, 110; 200,000 x 50, k = 30, bad scales, 1407, 538, 702.
+SAMPLE_SURE, PROBE, SAVED = 0.16, 4, 0.4
 # Lengths that are tried for such a step: where rounding ends a run, the Hessian of all rows tells so sooner.
 SAMPLE_TRIALS = 5
 # Entries in a column of sparse X below which truncated Newton takes less time. On 10,000 x 20,000 with 9 entries a
@@ -122,7 +123,7 @@ def solve(run: Run) -> None:
 def _start(run: Run, cost: Cost, *, rare: bool) -> lbfgs.Pairs | None:
     """The first steps, in the metric of a sample of the rows; none where it would not pay.
 
-    Where that is not known beforehand, L-BFGS steps first, and returns the pairs to go on with if it is fast by itself.
+    Where that is not known beforehand L-BFGS steps first. If it is fast by itself it returns its pairs, to go on with.
     """
     obj, anew = cast(Objective, run.obj), not run.theta.any()
     elsewhere = not anew and run.trail is None  # where the Hessian may tell little of the way to the minimum
@@ -131,33 +132,45 @@ def _start(run: Run, cost: Cost, *, rare: bool) -> lbfgs.Pairs | None:
         return None
     # Passes in float32 take half the time that `predict` says; the sample's Hessian does not.
     share = predict(obj, count=count).newton / min(cost.lbfgs, cost.newton) * 8 / obj.source.dtype.itemsize
-    if share > SAMPLE_COST:
-        return None
-    if share > SAMPLE_SURE and anew and not rare and run.solver == "lbfgs":
-        before = run.grad_norm
-        pairs = lbfgs.search(run, run.metric, PROBE)
-        if run.grad_norm <= EASY * before:
-            return pairs
-    part = sample.take(obj, count)
-    if part is not None:
-        _start_from(run, part, anew=anew)
-    return None
+    pairs, pays = None, share <= SAMPLE_COST
+    if share > SAMPLE_SURE and anew and not rare:
+        pairs, pays = _probe(run, cost, share)
+    part = sample.take(obj, count) if pays else None
+    return None if part is not None and _start_from(run, part, anew=anew) else pairs
 
 
-def _start_from(run: Run, part: Objective, *, anew: bool) -> None:
-    """The first steps by a sample: to its minimum if ``anew``, and on in the metric of its Hessian."""
+def _probe(run: Run, cost: Cost, share: float) -> tuple[lbfgs.Pairs, bool]:
+    """The first steps of the method that was chosen, its pairs, and whether it is so slow that a sample pays."""
+    newtons = run.solver == "newton"
+    metric = newton.first_metric(run) if newtons else run.metric
+    before = run.grad_norm
+    pairs = lbfgs.search(run, metric, PROBE)
+    decay = math.log(before / run.grad_norm)
+    passes = PROBE * (1.0 + math.log(run.grad_norm / run.tol) / decay) if decay > 0 else math.inf
+    to_come = passes * (cost.one_pass + PER_STEP)
+    if share * min(cost.lbfgs, cost.newton) < SAVED * (min(to_come, cost.newton) if newtons else to_come):
+        return pairs, True
+    if newtons:
+        # Two steps at least, after which it goes on while they are good.
+        lbfgs.search(run, metric, max(2, newton.steps_each(run) - PROBE), pace=newton.PACE, pairs=pairs)
+    return pairs, False
+
+
+def _start_from(run: Run, part: Objective, *, anew: bool) -> bool:
+    """The first steps by a sample: to its minimum if ``anew``, and on in the metric of its Hessian. Whether it can."""
     newton.centre(run)
     chosen = run.chosen
     run.chosen += f"; first steps by a sample of {part.source.shape[0]} rows"
     near = sample.start(run, part, anew=anew)
     if near is None:
         run.chosen = chosen
-        return
+        return False
     # Without a penalty only the exact Hessian of all rows tells that there is a minimum.
     if run.obj.l2 == 0 and run.solver == "newton":
         lbfgs.search(run, near, SAMPLE_STEPS_FREE, trials=SAMPLE_TRIALS)
     else:
         lbfgs.search(run, near, SAMPLE_STEPS, pace=newton.PACE, trials=SAMPLE_TRIALS)
+    return True
 
 
 def _solve_sparse(run: Run) -> None:

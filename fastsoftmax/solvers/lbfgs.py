@@ -87,7 +87,7 @@ def search(
     grad = metric.to_phi_gradient(run.grad).ravel()
     pairs = remembered(run, metric, grad) if pairs is None else pairs
     norms = [run.grad_norm]
-    while len(norms) <= steps or (pace and norms[-1] < pace * pace * norms[-3]):
+    while len(norms) <= steps or (pace and len(norms) > 2 and norms[-1] < pace * pace * norms[-3]):
         along = pairs.direction(grad)
         slope = float(along @ grad)
         if not slope < 0:
