@@ -156,9 +156,10 @@ def test_separable_rows_are_told_as_without_it(monkeypatch):
 
 
 def test_without_a_penalty_the_exact_hessian_has_the_last_word():
-    res = minimize(problem(l2=0.0))
-    assert res.converged and "by a sample of" in res.message
-    assert res.gap_bound is not None and res.gap_bound <= 1e-6
+    for tol in (1e-6, 1e-2):  # the second of which the sample's own steps reach
+        res = minimize(problem(l2=0.0), tol=tol)
+        assert res.converged and "by a sample of" in res.message
+        assert res.gap_bound is not None and res.gap_bound <= tol
 
 
 def test_other_methods_take_none():

@@ -283,10 +283,11 @@ class Run:
         return self.local.gap(self.theta, self.value, self.grad, self.tol * self.value)
 
     def stop_if_proven(self) -> None:
-        """End the run if the exact Hessian, just made where it is, proves that it may end."""
+        """End the run if the exact Hessian, just made where it is, proves that it may end, or if it had converged."""
         self.gap_bound = self._bound(self.theta, self.value, self.grad, self._local_gap())
         self.history[-1] = replace(self.history[-1], gap_bound=self.gap_bound)
         if self.converged:
+            self._stop_if_some_are_separable()
             raise Stop
 
     def _stop_if_some_are_separable(self) -> None:
