@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -25,6 +26,7 @@ from .sklearn import SoftmaxRegression
 from .sklearn_base import SoftmaxClassifier, checked_samples, encode_two_or_more
 from .solvers import Result, blas_for, run_solver, select
 from .solvers.auto import predict as predict_cost
+from .solvers.offset import centred, outward
 from .solvers.path import regularization_path
 from .solvers.result import Run
 from .solvers.trail import Trail
@@ -141,13 +143,15 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
         if obj.sparse:
             full, failed = self._fit_paths(obj, l2s, splits, labels)
         else:
+            # Once for all models: thetas up to the end, and scores, are those of its rows.
+            obj = centred(obj)[0]
             stacked = StackedObjective(obj, fold, np.arange(len(splits)))
             full, failed = self._fit_path(stacked, l2s, splits, X, labels)
         mean = self.scores_.mean(axis=0)
         best = max(range(len(l2s)), key=lambda i: (mean[i], l2s[i]))
         self.l2s_, self.l2_ = l2s, float(l2s[best])
-        self._keep(full[best].theta, classes)
-        self.result_ = full[best]
+        self.result_ = replace(full[best], theta=outward(obj, full[best].theta))
+        self._keep(self.result_.theta, classes)
         self.n_iter_ = sum(full[i].n_iter for i in range(len(l2s)) if l2s[i] >= l2s[best])
         if failed:
             warnings.warn(
@@ -219,7 +223,7 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
             if self.scoring in STACKED:
                 self.scores_[number] = [_score(left_out, fit.theta, self.scoring) for fit in fits]
             else:
-                self.scores_[number] = [self._call_scorer(fit, X[test], labels[test]) for fit in fits]
+                self.scores_[number] = [self._call_scorer(fit.theta, X[test], labels[test]) for fit in fits]
         return dict(enumerate(full)), failed
 
     def _scores(
@@ -229,15 +233,16 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
         if self.scoring in STACKED:
             loss, right = stacked.held_out([fit.theta for fit in fits])
             return right if self.scoring == "accuracy" else -loss
+        thetas = [outward(stacked.obj, fit.theta) for fit in fits]
         return np.array(
-            [self._call_scorer(fit, X[test], labels[test]) for fit, (_, test) in zip(fits, splits, strict=True)]
+            [self._call_scorer(theta, X[test], labels[test]) for theta, (_, test) in zip(thetas, splits, strict=True)]
         )
 
-    def _call_scorer(self, fit: Result, X: Any, labels: np.ndarray) -> float:
+    def _call_scorer(self, theta: np.ndarray, X: Any, labels: np.ndarray) -> float:
         """A scorer of scikit-learn, or the caller's own, for one fold's model and rows."""
         one = SoftmaxRegression(fit_intercept=self.fit_intercept, **self._options())
         one.n_features_in_ = self.n_features_in_
-        one._keep(fit.theta, self.classes_)
+        one._keep(theta, self.classes_)
         return float(get_scorer(self.scoring)(one, X, labels))
 
 

@@ -86,6 +86,10 @@ class ArraySource(_Labelled):
         by_columns = self.X.flags.f_contiguous and not self.X.flags.c_contiguous
         self.hints: dict[str, Any] = {"converted": self._converts, "column_bytes": column_bytes if by_columns else 0}
 
+    def pick(self, rows: np.ndarray) -> np.ndarray:
+        """X of the rows with these numbers, a copy."""
+        return np.asarray(self.X[rows])
+
     @cached_property
     def _all(self) -> Rows:
         return self._rows(np.asarray(self.X), 0)

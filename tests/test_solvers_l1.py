@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from test_solvers_gap import badly_scaled
 
 from fastsoftmax import Objective, SoftmaxRegression, datasets, minimize
+from fastsoftmax.solvers.result import Run
 
 
 def data(name="wine"):
@@ -44,6 +46,46 @@ def test_with_default_settings_the_gap_is_within_the_target_and_the_bound_above_
 def test_raw_columns_are_as_good_as_scaled_ones():
     X, y, _ = datasets.load_sample("wine")
     assert minimize(Objective(X, np.unique(y, return_inverse=True)[1], fit_intercept=True), l1=1e-2).n_passes < 200
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize(("name", "l1"), [("wine", 1e-3), ("iris", 1e-3), ("breast_cancer", 1e-3), ("scales", 1e-2)])
+def test_raw_and_badly_scaled_columns_end_at_the_minimum_in_either_dtype(name, l1, dtype):
+    if name == "scales":  # from 1e-3 to 1e6, up to 10^4 deviations from zero
+        X, y = badly_scaled(m=2000)
+    else:
+        X, labels, _ = datasets.load_sample(name)
+        y = np.unique(labels, return_inverse=True)[1]
+    X = X.astype(dtype)
+    exact = Objective(X.astype("f8"), y, fit_intercept=True)
+    best = minimize(exact, l1=l1, tol=1e-8, max_iter=5000)
+    res = minimize(Objective(X, y, fit_intercept=True), l1=l1)
+    assert res.converged, res.message
+    value = exact.value(res.theta) + l1 * np.abs(res.theta[:-1]).sum()
+    assert value - best.value <= 1e-6 * best.value
+
+
+def test_the_norm_does_not_depend_on_where_columns_lie():
+    """What the bias's gradient is times the mean of a column is nothing to a parameter that l1 holds at 0."""
+    X, y = data("iris")
+    theta = minimize(Objective(X, y, fit_intercept=True), l1=1e-2, tol=1e-3).theta
+    assert (theta[:-1] == 0).any()
+    norms = []
+    for shift in (0.0, 2.0**12):
+        obj = Objective(X + shift, y, fit_intercept=True)
+        run = Run(obj, tol=1e-9, max_iter=5, callback=None, l1=1e-2)
+        moved = theta.copy()
+        moved[-1] -= shift * theta[:-1].sum(axis=0)
+        run.accept(moved)
+        norms.append(run.grad_norm)
+    # Roundings of logits and gradients of shifted columns, over the root of twice the value.
+    few = 64 * 2.0**12 * np.finfo("f8").eps
+    assert norms[0] > 1e3 * few and abs(norms[1] - norms[0]) <= few
+
+
+def test_why_it_ended_is_said():
+    res = minimize(objective(), l1=1e-2, tol=1e-300, max_iter=10_000)
+    assert not res.converged and "l2 > 0 or a larger tol helps" in res.message
 
 
 def test_a_penalty_above_the_largest_slope_leaves_the_bias_alone():

@@ -17,6 +17,7 @@ def small_samples(monkeypatch):
     monkeypatch.setattr(sample, "ROWS_EACH", 10)
     monkeypatch.setattr(sample, "FEW", 50)
     monkeypatch.setattr(auto, "SAMPLE_COST", np.inf)
+    monkeypatch.setattr(auto, "SAMPLE_SURE", np.inf)
 
 
 def problem(m=8000, n=6, k=3, *, seed=0, **options):
@@ -155,9 +156,12 @@ def test_separable_rows_are_told_as_without_it(monkeypatch):
 
 
 def test_without_a_penalty_the_exact_hessian_has_the_last_word():
-    res = minimize(problem(l2=0.0))
-    assert res.converged and "by a sample of" in res.message
-    assert res.gap_bound is not None and res.gap_bound <= 1e-6
+    easy = Objective(*make_problem(8000, 6, 3, signal=1.0, seed=0)[:2], fit_intercept=True)
+    # The second gets to its tol by the steps of the sample.
+    for obj, tol in ((problem(l2=0.0), 1e-6), (easy, 1e-4)):
+        res = minimize(obj, tol=tol)
+        assert res.converged and "by a sample of" in res.message
+        assert res.gap_bound is not None and res.gap_bound <= tol
 
 
 def test_other_methods_take_none():
@@ -183,6 +187,28 @@ def test_a_path_takes_fewer_passes_with_it_and_ends_where_fits_do(monkeypatch):
         assert res.converged and abs(res.value - other.value) <= 1e-6 * other.value
 
 
+@pytest.mark.parametrize(("n", "k", "method", "saved"), [(20, 6, "newton", 0.4), (20, 10, "lbfgs", 1.0)])
+def test_where_it_costs_more_the_first_steps_without_it_tell(monkeypatch, n, k, method, saved):
+    """Of labels that have little to do with X it takes none, and the run is as it would be; of others it does."""
+    monkeypatch.setattr(auto, "SAMPLE_SURE", 0.0)
+    monkeypatch.setattr(auto, "SAVED", saved)
+    for signal, samples in ((1.0, False), (20.0, True)):
+        X, y, _ = make_problem(8000, n, k, signal=signal, seed=0)
+        obj = Objective(X, y, fit_intercept=True, l2=1e-5)
+        res, far = minimize(obj), without(monkeypatch, obj)
+        assert res.solver == far.solver == method
+        assert res.converged and ("by a sample of" in res.message) == samples
+        if not samples:
+            norms, others = ([step.grad_norm for step in run.history] for run in (res, far))
+            assert norms == others and res.n_passes == far.n_passes
+        # Both within tol of the minimum.
+        assert abs(res.value - far.value) <= 1e-6 * far.value
+
+
 def test_it_must_not_cost_too_much(monkeypatch):
-    monkeypatch.setattr(auto, "SAMPLE_COST", 0.0)
+    monkeypatch.setattr(auto, "SAMPLE_SURE", 0.0)
+    monkeypatch.setattr(auto, "SAVED", 0.0)
     assert "sample" not in minimize(problem()).message
+    # On a path nothing is tried.
+    monkeypatch.setattr(auto, "SAMPLE_COST", 0.0)
+    assert "sample" not in regularization_path(problem(), [1e-3, 1e-4])[-1].message

@@ -13,6 +13,7 @@ vectors, and truncated Newton takes less time though it needs twice the passes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -23,7 +24,7 @@ from ..sources import SparseSource
 from . import lbfgs, newton, newton_cg, sample
 from .curvature import DESIGN_BYTES, can_walk
 from .metric import is_sparse
-from .result import Run
+from .result import Run, Stop
 
 # Passes of L-BFGS, Hessians and passes of Newton's method until a run ends. Sets of 5,000 to 200,000 rows took 21 to
 # 46; 2 to 3 and 11 to 20.
@@ -43,6 +44,11 @@ PATIENT, RESCUE = 120, 60.0
 # a rare class of 50,000 x 10, l2 = 1e-6, took 28, 24, 21, 18 ms with 4, 6, 8, 12; 60,000 x 100, k = 2, 125 ms with 4
 # and 149 with 12. And those without a penalty.
 SAMPLE_COST, SAMPLE_STEPS, SAMPLE_STEPS_FREE = 0.35, 8, 4
+# One that costs more than this starts a run only if it costs less than `SAVED` of the passes that the first `PROBE`
+# steps without it predict. ms without a sample, with one, and by this rule, for l2 = 1e-6: 200,000 x 60, k = 12, little
+# signal, 138, 142, 139; the same with more signal 380, 319, 351, and with bad scales 549, 289, 331; 100,000 x 50,
+# k = 12, likewise, 60, 74, 60; 174, 137, 151; 230, 89, 110; 200,000 x 50, k = 30, bad scales, 1407, 538, 702.
+SAMPLE_SURE, PROBE, SAVED = 0.16, 4, 0.4
 # Lengths that are tried for such a step: where rounding ends a run, the Hessian of all rows tells so sooner.
 SAMPLE_TRIALS = 5
 # Entries in a column of sparse X below which truncated Newton takes less time. On 10,000 x 20,000 with 9 entries a
@@ -60,14 +66,14 @@ class Cost:
     newton: float
 
 
-def predict(obj: Any, *, rare: bool = False) -> Cost:
-    """What the methods cost on an objective; infinite where Newton's method cannot run."""
+def predict(obj: Any, *, rare: bool = False, count: int | None = None) -> Cost:
+    """What the methods cost on an objective, or on ``count`` of its rows; infinite where Newton's method cannot run."""
     rows, k = obj.shape
-    hard = rare or (can_walk(obj) and obj.source.shape[0] < FEW_ROWS * rows * k)
+    m = count if count is not None else obj.source.shape[0] if can_walk(obj) else 0
+    hard = rare or (can_walk(obj) and m < FEW_ROWS * rows * k)
     passes = HARD_LBFGS if hard else LBFGS_PASSES
     if not can_walk(obj):
         return Cost(PER_PASS, float("inf"), passes * PER_PASS, float("inf"))
-    m = obj.source.shape[0]
     one = 4.0 * m * (rows + SOFTMAX) * k + PER_PASS
     lbfgs_cost = passes * (one + PER_STEP)
     if rows * k > newton.SIZE_MAX // 2:
@@ -93,49 +99,81 @@ def solve(run: Run) -> None:
     """Step until `Run.accept` stops the run; says in ``run.chosen`` what was chosen and why."""
     if is_sparse(run.obj):
         _solve_sparse(run)
-    cost = predict(run.obj, rare=has_rare_class(run))
+    rare = has_rare_class(run)
+    cost = predict(run.obj, rare=rare)
     rows, k = run.obj.shape
     if cost.newton < cost.lbfgs:
         run.solver = "newton"
         run.chosen = f"chosen by auto: {rows * k} parameters, so that the exact Hessian is cheap"
-        _start(run, cost)
+        _start(run, cost, rare=rare)
         newton.solve(run)
     run.solver = "lbfgs"
     ratio = cost.newton_step / cost.one_pass
     costly = "the exact Hessian is out of reach" if ratio == float("inf") else f"a Hessian costs {ratio:.0f} passes"
     run.chosen = f"chosen by auto: {costly}"
-    _start(run, cost)
+    pairs = _start(run, cost, rare=rare)
     if cost.newton_step > RESCUE * cost.one_pass:
-        lbfgs.solve(run)
-    lbfgs.solve(run, PATIENT)
+        lbfgs.solve(run, pairs=pairs)
+    lbfgs.solve(run, PATIENT, pairs=pairs)
     run.solver = "newton"
     run.chosen = f"chosen by auto after {PATIENT} steps of lbfgs, which was slow to converge"
     newton.solve(run)
 
 
-def _start(run: Run, cost: Cost) -> None:
-    """The first steps, in the metric of a sample of the rows; none where it would not pay."""
-    elsewhere = run.theta.any() and run.trail is None  # where the Hessian may tell little of the way to the minimum
-    count = None if np.isinf(cost.newton) or elsewhere else sample.size(run.obj)
-    part = None if count is None else sample.take(cast(Objective, run.obj), count)
-    if part is None:
-        return
+def _start(run: Run, cost: Cost, *, rare: bool) -> lbfgs.Pairs | None:
+    """The first steps, in the metric of a sample of the rows; none where it would not pay.
+
+    Where that is not known beforehand L-BFGS steps first. If it is fast by itself it returns its pairs, to go on with.
+    """
+    obj, anew = cast(Objective, run.obj), not run.theta.any()
+    elsewhere = not anew and run.trail is None  # where the Hessian may tell little of the way to the minimum
+    count = None if np.isinf(cost.newton) or elsewhere else sample.size(obj)
+    if count is None:
+        return None
     # Passes in float32 take half the time that `predict` says; the sample's Hessian does not.
-    share = SAMPLE_COST * part.source.dtype.itemsize / 8
-    if predict(part).newton > share * min(cost.lbfgs, cost.newton):
-        return
+    share = predict(obj, count=count).newton / min(cost.lbfgs, cost.newton) * 8 / obj.source.dtype.itemsize
+    pairs, pays = None, share <= SAMPLE_COST
+    if share > SAMPLE_SURE and anew and not rare:
+        pairs, pays = _probe(run, cost, share)
+    part = sample.take(obj, count) if pays else None
+    return None if part is not None and _start_from(run, part, anew=anew) else pairs
+
+
+def _probe(run: Run, cost: Cost, share: float) -> tuple[lbfgs.Pairs, bool]:
+    """The first steps of the method that was chosen, its pairs, and whether it is so slow that a sample pays."""
+    newtons = run.solver == "newton"
+    metric = newton.first_metric(run) if newtons else run.metric
+    before = run.grad_norm
+    pairs = lbfgs.search(run, metric, PROBE)
+    decay = math.log(before / run.grad_norm)
+    passes = PROBE * (1.0 + math.log(run.grad_norm / run.tol) / decay) if decay > 0 else math.inf
+    to_come = passes * (cost.one_pass + PER_STEP)
+    if share * min(cost.lbfgs, cost.newton) < SAVED * (min(to_come, cost.newton) if newtons else to_come):
+        return pairs, True
+    if newtons:
+        # Two steps at least, after which it goes on while they are good.
+        lbfgs.search(run, metric, max(2, newton.steps_each(run) - PROBE), pace=newton.PACE, pairs=pairs)
+    return pairs, False
+
+
+def _start_from(run: Run, part: Objective, *, anew: bool) -> bool:
+    """The first steps by a sample: to its minimum if ``anew``, and on in the metric of its Hessian. Whether it can."""
     newton.centre(run)
     chosen = run.chosen
     run.chosen += f"; first steps by a sample of {part.source.shape[0]} rows"
-    near = sample.start(run, part)
-    if near is None:
-        run.chosen = chosen
-        return
-    # Without a penalty only the exact Hessian of all rows tells that there is a minimum.
-    if run.obj.l2 == 0 and run.solver == "newton":
-        lbfgs.search(run, near, SAMPLE_STEPS_FREE, trials=SAMPLE_TRIALS)
-    else:
-        lbfgs.search(run, near, SAMPLE_STEPS, pace=newton.PACE, trials=SAMPLE_TRIALS)
+    # Without a penalty only the exact Hessian of all rows tells that there is a minimum: it has the last word.
+    last_word = run.obj.l2 == 0 and run.solver == "newton"
+    steps, pace = (SAMPLE_STEPS_FREE, 0.0) if last_word else (SAMPLE_STEPS, newton.PACE)
+    try:
+        near = sample.start(run, part, anew=anew)
+        if near is None:
+            run.chosen = chosen
+            return False
+        lbfgs.search(run, near, steps, pace=pace, trials=SAMPLE_TRIALS)
+    except Stop:
+        if not (last_word and run.converged):
+            raise
+    return True
 
 
 def _solve_sparse(run: Run) -> None:

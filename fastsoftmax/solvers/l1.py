@@ -11,23 +11,48 @@ least norm, in that metric.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .metric import Metric
-from .result import Run
+from .result import Run, change
 
 MEMORY = 30
+# L-BFGS-B starts afresh where its search fails, as long as that brings the value down by this share.
+GAIN = 1e-9
 
 
 def solve(run: Run) -> None:
     """Step until `Run.accept` stops the run, or SciPy does."""
-    before = np.inf
-    while run.grad_norm < 0.5 * before:
-        before = run.grad_norm
+    gained = True
+    while gained:
+        norm, value = run.grad_norm, run.value
         _search(run)
+        gained = run.grad_norm < 0.5 * norm or run.value < (1.0 - GAIN) * value
     run.stop_at_rounding()
+
+
+@dataclass
+class Point:
+    """Where L-BFGS-B has been: loss and l2 there, their gradient, and l1 times the sum of all parts.
+
+    ``total`` is the sum of the two less that at the start, added up from step to step: near the end the values of two
+    points are equal but for rounding, float32's above all, and L-BFGS-B gave up at gradient norms of 1e-5.
+    """
+
+    theta: np.ndarray
+    value: float
+    grad: np.ndarray
+    parts: float
+    total: float = 0.0
+
+    def since(self, before: Point) -> float:
+        """How much is added from another point to here, see `result.change`."""
+        step = (self.theta - before.theta).ravel()
+        low, high = float(step @ before.grad.ravel()), float(step @ self.grad.ravel())
+        return change(before.value, self.value, low, high) + self.parts - before.parts
 
 
 def _search(run: Run) -> None:
@@ -44,18 +69,25 @@ def _search(run: Run) -> None:
         theta[:n] += held
         return theta
 
+    at: Any = None
+    tried: Any = None
+
     def value_and_grad(x: np.ndarray) -> tuple[float, np.ndarray]:
-        value, grad = run.evaluate(to_theta(x))
+        nonlocal tried
+        theta = to_theta(x)
+        value, grad = run.evaluate(theta)
         phi = metric.to_phi_gradient(grad)
-        u, v = x[: 2 * n * k].reshape(2, n, k)
-        # Where both parts are above 0, their sum exceeds the absolute value.
-        excess = 2.0 * float(np.sum(weight * np.minimum(u, v)))
-        return value - start + excess, np.vstack([phi[:n] + weight, weight - phi[:n], phi[n:]]).ravel()
+        tried = Point(theta, value - run.l1_of(theta), grad, float(np.sum(weight * x[: 2 * n * k].reshape(2, n, k))))
+        tried.total = at.total + tried.since(at) if at else 0.0
+        return tried.total, np.vstack([phi[:n] + weight, weight - phi[:n], phi[n:]]).ravel()
 
     def accept(x: np.ndarray) -> None:
-        run.accept(to_theta(x))
+        nonlocal at
+        if not np.array_equal(to_theta(x), tried.theta):  # where it has just been, as a rule
+            value_and_grad(x)
+        at = tried
+        run.accept(at.theta)
 
-    start = run.value
     unlimited = int(np.iinfo(np.int32).max)
     options: Any = {"maxcor": MEMORY, "maxiter": unlimited, "maxfun": unlimited, "ftol": 0.0, "gtol": 0.0}
     callback: Any = accept
@@ -65,4 +97,6 @@ def _search(run: Run) -> None:
         bias = (bias + metric.mean @ run.theta[:n]) * np.sqrt(metric.curvature)
     x = np.vstack([np.maximum(phi, 0.0), np.maximum(-phi, 0.0), bias]).ravel()
     bounds = [(0.0, None)] * (2 * n * k) + [(None, None)] * bias.size
+    value_and_grad(x)
+    at = tried
     minimize(value_and_grad, x, jac=True, method="L-BFGS-B", bounds=bounds, callback=callback, options=options)

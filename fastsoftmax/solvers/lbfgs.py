@@ -42,19 +42,20 @@ TRIALS = 40
 EPS = float(np.finfo(np.float64).eps)
 
 
-def solve(run: Run, steps: int | None = None) -> None:
-    """Step until `Run.accept` stops the run, or SciPy does; or return after that many steps."""
+def solve(run: Run, steps: int | None = None, *, pairs: Pairs | None = None) -> None:
+    """Step until `Run.accept` stops the run; or return after that many steps. ``pairs``: of a search to go on with."""
     closer = can_walk(run.obj) and run.obj.shape[1] > 1
     metric = run.metric
     refresh: tuple[int, ...] = REFRESH if closer else ()
     if closer and run.closer is not None:
         metric, refresh = run.closer.with_l2(run.obj.l2), REFRESH_NEAR
-    elif closer and run.theta.any() and not (run.trail and run.trail.pairs):
+    elif closer and run.theta.any() and not (pairs or (run.trail and run.trail.pairs)):
         # A start other than zero is taken to be one that knows something.
         metric = run.closer = metric_at(run.obj, run.theta)
     last = len(run.history) + (steps or run.max_iter + 1)
     for count in refresh:
-        search(run, metric, min(count, last - len(run.history)))
+        search(run, metric, min(count, last - len(run.history)), pairs=pairs)
+        pairs = None
         if len(run.history) >= last:
             return
         metric = run.closer = metric_at(run.obj, run.theta)
@@ -69,22 +70,31 @@ def solve(run: Run, steps: int | None = None) -> None:
     run.stop_at_rounding()
 
 
-def search(run: Run, metric: Metric | HessianMetric, steps: int, *, pace: float = 0.0, trials: int = TRIALS) -> None:
+def search(
+    run: Run,
+    metric: Metric | HessianMetric,
+    steps: int,
+    *,
+    pace: float = 0.0,
+    trials: int = TRIALS,
+    pairs: Pairs | None = None,
+) -> Pairs:
     """At most that many steps in a metric from the current iterate; fewer where no length along a direction will do.
 
-    More while the last two have brought the gradient norm down to ``pace`` squared of what it was.
+    More while the last two have brought the gradient norm down to ``pace`` squared of what it was. Returns the pairs,
+    with which a search in the same metric may go on.
     """
     grad = metric.to_phi_gradient(run.grad).ravel()
-    pairs = remembered(run, metric, grad)
+    pairs = remembered(run, metric, grad) if pairs is None else pairs
     norms = [run.grad_norm]
-    while len(norms) <= steps or (pace and norms[-1] < pace * pace * norms[-3]):
+    while len(norms) <= steps or (pace and len(norms) > 2 and norms[-1] < pace * pace * norms[-3]):
         along = pairs.direction(grad)
         slope = float(along @ grad)
         if not slope < 0:
-            return
+            return pairs
         found = step_along(run, metric, along, grad, slope, trials)
         if found is None:
-            return
+            return pairs
         length, theta, value, gradient, new = found
         pairs.add(length * along, new - grad, new)
         grad = new
@@ -92,6 +102,7 @@ def search(run: Run, metric: Metric | HessianMetric, steps: int, *, pace: float 
             run.trail.step(run, theta, gradient)
         run.accept(theta, (value, gradient))
         norms.append(run.grad_norm)
+    return pairs
 
 
 def remembered(run: Run, metric: Metric | HessianMetric, grad: np.ndarray) -> Pairs:

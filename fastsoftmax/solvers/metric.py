@@ -58,15 +58,28 @@ class Moments:
         Weighted means of the columns; None without an intercept.
     eps : float
         Rounding of one number of X.
+    summed : float or None
+        Rounding of the moments themselves, where it is not that.
     """
 
     second: np.ndarray = field(repr=False)
     mean: np.ndarray | None = field(repr=False)
     eps: float
+    summed: float | None = None
 
     @property
     def diagonal(self) -> np.ndarray:
         return self.second if self.second.ndim == 1 else np.diagonal(self.second)
+
+    @property
+    def noise(self) -> np.ndarray:
+        """What rounding may have made of a variance that is zero."""
+        return NOISE * (self.eps if self.summed is None else self.summed) * self.diagonal
+
+    @property
+    def variance(self) -> np.ndarray:
+        """Of each column, or its second moment without an intercept."""
+        return self.diagonal if self.mean is None else np.maximum(self.diagonal - self.mean**2, 0.0)
 
 
 def moments(obj: Any) -> Moments:
@@ -79,9 +92,15 @@ def moments(obj: Any) -> Moments:
             second, mean = obj.gram_diagonal()
         except FloatingPointError as error:
             raise FloatingPointError("the second moments of X overflow: X is too large to be scaled by them") from error
-        return Moments(second, mean if bias else None, eps)
+        summed = None if source is None else summed_in_float64(eps, source.shape[0])
+        return Moments(second, mean if bias else None, eps, summed)
     gram = obj.gram()
     return Moments(gram[:-1, :-1], gram[-1, :-1], eps) if bias else Moments(gram, None, eps)
+
+
+def summed_in_float64(eps: float, rows: int) -> float:
+    """Rounding of moments whose squares, exact for float32, and sums are float64, one row after the other."""
+    return min(eps, float(np.finfo(np.float64).eps) * (1.0 + math.sqrt(rows)))
 
 
 def is_sparse(obj: Any) -> bool:
@@ -104,9 +123,7 @@ class Metric:
 
     def __init__(self, moments: Moments, l2: float, *, curvature: float = 0.5, diagonal: bool = False) -> None:
         self.moments, self.mean, self.l2, self.curvature = moments, moments.mean, l2, curvature
-        second = moments.diagonal
-        noise = NOISE * moments.eps * second
-        variance = second if self.mean is None else np.maximum(second - self.mean**2, 0.0)
+        noise, variance = moments.noise, moments.variance
         moving = variance > noise
         bound = curvature * np.where(moving, variance, 0.0) + l2
         self.scale = np.divide(1.0, np.sqrt(bound), out=np.zeros_like(bound), where=bound > 0)

@@ -58,7 +58,7 @@ def solve(run: Run, design: Design | None = None) -> None:
         raise ValueError(f"solver 'newton' takes at most {SIZE_MAX} parameters; theta has {size}: use 'newton_cg'")
     steps = steps_each(run)
     if not run.theta.any():
-        search(run, Metric(run.moments, run.obj.l2, curvature=1.0 / run.obj.shape[1]), steps, pace=PACE)
+        search(run, first_metric(run), steps, pace=PACE)
     centre(run)
     design = Design(run.obj, run.metric) if design is None else design
     while True:
@@ -68,6 +68,11 @@ def solve(run: Run, design: Design | None = None) -> None:
         search(run, run.local, steps, pace=PACE)
         if len(run.history) < last + steps and not run.grad_norm < 0.5 * before:
             run.stop_at_rounding()
+
+
+def first_metric(run: Run) -> Metric:
+    """The Hessian at theta = 0, but for a shift of all classes."""
+    return Metric(run.moments, run.obj.l2, curvature=1.0 / run.obj.shape[1])
 
 
 def steps_each(run: Run) -> int:

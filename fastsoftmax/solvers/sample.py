@@ -96,7 +96,7 @@ def take(obj: Objective, count: int) -> Objective | None:
     if np.any((taken == 0) & (whole > 0)):
         return None
     return Objective(
-        source.X[rows],
+        source.pick(rows),
         y,
         k,
         fit_intercept=obj.fit_intercept,
@@ -115,14 +115,14 @@ def _rows_of(y: np.ndarray, rare: np.ndarray, rng: np.random.Generator) -> list[
     return [each if len(each) <= FEW else rng.choice(each, FEW, replace=False) for each in own]
 
 
-def start(run: Run, part: Objective) -> HessianMetric | None:
-    """The Hessian of a sample, at its minimum, to where the run goes, or where the run is unless that is zero.
+def start(run: Run, part: Objective, *, anew: bool = True) -> HessianMetric | None:
+    """The Hessian of a sample, at its minimum, to where the run goes, or where the run is unless ``anew``.
 
     None, and the run stays, where the sample is not like all rows.
     """
     design = Design(part, run.metric)
     alike = is_like(part, design)
-    theta = None if not alike else run.theta if run.theta.any() else _minimum(run, part, design)
+    theta = None if not alike else _minimum(run, part, design) if anew else run.theta
     near = None if theta is None else HessianMetric(part, theta, design)
     # In passes over all rows, rounded up; the Gram matrix is one over those of the sample.
     read = (part.n_passes + 1) * part.source.shape[0]
@@ -142,7 +142,7 @@ def _minimum(run: Run, part: Objective, design: Design) -> np.ndarray | None:
     p, s = run.theta.size - len(run.theta), part.source.shape[0]
     inner = Run(part, tol=max(run.tol, CLOSE * p / s), max_iter=STEPS_MAX, callback=None, known=run)
     with suppress(Stop, FloatingPointError):
-        inner.accept(run.theta)
+        inner.accept(np.zeros(part.shape))
         newton.solve(inner, design)
     return inner.theta if inner.history and inner.converged else None
 

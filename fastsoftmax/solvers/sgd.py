@@ -39,7 +39,7 @@ from ..kernels import Csr, Rows, select
 from ..kernels.numpy_sparse import as_scipy
 from ..objective import explain_nonfinite
 from ..passes import passes_over
-from .metric import NOISE, Metric, Moments
+from .metric import Metric, Moments, summed_in_float64
 from .result import Run
 
 # Rows of a mini-batch: 1/32 of the chunk within these bounds. A kernel call costs what some hundred rows cost.
@@ -181,12 +181,13 @@ class Stream:
         """Metric and gamma from the moments so far and one mini-batch."""
         second, first = self.second / self.weight, self.first / self.weight
         eps = float(np.finfo(obj.source.dtype).eps)
-        diagonal = second if second.ndim == 1 else np.diagonal(second)
-        variance = np.maximum(diagonal - (first**2 if obj.fit_intercept else 0.0), 0.0)
-        still = variance <= NOISE * eps * diagonal
+        mean = first if obj.fit_intercept else None
+        moments = Moments(second, mean, eps, summed_in_float64(eps, int(self.sampled)))
+        variance = moments.variance
+        still = variance <= moments.noise
         if second.ndim == 2:
             second[np.diag_indices_from(second)] += len(first) / self.sampled * variance
-        self.metric = Metric(Moments(second, first if obj.fit_intercept else None, eps), obj.l2)
+        self.metric = Metric(moments, obj.l2)
         # The penalty alone would give a column not seen to vary a step as long as 1 / l2 where it first does.
         self.metric.hold(still)
         largest = largest_eigenvalue(X, 0.5 * w, self.metric)
