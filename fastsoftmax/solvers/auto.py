@@ -130,11 +130,12 @@ def _start(run: Run, cost: Cost, *, rare: bool) -> lbfgs.Pairs | None:
     count = None if np.isinf(cost.newton) or elsewhere else sample.size(obj)
     if count is None:
         return None
+    share = predict(obj, count=count).newton / min(cost.lbfgs, cost.newton)
     # Passes in float32 take half the time that `predict` says; the sample's Hessian does not.
-    share = predict(obj, count=count).newton / min(cost.lbfgs, cost.newton) * 8 / obj.source.dtype.itemsize
-    pairs, pays = None, share <= SAMPLE_COST
+    single = 8 / obj.source.dtype.itemsize
+    pairs, pays = None, single * share <= SAMPLE_COST
     if share > SAMPLE_SURE and anew and not rare:
-        pairs, pays = _probe(run, cost, share)
+        pairs, pays = _probe(run, cost, single * share)
     part = sample.take(obj, count) if pays else None
     return None if part is not None and _start_from(run, part, anew=anew) else pairs
 
