@@ -5,7 +5,8 @@ does where a class is rare or rows are few; the rest is arithmetic that is known
 has not converged after `PATIENT` steps, the classes are nearly separable, and what then pays is the exact Hessian if
 it can be had: few steps are left, and they converge fast. Otherwise L-BFGS goes on from where it was.
 
-Where rows are many, both start from the minimum of a sample of them (see `sample`).
+Where rows are many, both start from the minimum of a sample of them (see `sample`), unless that costs much and the
+first steps without it go fast.
 
 Sparse X has no exact Hessian. Where its columns hold few entries a pass is quick beside what L-BFGS does with its
 vectors, and truncated Newton takes less time though it needs twice the passes.
