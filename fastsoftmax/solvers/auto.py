@@ -5,7 +5,8 @@ does where a class is rare or rows are few; the rest is arithmetic that is known
 has not converged after `PATIENT` steps, the classes are nearly separable, and what then pays is the exact Hessian if
 it can be had: few steps are left, and they converge fast. Otherwise L-BFGS goes on from where it was.
 
-Where rows are many, both start from the minimum of a sample of them (see `sample`).
+Where rows are many, both start from the minimum of a sample of them (see `sample`), unless that costs much and the
+first steps without it go fast.
 
 Sparse X has no exact Hessian. Where its columns hold few entries a pass is quick beside what L-BFGS does with its
 vectors, and truncated Newton takes less time though it needs twice the passes.
@@ -130,11 +131,12 @@ def _start(run: Run, cost: Cost, *, rare: bool) -> lbfgs.Pairs | None:
     count = None if np.isinf(cost.newton) or elsewhere else sample.size(obj)
     if count is None:
         return None
+    share = predict(obj, count=count).newton / min(cost.lbfgs, cost.newton)
     # Passes in float32 take half the time that `predict` says; the sample's Hessian does not.
-    share = predict(obj, count=count).newton / min(cost.lbfgs, cost.newton) * 8 / obj.source.dtype.itemsize
-    pairs, pays = None, share <= SAMPLE_COST
+    single = 8 / obj.source.dtype.itemsize
+    pairs, pays = None, single * share <= SAMPLE_COST
     if share > SAMPLE_SURE and anew and not rare:
-        pairs, pays = _probe(run, cost, share)
+        pairs, pays = _probe(run, cost, single * share)
     part = sample.take(obj, count) if pays else None
     return None if part is not None and _start_from(run, part, anew=anew) else pairs
 

@@ -40,7 +40,8 @@ from .metric import Moments, moments
 FAR = 1e4
 # Rows from which s is taken: that of them which is next to the mean.
 ROWS = 64
-# Bytes of a shifted copy. In chunks a pass takes some three times as long.
+# Bytes of a shifted copy. In chunks a pass takes three times as long: 48 ms instead of 16 for 10^6 x 54, k = 7, whose
+# copy takes 44.
 COPY_BYTES = 1 << 28
 
 
