@@ -42,12 +42,12 @@ INLINE void swap_blocks(Vec<T>& a, Vec<T>& b, std::integer_sequence<int, L...>) 
     a = __builtin_shufflevector(x, y, ((L & S) ? VL<T> + L - S : L)...);
     b = __builtin_shufflevector(x, y, ((L & S) ? VL<T> + L : L + S)...);
 }
-template <class T, int S>
+template <class T, int S, int COUNT = VL<T>>
 INLINE void transpose_rounds(Vec<T>* r) {
 #pragma GCC unroll 16
-    for (int i = 0; i < VL<T>; ++i)
+    for (int i = 0; i < COUNT; ++i)
         if (!(i & S)) swap_blocks<T, S>(r[i], r[i + S], std::make_integer_sequence<int, VL<T>>{});
-    if constexpr (S > 1) transpose_rounds<T, S / 2>(r);
+    if constexpr (S > 1) transpose_rounds<T, S / 2, COUNT>(r);
 }
 // Half a vector, and two of them side by side. The first round of a transpose is done by loading halves: an insert
 // from memory runs on a load port, where shuffles are the bottleneck.
