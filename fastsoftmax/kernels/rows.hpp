@@ -2,9 +2,11 @@
 //
 //     out[row][class] = sum over features of X[row][feature] * theta[feature][class]     class in the lanes
 //
-// A step takes a number of X for each of 8 rows, from memory straight into a multiply-add, and a vector of theta that holds
-// as many lanes as there are classes, 4 rather than 3. What lanes too many cost is less than a transposed copy of X does, 6
-// cycles a vector, as long as rows are short; where they are long, `dots` is better still. A row may be shorter than a vector.
+// A step takes a number of X for each of 8 rows, from memory straight into a multiply-add, and a vector of theta that
+// holds as many lanes as there are classes, 4 rather than 3. What lanes too many cost is less than a transposed copy of
+// X does, 6 cycles a vector, as long as rows are short; where they are long, `dots` is better still. A row may be
+// shorter than a vector. Sums are in the order of the features, as those of `tile`: no bit of a model depends on how
+// many others it is stacked with.
 #pragma once
 
 #include "dots.hpp"
@@ -17,35 +19,25 @@ struct Classes {
     typedef T V __attribute__((vector_size(LANES * sizeof(T))));
 };
 
-// Rows side by side, and sums of each row: enough multiply-adds under way.
+// Rows side by side: multiply-adds under way. 16 were slower by a tenth, two sums of each of 8 no faster.
 template <class T>
 constexpr int ROWS = VL<T> < 8 ? VL<T> : 8;
-template <class T>
-constexpr int CHAINS = VEC_BYTES == 64 || ROWS<T> < 8 ? 2 : 1;
 
 template <class T, int L, int FETCH>
 INLINE void sum_rows(const T* X, ptrdiff_t row, const T* theta, typename Classes<T, L>::V start, ptrdiff_t n,
                      typename Classes<T, L>::V* out, Ahead& ahead) {
-    typedef typename Classes<T, L>::V V;
-    V acc[CHAINS<T>][ROWS<T>];
+    typename Classes<T, L>::V acc[ROWS<T>], t;
 #pragma GCC unroll 8
-    for (int r = 0; r < ROWS<T>; ++r) acc[0][r] = start, acc[CHAINS<T> - 1][r] = CHAINS<T> > 1 ? V{} : start;
-    auto step = [&](ptrdiff_t j, int chain) __attribute__((always_inline)) {
-        V t;
-        std::memcpy(&t, theta + j * L, sizeof t);
-#pragma GCC unroll 8
-        for (int r = 0; r < ROWS<T>; ++r) acc[chain][r] += t * X[r * row + j];
-    };
-    ptrdiff_t j = 0;
-    for (; j + CHAINS<T> <= n; j += CHAINS<T>) {
+    for (int r = 0; r < ROWS<T>; ++r) acc[r] = start;
+    for (ptrdiff_t j = 0; j < n; ++j) {
         if constexpr (FETCH > 0) ahead.fetch();
         if constexpr (FETCH > 1) ahead.fetch();
-#pragma GCC unroll 2
-        for (int chain = 0; chain < CHAINS<T>; ++chain) step(j + chain, chain);
-    }
-    if (j < n) step(j, 0);
+        std::memcpy(&t, theta + j * L, sizeof t);
 #pragma GCC unroll 8
-    for (int r = 0; r < ROWS<T>; ++r) out[r] = CHAINS<T> > 1 ? acc[0][r] + acc[1][r] : acc[0][r];
+        for (int r = 0; r < ROWS<T>; ++r) acc[r] += t * X[r * row + j];
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS<T>; ++r) out[r] = acc[r];
 }
 
 // Vectors of L lanes, L apart, side by side in a whole one.
@@ -54,8 +46,9 @@ INLINE typename Classes<T, LANES>::V join(const typename Classes<T, L>::V* v, st
     if constexpr (L == LANES) {
         return v[0];
     } else {
-        constexpr auto half = std::make_integer_sequence<int, LANES / 2>{};
-        return __builtin_shufflevector((join<T, L, LANES / 2>(v, half)), (join<T, L, LANES / 2>(v + LANES / 2, half)), I...);
+        constexpr int HALF = LANES / 2;
+        constexpr auto half = std::make_integer_sequence<int, HALF>{};
+        return __builtin_shufflevector((join<T, L, HALF>(v, half)), (join<T, L, HALF>(v + HALF, half)), I...);
     }
 }
 
@@ -90,7 +83,7 @@ constexpr int lanes_for(ptrdiff_t k) {
 // Steps of a tile, by which it fetches.
 template <class T>
 constexpr ptrdiff_t row_steps(ptrdiff_t n) {
-    return VL<T> / ROWS<T> * (n / CHAINS<T>);
+    return VL<T> / ROWS<T> * n;
 }
 
 template <class T>
