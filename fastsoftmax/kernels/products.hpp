@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "narrow.hpp"
 #include "rows.hpp"
 
 namespace {
@@ -37,6 +38,7 @@ template <class T>
 struct Scratch {
     typedef typename Lanes<T>::Int Int;
     T *staged, *columns, *panel, *H, *U, *G, *bias, *wt, *top, *hit, *logs;
+    bool plain = false;  // G has each feature at its number, not in panels
     Int* label;
     double *w, *fold_w;
     T* fold_wt;
@@ -132,15 +134,27 @@ T* prepare(const T* theta, const Pass<T>& p, T* out) {
     return out;
 }
 
+// A block of X, for both products.
+template <class T>
+Matrix<T> stage_block(ptrdiff_t first, int rows, const Pass<T>& p, T* buffer) {
+    const ptrdiff_t size = sizeof(T);
+    const bool same = p.X.type == (size == 8 ? FLOAT64 : FLOAT32);
+    if (same && classes_in_lanes(p) && p.X.col == size && p.n >= NL<T>)  // neither product reads past a row
+        return {(const T*)(p.X.data + first * p.X.row), p.X.row / size, 1, true, true};
+    return stage(p.X, first, rows, p.m, p.n, buffer, bytes_across(p));
+}
+
 // Steps of all the tiles of a block: the time there is to fetch the next one.
 template <class T>
 ptrdiff_t tile_steps(const Pass<T>& p, ptrdiff_t outputs) {
     const ptrdiff_t row_panels = (p.block + WIDTH<T> - 1) / WIDTH<T>, scalars = Split(outputs, NS_MAX).parts;
-    const ptrdiff_t once = classes_in_lanes(p) ? p.block / VL<T> * row_steps<T>(p.n) : scalars * row_panels * p.n;
+    const bool in_lanes = p.theta && outputs == p.k && classes_in_lanes(p);
+    const ptrdiff_t once = in_lanes ? p.block / VL<T> * row_steps<T>(p.n) : scalars * row_panels * p.n;
     const ptrdiff_t forward = p.theta ? once * (p.along ? 2 : 1) : 0;
     const bool by_lines = p.theta && few_sums<T>(p.block, outputs) && (p.X.row == p.X.itemsize || bytes_across(p));
     const ptrdiff_t tiles = by_lines ? (p.n + NV_MAX - 1) / NV_MAX : PanelsOf<T>(p.n).count;
-    const ptrdiff_t backward = p.grad ? scalars * tiles * (by_lines ? p.block / VL<T> : p.block) : 0;
+    const ptrdiff_t summed = scalars * tiles * (by_lines ? p.block / VL<T> : p.block);
+    const ptrdiff_t backward = !p.grad ? 0 : in_lanes ? narrow_steps<T>(p.n, p.k, p.block) : summed;
     const ptrdiff_t dX = p.dX ? Split(p.n, NS_MAX).parts * row_panels * p.k : 0;
     return forward + backward / (p.theta ? 1 : 2) + dX;
 }
