@@ -1,4 +1,4 @@
-// The second product of few classes and short rows: a tile like that of `tile.hpp`, of narrower vectors and more of them.
+// The second product of few classes and short rows: a tile like that of `tile.hpp`, of narrower vectors, but more.
 //
 //     G[class][feature] += sum over rows of D[class][row] * X[row][feature]     feature in the lanes
 //
