@@ -115,8 +115,8 @@ bool bytes_across(const Pass<T>& p) {
     return p.X.itemsize == 1 && !rows_as_lines(p) && few_sums<T>(p.block, p.k);
 }
 
-// Whether the first product has its classes in the lanes. 500k x 50, k = 3, takes it 21 cycles a row in place of 41 with
-// a transposed copy in float64, 21 and 23 in float32; 581k x 54, k = 7, 41 and 62, 23 and 34.
+// Whether the first product has its classes in the lanes. 500k x 50, k = 3, takes it 21 cycles a row in place of 41
+// with a transposed copy in float64, 21 and 23 in float32; 581k x 54, k = 7, 38 and 62, 23 and 34.
 template <class T>
 bool classes_in_lanes(const Pass<T>& p) {
     return p.X.row != p.X.itemsize && lanes_for<T>(p.k) && !rows_as_lines(p) && !bytes_across(p);
@@ -239,7 +239,7 @@ void forward_of_lines(const Matrix<T>& X, int rows, const T* parameters, const T
     }
 }
 
-// The whole of H^T by tiles with classes in the lanes. A last tile of fewer rows takes a copy, whose last row is repeated.
+// The whole of H^T by tiles with classes in the lanes. A last tile of fewer rows takes a copy, its last row repeated.
 template <class T>
 void forward_of_rows(const Matrix<T>& X, int rows, const T* parameters, const T* bias, const Pass<T>& p, T* H,
                      T* buffer, Ahead& ahead) {
