@@ -210,5 +210,13 @@ def passes_over(
     """The passes over what `validation.check_X` returned, its targets and weights."""
     if isinstance(X, Csr):
         return SparsePasses(SparseSource(X, targets, w, smoothing=smoothing), kernels)
-    source = ArraySource(X, targets, w, smoothing=smoothing, reads=kernels.READS, column_bytes=kernels.COLUMN_BYTES)
+    source = ArraySource(
+        X,
+        targets,
+        w,
+        smoothing=smoothing,
+        reads=kernels.READS,
+        column_bytes=kernels.COLUMN_BYTES,
+        byte_columns=kernels.BYTE_COLUMNS,
+    )
     return DensePasses(source, kernels)

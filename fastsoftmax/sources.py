@@ -66,6 +66,8 @@ class ArraySource(_Labelled):
         Type characters of the dtypes the kernels read as they are (a backend's ``READS``).
     column_bytes : int
         How much of each column of F-order X a block should hold (a backend's ``COLUMN_BYTES``).
+    byte_columns : int
+        Features up to which a block of bytes becomes columns, in whichever order it is (a backend's ``BYTE_COLUMNS``).
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class ArraySource(_Labelled):
         smoothing: float = 0.0,
         reads: str = "fd",
         column_bytes: int = 1024,
+        byte_columns: int = 0,
     ) -> None:
         super().__init__(targets, w, smoothing)
         self.X = X.view(np.uint8) if X.dtype == np.bool_ else X
@@ -84,6 +87,7 @@ class ArraySource(_Labelled):
         self.dtype = compute_dtype(X.dtype)
         self._converts = not (self.X.dtype.char in reads and self.X.dtype.isnative and self.X.flags.aligned)
         by_columns = self.X.flags.f_contiguous and not self.X.flags.c_contiguous
+        by_columns |= self.X.dtype.itemsize == 1 and self.shape[1] <= byte_columns
         self.hints: dict[str, Any] = {"converted": self._converts, "column_bytes": column_bytes if by_columns else 0}
 
     def pick(self, rows: np.ndarray) -> np.ndarray:

@@ -45,7 +45,9 @@ def isa(request, monkeypatch):
 
 @pytest.mark.parametrize("layout", ["C", "F", "strided both", "negative columns"])
 def test_every_pass_in_every_layout(isa, dtype, layout):
-    for shape in [(1, 1, 2), (67, 3, 5), (300, 37, 7), (129, 64, 33), (200, 17, 12)]:
+    wide = [(1, 1, 2), (300, 37, 7), (129, 64, 33), (200, 17, 12)]
+    short = [(67, 3, 5), (77, 10, 3), (45, 5, 8), (91, 54, 16)]  # rows of fewer numbers than a vector has, few classes
+    for shape in wide + short:
         p = random_problem(*shape, dtype=dtype, layout=layout, weights=True, intercept=True)
         check_every_pass(p, isa)
         check_every_pass(p, isa, tiles=1, slabs=3, chunk=101)

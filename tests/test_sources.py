@@ -155,3 +155,9 @@ def test_only_a_feature_parallel_pass_makes_the_load():
     )
     assert all(rows.X.load is None for rows in passes.chunks(row))
     assert all(rows.X.load is source.load for rows in passes.chunks(feature))
+
+
+@pytest.mark.parametrize(("dtype", "features", "wanted"), [("u1", 4, 512), ("?", 4, 512), ("u1", 5, 0), ("f4", 4, 0)])
+def test_bytes_of_few_features_are_planned_as_columns(dtype, features, wanted):
+    source = ArraySource(np.zeros((3, features), dtype), reads="fdB", column_bytes=512, byte_columns=4)
+    assert source.hints["column_bytes"] == wanted

@@ -2,10 +2,10 @@
 
 A backend is a module with ``READS``, the type characters of the dtypes of X that it reads as they are
 (float32, float64 and perhaps narrower ones, converted in registers), ``STRATEGIES``, those of `plan` that
-it has, ``COLUMN_BYTES``, how much of each column of F-order X a block should hold, ``FLOAT32_SUMS``, ``isa()`` and
-``threading()``, two short texts, and the functions below. Each gets one chunk of rows, **adds** into the `Sums` its
-caller owns, allocates nothing proportional to the number of rows, runs without the GIL and checks nothing:
-`fastsoftmax.validation` has done that.
+it has, ``COLUMN_BYTES``, how much of each column of F-order X a block should hold, ``BYTE_COLUMNS``, up to how many
+features bytes are treated so in any order, ``FLOAT32_SUMS``, ``isa()`` and ``threading()``, two short texts, and the
+functions below. Each gets one chunk of rows, **adds** into the `Sums` its caller owns, allocates nothing proportional
+to the number of rows, runs without the GIL and checks nothing: `fastsoftmax.validation` has done that.
 
 ``dense_value_and_grad(rows, params, plan, sums, n_threads, outputs=None)``
     sums.loss[p] += sums.scale * sum of w_i (logsumexp(H_i) - H[i, y_i]) over the rows of slab p,

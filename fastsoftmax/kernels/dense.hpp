@@ -40,7 +40,10 @@ template <class T>
 void flush(ptrdiff_t outputs, const Pass<T>& p, Scratch<T>& s, double* grad, double* grad_bias) {
     const ptrdiff_t wide = round_up<T>(p.n);
     const PanelsOf<T> panels(p.n);
-    for (ptrdiff_t c = 0; c < outputs; ++c) add_features(s.G + c * wide, panels, grad + c * p.n);
+    for (ptrdiff_t c = 0; c < outputs; ++c) {
+        if (!s.plain) add_features(s.G + c * wide, panels, grad + c * p.n);
+        for (ptrdiff_t j = 0; s.plain && j < p.n; ++j) grad[c * p.n + j] += double(s.G[c * wide + j]);
+    }
     if (!p.theta) add_features(s.bias, panels, grad_bias);
     for (ptrdiff_t c = 0; p.theta && grad_bias && c < outputs; ++c) grad_bias[c] += sum_lanes<T>(load(s.bias + c * VL<T>));
     clear(outputs, p, s);
@@ -48,7 +51,11 @@ void flush(ptrdiff_t outputs, const Pass<T>& p, Scratch<T>& s, double* grad, dou
 
 template <class T>
 void gradient_of_block(const Matrix<T>& X, int rows, const Pass<T>& p, Scratch<T>& s, Ahead& ahead) {
-    backward(X, rows, {s.H, 1, p.block, int(p.k)}, p.n, s.panel, s.G, round_up<T>(p.n), ahead);
+    s.plain = classes_in_lanes(p);
+    if (s.plain)
+        backward_of_rows(X, rows, s.H, p.block, p.n, p.k, s.G, round_up<T>(p.n), ahead);
+    else
+        backward(X, rows, {s.H, 1, p.block, int(p.k)}, p.n, s.panel, s.G, round_up<T>(p.n), ahead);
     add_column_sums(rows, p, s);
 }
 
@@ -146,7 +153,7 @@ template <class T>
 void value_and_grad(const Pass<T>& p) {
     const T* theta = prepare(p.theta, p, parameter_space(p));
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s, Ahead& ahead) {
-        const Matrix<T> X = stage(p.X, first, rows, p.m, p.n, s.staged, bytes_across(p));
+        const Matrix<T> X = stage_block(first, rows, p, s.staged);
         products_of_block<T>(X, rows, theta, nullptr, p, s, ahead);
         if (p.row_label) label_rows(first, rows, p, s, p.row_label);
         if (p.models > 1 || p.fold) {
@@ -168,7 +175,7 @@ void hess_prod(const Pass<T>& p) {
     const T* theta = prepare(p.theta, p, parameter_space(p));
     const T* along = prepare(p.along, p, parameter_space(p) + parameter_size(p));
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int, Scratch<T>& s, Ahead& ahead) {
-        const Matrix<T> X = stage(p.X, first, rows, p.m, p.n, s.staged, bytes_across(p));
+        const Matrix<T> X = stage_block(first, rows, p, s.staged);
         products_of_block(X, rows, theta, along, p, s, ahead);
         load_rows(p, first, rows, s);
         curvature(rows, p, s);
@@ -230,7 +237,7 @@ template <class T>
 void predict(const Pass<T>& p, Kind kind, void* out) {
     const T* theta = prepare(p.theta, p, parameter_space(p));
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s, Ahead& ahead) {
-        const Matrix<T> X = stage(p.X, first, rows, p.m, p.n, s.staged, bytes_across(p));
+        const Matrix<T> X = stage_block(first, rows, p, s.staged);
         products_of_block<T>(X, rows, theta, nullptr, p, s, ahead);
         p.loss[slab] += finite_or_nan(rows, p, s);
         if (kind == LABEL) return label_rows(first, rows, p, s, (int64_t*)out);

@@ -66,6 +66,7 @@ READS = "".join(KINDS)
 STRATEGIES = ("row-parallel", "class-parallel", "feature-parallel")
 # 500k x 50 in F order, k = 3, float32: 6.2 and 5.0 ms with 512 and 2,048 bytes.
 COLUMN_BYTES = 2048
+BYTE_COLUMNS = 0
 FLOAT32_SUMS = True
 
 # Turns a thread takes slabs in: neighbours, because the first block of a turn has not been fetched ahead.

@@ -21,6 +21,7 @@ _quiet = np.errstate(over="ignore", invalid="ignore")
 READS = "fd"
 STRATEGIES = ("row-parallel", "feature-parallel")
 COLUMN_BYTES = 2048
+BYTE_COLUMNS = 0
 FLOAT32_SUMS = False
 
 

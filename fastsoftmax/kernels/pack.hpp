@@ -12,6 +12,11 @@
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
+
+#ifdef __F16C__
+#include <immintrin.h>
+#endif
 
 #include "tile.hpp"
 
@@ -42,12 +47,12 @@ INLINE void swap_blocks(Vec<T>& a, Vec<T>& b, std::integer_sequence<int, L...>) 
     a = __builtin_shufflevector(x, y, ((L & S) ? VL<T> + L - S : L)...);
     b = __builtin_shufflevector(x, y, ((L & S) ? VL<T> + L : L + S)...);
 }
-template <class T, int S>
+template <class T, int S, int COUNT = VL<T>>
 INLINE void transpose_rounds(Vec<T>* r) {
 #pragma GCC unroll 16
-    for (int i = 0; i < VL<T>; ++i)
+    for (int i = 0; i < COUNT; ++i)
         if (!(i & S)) swap_blocks<T, S>(r[i], r[i + S], std::make_integer_sequence<int, VL<T>>{});
-    if constexpr (S > 1) transpose_rounds<T, S / 2>(r);
+    if constexpr (S > 1) transpose_rounds<T, S / 2, COUNT>(r);
 }
 // Half a vector, and two of them side by side. The first round of a transpose is done by loading halves: an insert
 // from memory runs on a load port, where shuffles are the bottleneck.
@@ -107,8 +112,11 @@ void pack_transposed(const T* src, ptrdiff_t src_stride, int lanes, int steps, T
 // The four bytes that each lane holds, each to a vector.
 template <class T, bool SIGNED>
 INLINE Vec<T> byte_of_lanes(Vec<T> bytes, int which) {
+    typedef uint32_t Bits __attribute__((vector_size(VEC_BYTES)));
     const IVec<T> all = (IVec<T>)bytes;
-    return __builtin_convertvector(SIGNED ? all << (24 - 8 * which) >> 24 : all >> 8 * which & 255, Vec<T>);
+    const IVec<T> top = (IVec<T>)((Bits)bytes >> 24);  // without a mask
+    const IVec<T> one = SIGNED ? all << (24 - 8 * which) >> 24 : which == 3 ? top : all >> 8 * which & 255;
+    return __builtin_convertvector(one, Vec<T>);
 }
 
 // dst[feature][row], float32, of rows of n bytes, which are converted after they are transposed four features at a time.
@@ -156,12 +164,27 @@ struct Half {
     operator double() const { return half_to_float(bits); }
 };
 
+// Whole vectors of a line of halves by the processor's own instruction, and how many values they hold: 500k x 50 took
+// one thread 12 cycles a row without it.
+inline ptrdiff_t convert_halves(const Half* line, ptrdiff_t count, float* dst) {
+    ptrdiff_t i = 0;
+#ifdef __F16C__
+    for (; i + 8 <= count; i += 8) {
+        const __m128i halves = _mm_loadu_si128((const __m128i*)(line + i));
+        _mm256_storeu_ps(dst + i, _mm256_cvtph_ps(halves));
+    }
+#endif
+    return i;
+}
+
 // `count` values of S, `stride` bytes apart, to T, then zeros up to `padded`.
 template <class T, class S>
 void convert_line(const char* src, ptrdiff_t stride, ptrdiff_t count, T* dst, ptrdiff_t padded) {
     if (stride == sizeof(S)) {
         const S* line = (const S*)src;
-        for (ptrdiff_t i = 0; i < count; ++i) dst[i] = T(line[i]);
+        ptrdiff_t done = 0;
+        if constexpr (std::is_same_v<S, Half> && sizeof(T) == 4) done = convert_halves(line, count, dst);
+        for (ptrdiff_t i = done; i < count; ++i) dst[i] = T(line[i]);
     } else {
         for (ptrdiff_t i = 0; i < count; ++i) dst[i] = T(*(const S*)(src + i * stride));
     }

@@ -11,10 +11,14 @@ template <class T, class Buffers>
 void load_rows(const Pass<T>& p, ptrdiff_t first, int rows, const Buffers& s) {
     const int lanes = round_up<T>(rows, VL<T>);
     for (int r = 0; r < rows; ++r) s.label[r] = p.y ? p.y[first + r] : 0;
-    for (int r = 0; r < rows; ++r) s.w[r] = p.w ? p.w[first + r] : 1.0;
-    for (int r = rows; r < lanes; ++r) s.label[r] = 0, s.w[r] = 0;
-    for (int r = 0; r < lanes; ++r) s.wt[r] = T(s.w[r]);
-    for (int r = 0; r < lanes; ++r) s.w[r] *= p.scale;
+    if (p.w) {
+        for (int r = 0; r < rows; ++r) s.wt[r] = T(p.w[first + r]);
+        for (int r = 0; r < rows; ++r) s.w[r] = p.w[first + r] * p.scale;
+    } else {
+        std::fill_n(s.wt, rows, T(1));
+        std::fill_n(s.w, rows, p.scale);
+    }
+    for (int r = rows; r < lanes; ++r) s.label[r] = 0, s.wt[r] = 0, s.w[r] = 0;
 }
 
 // (a - b) / 2, which does not overflow where a - b would.
@@ -48,22 +52,48 @@ INLINE Exps<T> exp_rows(T* H, ptrdiff_t R, ptrdiff_t k, T share = T(0)) {
     return out;
 }
 
+// Classes up to which the label of a row is found by comparing it with each of them, all rows of a vector at once; from
+// more, it is looked up row by row.
+constexpr ptrdiff_t COMPARED = 16;
+
+// `a` in the lanes whose label is c, else b.
+template <class T>
+INLINE Vec<T> where_label(IVec<T> label, ptrdiff_t c, Vec<T> a, Vec<T> b) {
+    return label == (IVec<T>{}) + typename Lanes<T>::Int(c) ? a : b;
+}
+
 // H^T becomes D^T = w (Z - I). A row's loss is (top - hit) + logs.
-template <class T, class Buffers>
-void residual_of_labels(int rows, const Pass<T>& p, Buffers& s) {
+template <class T, bool COMPARE, class Buffers>
+void residual_by(int rows, const Pass<T>& p, Buffers& s) {
     const ptrdiff_t R = p.block;
-    for (int r = 0; r < rows; ++r) s.hit[r] = s.H[s.label[r] * R + r];
+    if (!COMPARE)
+        for (int r = 0; r < rows; ++r) s.hit[r] = s.H[s.label[r] * R + r];
     for (int r = 0; r < rows; r += VL<T>) {
         T* H = s.H + r;
+        IVec<T> label{};
+        if constexpr (COMPARE) {
+            std::memcpy(&label, s.label + r, sizeof label);
+            Vec<T> hit = load(H);
+            for (ptrdiff_t c = 1; c < p.k; ++c) hit = where_label<T>(label, c, load(H + c * R), hit);
+            store<T>(s.hit + r, hit);
+        }
         const Exps<T> e = exp_rows(H, R, p.k);
         store<T>(s.top + r, e.top);
         store<T>(s.logs + r, vlog<T>(e.sum));
         if (!p.grad) continue;
-        const Vec<T> by = load(s.wt + r) / e.sum;
-        for (ptrdiff_t c = 0; c < p.k; ++c) store<T>(H + c * R, load(H + c * R) * by);
+        const Vec<T> wt = load(s.wt + r), by = wt / e.sum;
+        for (ptrdiff_t c = 0; c < p.k; ++c) {
+            const Vec<T> Z = load(H + c * R) * by;
+            store<T>(H + c * R, COMPARE ? Z - where_label<T>(label, c, wt, Vec<T>{}) : Z);
+        }
     }
-    if (p.grad)
+    if (!COMPARE && p.grad)
         for (int r = 0; r < rows; ++r) s.H[s.label[r] * R + r] -= s.wt[r];
+}
+
+template <class T, class Buffers>
+void residual_of_labels(int rows, const Pass<T>& p, Buffers& s) {
+    p.k <= COMPARED ? residual_by<T, true>(rows, p, s) : residual_by<T, false>(rows, p, s);
 }
 
 // The same for smoothed labels, t = (1 - eps) I + eps / k: D = w (Z - t), and the loss takes

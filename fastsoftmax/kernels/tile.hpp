@@ -41,26 +41,26 @@ struct Ahead {
     ptrdiff_t jump;          // bytes from the last line of a piece to the first of the next
     int piece, rest;         // lines of a piece; of this one, those to come
     ptrdiff_t left;          // lines in all
-    int lines;               // lines a step: 1 or 2
-    double share, credit;    // of the steps, how many are to fetch; steps owed
+    double share, credit;    // lines a step, on average; lines owed
     bool far = false;        // whether what tiles add to lies beyond L2
 
     // `count` pieces of `bytes` each, `stride` apart, during `steps` steps.
     static Ahead pieces(const char* data, ptrdiff_t count, ptrdiff_t bytes, ptrdiff_t stride, ptrdiff_t steps) {
         if (stride == bytes) bytes *= count, count = 1;
         const ptrdiff_t piece = (bytes + CACHE_LINE - 1) / CACHE_LINE, total = count * piece;
-        const int lines = total > steps ? 2 : 1;
-        const double share = double(total) / double(lines * (steps > 0 ? steps : 1));
-        return {data, stride - CACHE_LINE * (piece - 1), int(piece), int(piece), total, lines, share, 0};
+        const double share = double(total) / double(steps > 0 ? steps : 1);
+        return {data, stride - CACHE_LINE * (piece - 1), int(piece), int(piece), total, share, 0};
     }
-    static Ahead nothing(const char* data) { return {data, 0, 1, 1, 0, 0, 0, 0}; }
+    static Ahead nothing(const char* data) { return {data, 0, 1, 1, 0, 0, 0}; }
 
-    // Lines a step in the next tile of `steps` steps.
+    // Lines a step in the next tile of `steps` steps: 0, 1 or 2. Rather early than late: what a block's last tile leaves
+    // is waited for.
     int turn(ptrdiff_t steps) {
         if (left <= 0) return 0;
-        credit += share * double(steps);
-        if (credit < 0.5 * double(steps)) return 0;
-        credit -= double(steps);
+        const double all = double(steps);
+        credit += share * all;
+        const int lines = credit <= 0 ? 0 : credit <= all ? 1 : 2;
+        credit -= lines * all;
         left -= lines * steps;
         return lines;
     }

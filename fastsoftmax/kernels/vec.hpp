@@ -30,8 +30,8 @@ struct Lanes<double> {
     typedef double V __attribute__((vector_size(VEC_BYTES)));
     typedef int64_t I __attribute__((vector_size(VEC_BYTES)));
     typedef int64_t Int;
-    static constexpr int mantissa = 52, bias = 1023;
-    static constexpr double magic = 0x1.8p52;       // adding it leaves a rounded integer in the low bits
+    static constexpr int mantissa = 52;
+    static constexpr double magic = 0x1.8p52 + 1023;  // adding it leaves a rounded integer in the low bits, biased
     static constexpr double exp_zero = -708.39641;  // below: exp is subnormal, 0 here
     static constexpr double ln2_hi = 0x1.62e42fefa3800p-1, ln2_lo = 5.497923018708371174712472e-14;
 };
@@ -41,8 +41,8 @@ struct Lanes<float> {
     typedef float V __attribute__((vector_size(VEC_BYTES)));
     typedef int32_t I __attribute__((vector_size(VEC_BYTES)));
     typedef int32_t Int;
-    static constexpr int mantissa = 23, bias = 127;
-    static constexpr float magic = 0x1.8p23f;
+    static constexpr int mantissa = 23;
+    static constexpr float magic = 0x1.8p23f + 127;
     static constexpr float exp_zero = -87.33654f;
     static constexpr float ln2_hi = 0.693145751953125f, ln2_lo = 0.000001428606820309417232121458f;
 };
@@ -129,9 +129,8 @@ INLINE Vec<T> vexp(Vec<T> x) {
     const Vec<T> n = shifted - splat<T>(L::magic);
     Vec<T> r = x - n * splat<T>(L::ln2_hi);
     r = r - n * splat<T>(L::ln2_lo);
-    const Vec<T> p = exp_poly(r) * (r * r) + r + splat<T>(T(1));
-    const Vec<T> scaled = (Vec<T>)((IVec<T>)p + ((IVec<T>)shifted << L::mantissa));
-    return x < splat<T>(L::exp_zero) ? Vec<T>{} : scaled;
+    const Vec<T> less_one = exp_poly(r) * (r * r) + r, power = (Vec<T>)((IVec<T>)shifted << L::mantissa);
+    return x < splat<T>(L::exp_zero) ? Vec<T>{} : less_one * power + power;
 }
 
 // log(x) for finite x >= 1 (a sum of exps that holds an exp(0)).
