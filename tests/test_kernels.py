@@ -113,8 +113,8 @@ def test_long_rows(backend, dtype, shape, layout):
 
 
 @pytest.mark.parametrize("shape", [(1024, 1101, 1), (1100, 1101, 1), (1700, 400, 3)], ids=str)
-def test_columns_too_many_for_the_cache(backend, dtype, shape):
-    """Numba then walks a part of the features after the other, where slabs have rows enough."""
+def test_columns_too_many_for_the_cache(backend, dtype, shape, monkeypatch):
+    """They are then walked a part of the features after the other, where slabs have rows enough."""
     rows, features, slabs = shape
     p = random_problem(rows, features, 7, dtype=dtype, layout="F", weights=True, intercept=True)
     v = np.random.default_rng(9).standard_normal(p.theta.shape).astype(p.dtype)

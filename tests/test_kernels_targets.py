@@ -238,3 +238,16 @@ def test_a_narrow_type_gives_what_float32_gives(module, strategy, char):
     assert value == full_value
     np.testing.assert_array_equal(grad, full_grad)
     same_bits(rows, full_rows)
+
+
+def test_hessian_products_have_no_smoothing(module, strategy, dtype):
+    """The Hessian is that of labels; what `Rows` says of smoothing belongs to the loss."""
+    p = random_problem(200, 15, 140, dtype=dtype, intercept=True)
+    plan = p.plan(tiles=1, slabs=1 if strategy == "class-parallel" else 3, strategy=strategy)
+    along = p.parameters(p.theta[::-1].copy())
+    both = []
+    for eps in (0.0, 0.2):
+        sums = p.sums(plan)
+        module.dense_hess_prod(Rows(p.X, p.y, p.w, smoothing=eps), p.parameters(), along, plan, sums, 1)
+        both.append(sums.grad)
+    np.testing.assert_array_equal(*both)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -18,6 +19,7 @@ from fastsoftmax.kernels.numba_pool import ASLEEP, AWAKE, PAUSES, POSTED, STATE,
 from fastsoftmax.kernels.numba_record import new_scratch
 
 TIMEOUT = 20  # seconds; only a failing test waits as long
+COMPILING = 300  # for a process that may have to compile passes on a busy machine
 
 
 def entry_of(share):
@@ -35,8 +37,9 @@ def pool(request, monkeypatch):
 
 
 def wait_for_state(worker, state):
+    end = time.monotonic() + TIMEOUT
     while worker.numbers[STATE] != state:
-        pass
+        assert time.monotonic() < end, f"state {worker.numbers[STATE]}, not {state}"
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
@@ -120,9 +123,19 @@ def test_the_caller_blocks_where_a_share_takes_long(pool):
         assert len(ended) == turn
 
 
+class RaisedByHandler(Exception):
+    pass
+
+
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="signals to a thread are POSIX")
-def test_ctrl_c_is_raised_when_all_shares_have_ended(pool):
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, RaisedByHandler, SystemExit])
+def test_ctrl_c_is_raised_when_all_shares_have_ended(pool, raised):
     ended = []
+
+    def handler(number, frame):
+        raise raised
+
+    before = signal.signal(signal.SIGINT, handler)
 
     def share(record, worker):
         if worker:
@@ -137,12 +150,38 @@ def test_ctrl_c_is_raised_when_all_shares_have_ended(pool):
             assert running.wait(TIMEOUT)
 
     running, entry = threading.Event(), entry_of(share)
-    with pytest.raises(KeyboardInterrupt):
-        pool.run(entry, 0, 2)
+    try:
+        with pytest.raises(raised):
+            pool.run(entry, 0, 2)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert ended == [1]
     assert len(pool._idle) == 1 and not pool._busy
     pool.run(entry_of(lambda record, worker: ended.append(2)), 0, 2)
     assert 2 in ended
+
+
+def test_a_token_too_many_leaves_a_worker_asleep(pool):
+    pool.run(entry_of(lambda record, worker: None), 0, 2)
+    (worker,) = pool._workers
+    wait_for_state(worker, ASLEEP)
+    worker.wake.put(None)
+    end = time.monotonic() + TIMEOUT
+    while worker.wake.qsize():
+        assert time.monotonic() < end
+    returned = []
+    attend = pool._compiled.attend
+    thread = threading.Thread(target=lambda: returned.append(attend(worker.box)), daemon=True)
+    thread.start()
+    thread.join(TIMEOUT)
+    assert returned == [numba_pool.SLEEP] and worker.numbers[STATE] == ASLEEP
+
+
+def test_a_pass_of_a_signal_handler_does_not_wait_for_the_one_it_interrupts(pool):
+    done = []
+    with pool._lock:  # as in the middle of taking workers
+        pool.run(entry_of(lambda record, worker: done.append(worker)), 0, 2)
+    assert 0 in done
 
 
 def test_ctrl_c_before_a_worker_is_woken_does_not_leave_it_asleep(pool, monkeypatch):
@@ -263,7 +302,7 @@ begun.wait()
 
 def run_script(text, policy):
     environ = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | policy
-    return subprocess.run([sys.executable, "-c", text], env=environ, capture_output=True, text=True, timeout=TIMEOUT)
+    return subprocess.run([sys.executable, "-c", text], env=environ, capture_output=True, text=True, timeout=COMPILING)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")

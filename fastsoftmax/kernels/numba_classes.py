@@ -227,6 +227,12 @@ def logits(job, s, o, theta, bias, itemsize, first, size, r, H, ld, zero):
 
 
 @kernel
+def has_targets(job):
+    """Whether the loss has a target for each class: Hessian products have labels at most."""
+    return job.task != HESSIAN and (job.soft != 0 or job.smoothing != 0.0)
+
+
+@kernel
 def group_forward(job, s, o, ld, g, first, size, row, r, zero):
     """Logits, exponentials and sums of a group."""
     H, U, part, itemsize = at(s.H, first * ld), at(s.U, first * ld), g * ld, job.result_itemsize
@@ -235,7 +241,7 @@ def group_forward(job, s, o, ld, g, first, size, row, r, zero):
         label_rows(H, ld, size, r, at(s.best, part))
     if job.task == HESSIAN:
         logits(job, s, o, job.direction, job.direction_bias, itemsize, first, size, r, U, ld, zero)
-    soft = job.soft or job.smoothing
+    soft = has_targets(job)
     if soft:
         load_targets(job, row, r, s.labels, first, size, o.targets, ld, zero)
     for i in range(0, r, lanes(H)):
@@ -260,7 +266,7 @@ def combine(job, s, ld, row, r, zero):
         store(s.top_label, i, label)
         sums, own, mass = sum_of_groups(job, s, ld, i, top)
         weight = narrow(load_wide(s.w, i, top), top)
-        if job.soft or job.smoothing:
+        if has_targets(job):
             loss = add_loss(half_soft_loss(own, mass, log(sums)), s.w, i, job.scale, loss, s.losses, top)
             weight = weight * mass
         elif job.task == HESSIAN:
@@ -306,7 +312,7 @@ def sum_of_groups(job, s, ld, i, top):
         sums = sums + factor * load(s.sums, g * ld + i)
         if job.task == HESSIAN:
             group_own = group_own * factor
-        elif job.soft or job.smoothing:
+        elif has_targets(job):
             group_mass = load(s.mass, g * ld + i)
             group_own = group_own + group_mass * (top * half - group_top * half)
             mass = mass + group_mass
@@ -319,7 +325,7 @@ def group_backward(job, s, o, shared, g, first, size, row, r, zero):
     """D of a group, and its rows of the gradient."""
     n, ld, itemsize = job.n, shared.ld, job.grad_itemsize
     D, U = at(s.H, first * ld), at(s.U, first * ld)
-    soft = job.soft or job.smoothing
+    soft = has_targets(job)
     if soft:
         load_targets(job, row, r, s.labels, first, size, o.targets, ld, zero)
     for i in range(0, r, lanes(D)):

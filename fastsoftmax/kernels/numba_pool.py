@@ -121,7 +121,7 @@ def make_attend(digest):
             elif left > 0:
                 left -= 1
                 pause()
-            elif swap_if(box, AWAKE, ASLEEP) == AWAKE:
+            elif swap_if(box, AWAKE, ASLEEP) <= ASLEEP:  # it sleeps already where there was a token too many
                 return SLEEP
         return END
 
@@ -189,7 +189,7 @@ class Pool:
 
     def __init__(self, spin_seconds: float) -> None:
         self._spin_seconds = spin_seconds
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may make a pass while this thread holds it
         self._workers: list[Worker] = []
         self._idle: list[Worker] = []
         self._busy: dict[int, int] = {}  # threads at work, by the caller among them
@@ -246,7 +246,7 @@ class Pool:
                 while self._compiled.settle(team[-1].box, pauses):
                     team[-1].done.get()
                 self._idle.append(team.pop())
-            except KeyboardInterrupt as error:
+            except BaseException as error:  # whatever a signal's handler raises
                 interrupt = error
         with self._lock:
             self._busy.pop(threading.get_ident(), None)
