@@ -26,6 +26,7 @@ from .sklearn import SoftmaxRegression
 from .sklearn_base import SoftmaxClassifier, checked_samples, encode_two_or_more
 from .solvers import Result, blas_for, run_solver, select
 from .solvers.auto import predict as predict_cost
+from .solvers.metric import Moments
 from .solvers.offset import centred, outward
 from .solvers.path import regularization_path
 from .solvers.result import Run
@@ -144,9 +145,10 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
             full, failed = self._fit_paths(obj, l2s, splits, labels)
         else:
             # Once for all models: thetas up to the end, and scores, are those of its rows.
-            obj = centred(obj)[0]
+            obj.l2 = float(l2s.max())
+            obj, found = centred(obj)
             stacked = StackedObjective(obj, fold, np.arange(len(splits)))
-            full, failed = self._fit_path(stacked, l2s, splits, X, labels)
+            full, failed = self._fit_path(stacked, found, l2s, splits, X, labels)
         mean = self.scores_.mean(axis=0)
         best = max(range(len(l2s)), key=lambda i: (mean[i], l2s[i]))
         self.l2s_, self.l2_ = l2s, float(l2s[best])
@@ -170,7 +172,13 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
         validation.check_count(self.max_iter, "max_iter")
 
     def _fit_path(
-        self, stacked: StackedObjective, l2s: np.ndarray, splits: Sequence[Any], X: Any, labels: np.ndarray
+        self,
+        stacked: StackedObjective,
+        found: Moments,
+        l2s: np.ndarray,
+        splits: Sequence[Any],
+        X: Any,
+        labels: np.ndarray,
     ) -> tuple[dict[int, Result], list[Result]]:
         """Fill ``scores_``; the fits on all rows by number of l2, and all fits that have not converged."""
         obj = stacked.obj
@@ -182,7 +190,7 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
         for i in np.argsort(-l2s, kind="stable"):
             obj.l2 = stacked.l2 = float(l2s[i])
             with blas_for(obj):
-                run = Run(obj, callback=None, trail=trail, **options)
+                run = Run(obj, callback=None, trail=trail, moments=found, **options)
                 full[i] = run_solver(run, trail.start(run), self.solver)
             trail.keep(run)
             cost = predict_cost(obj)

@@ -200,3 +200,79 @@ def test_rounding_is_no_direction_for_conjugate_gradients(seed, ratio):
         minimize(Objective(A, y, fit_intercept=True), solver="newton_cg") for A in (X, X.astype(np.float64))
     )
     assert single.converged and single.n_passes <= double.n_passes + 5
+
+
+@pytest.mark.parametrize("copy_bytes", [offset.COPY_BYTES, 0], ids=["copy", "chunks"])
+def test_rows_of_weight_zero_have_no_say_in_the_shift(monkeypatch, copy_bytes):
+    """They lie where they like, and are most of all."""
+    monkeypatch.setattr(offset, "COPY_BYTES", copy_bytes)
+    X, y, shift = far_from_zero(1e3, "f4", m=8000, k=3)
+    w = np.zeros(len(X))
+    w[np.random.default_rng(3).choice(len(X), 800, replace=False)] = 1.0
+    X[w == 0, :2] = 0.0, 500.0
+    used = w > 0
+    res = minimize(Objective(X, y, 3, fit_intercept=True, sample_weight=w, l2=1e-4))
+    truth = Truth(X[used], y[used], shift=np.round(X[used].mean(axis=0, dtype=np.float64)), l2=1e-4)
+    assert res.converged and abs(truth.gap(res.theta)) <= TARGET
+    best = SoftmaxRegressionCV(l2s=[1e-4], cv=3).fit(X, y, sample_weight=w).result_
+    assert best.converged and abs(truth.gap(best.theta)) <= TARGET
+
+
+def test_a_shifted_objective_is_not_shifted_again():
+    X, y, _ = far_from_zero(1e3, "f4")
+    inner, _ = offset.centred(Objective(X, y, fit_intercept=True))
+    assert isinstance(inner, offset.Shifted)
+    inner.source.X[:, 2] += 1e3
+    assert offset.centred(inner)[0] is inner
+
+
+def test_passes_of_ones_own_are_what_is_minimised():
+    """A subclass, or an objective whose pass is wrapped, may compute something else: none of it is passed by."""
+    X, y, _ = far_from_zero(1e3, "f4")
+
+    class Pulled(Objective):
+        def value_and_grad(self, theta):
+            value, grad = super().value_and_grad(theta)
+            away = theta[:-1] - 1.0
+            grad[:-1] += away
+            return value + 0.5 * float(np.vdot(away, away)), grad
+
+    obj = Pulled(X, y, fit_intercept=True)
+    res = minimize(obj, solver="lbfgs", max_iter=5)
+    assert res.value == obj.value_and_grad(res.theta)[0]
+    plain, calls = Objective(X, y, fit_intercept=True), []
+    wrapped = plain.value_and_grad
+    plain.value_and_grad = lambda theta: calls.append(1) or wrapped(theta)
+    res = minimize(plain, solver="lbfgs", max_iter=5)
+    assert calls and res.value == wrapped(res.theta)[0]
+
+
+@pytest.mark.parametrize("constant", [30.0, 1e3, 1e5])
+def test_a_large_constant_beside_a_penalty_costs_nothing(constant):
+    X, y, _ = far_from_zero(0.0, "f4", m=4000)
+    X = np.hstack([X, np.full((len(X), 1), constant, np.float32)])
+    plain = minimize(Objective(X[:, :-1], y, fit_intercept=True, l2=1e-6), solver="lbfgs")
+    res = minimize(Objective(X, y, fit_intercept=True, l2=1e-6), solver="lbfgs")
+    assert res.converged and res.n_passes <= plain.n_passes + 5
+    assert abs(res.value - plain.value) <= TARGET * plain.value
+
+
+def test_a_constant_that_rounds_the_same_way_in_every_sum_is_constant(monkeypatch):
+    monkeypatch.setattr("fastsoftmax.solvers.metric.CHOLESKY_MAX", 2)  # as if features were many
+    X = np.full((200_000, 4), np.float32(0.1))
+    X[:, :3] = np.random.default_rng(0).standard_normal((len(X), 3))
+    for w in (None, np.full(len(X), 0.1)):
+        obj = Objective(X, np.arange(len(X)) % 3, fit_intercept=True, sample_weight=w)
+        found = moments(obj)
+        assert list(found.variance > found.noise) == [True, True, True, False]
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_what_a_start_gives_a_constant_column_is_the_biases_with_l1(dtype):
+    X, y, _ = far_from_zero(0.0, dtype)
+    X = np.hstack([X, np.full((len(X), 1), 5, dtype)])
+    plain = minimize(Objective(X, y, fit_intercept=True), l1=1e-2)
+    start = np.random.default_rng(1).standard_normal((X.shape[1] + 1, 3))
+    res = minimize(Objective(X, y, fit_intercept=True), l1=1e-2, theta0=start)
+    assert res.converged and not res.theta[-2].any()
+    assert abs(res.value - plain.value) <= TARGET * plain.value

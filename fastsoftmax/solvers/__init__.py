@@ -86,7 +86,7 @@ def minimize(
     obj : Objective
         Or anything with ``shape``, ``n_passes``, ``l2``, ``fit_intercept``, ``value_and_grad`` and ``gram``; newton_cg
         needs ``hess_prod`` too, and newton and sgd the rows themselves. X may be sparse. Where columns of a dense X
-        lie far from zero (30 deviations in float32), passes are over a copy that does not: see `solvers.offset`.
+        lie far from zero (90 deviations in float32), passes are over a copy that does not: see `solvers.offset`.
     solver : {"auto", "lbfgs", "newton", "newton_cg", "sgd", "gradient_descent"}
         "auto" takes newton or lbfgs, whichever should be faster, and newton after lbfgs where that converges slowly;
         of sparse X, newton_cg or lbfgs. ``message`` says what it took and why. newton needs dense X. "sgd" comes

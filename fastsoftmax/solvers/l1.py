@@ -60,14 +60,11 @@ def _search(run: Run) -> None:
 
     metric: Metric = run.metric
     n, k = len(metric.scale), run.obj.shape[1]
-    held = np.where(metric.scale[:, None] > 0, 0.0, run.theta[:n])
     weight = run.l1 * metric.scale[:, None]
 
     def to_theta(x: np.ndarray) -> np.ndarray:
         parts = x.reshape(-1, k)
-        theta = metric.to_theta(np.vstack([parts[:n] - parts[n : 2 * n], parts[2 * n :]]))
-        theta[:n] += held
-        return theta
+        return metric.to_theta(np.vstack([parts[:n] - parts[n : 2 * n], parts[2 * n :]]))
 
     at: Any = None
     tried: Any = None

@@ -99,8 +99,9 @@ def moments(obj: Any) -> Moments:
 
 
 def summed_in_float64(eps: float, rows: int) -> float:
-    """Rounding of moments whose squares, exact for float32, and sums are float64, one row after the other."""
-    return min(eps, float(np.finfo(np.float64).eps) * (1.0 + math.sqrt(rows)))
+    """Rounding of moments whose squares, exact for float32, and sums are float64, one row after the other: the same
+    number again and again is rounded the same way."""
+    return min(eps, float(np.finfo(np.float64).eps) * (1.0 + rows))
 
 
 def is_sparse(obj: Any) -> bool:

@@ -157,6 +157,8 @@ class Run:
     known : Run, optional
         A run on nearly the same data (without a fold, say), whose moments and closer metric will do. Any would: they
         set how fast a run gets there, and in which units its gradient norm is, but not where to.
+    moments : Moments, optional
+        Those of an objective that is `centred` already.
     """
 
     def __init__(
@@ -169,6 +171,7 @@ class Run:
         l1: float = 0.0,
         trail: Trail | None = None,
         known: Run | None = None,
+        moments: Moments | None = None,
     ) -> None:
         self.tol, self.max_iter, self.callback = tol, max_iter, callback
         self.history: list[Step] = []
@@ -187,7 +190,7 @@ class Run:
         self.obj: Problem
         self.moments: Moments
         if known is None:
-            self.obj, self.moments = centred(obj)
+            self.obj, self.moments = centred(obj) if moments is None else (obj, moments)
         else:
             self.obj, self.moments = known.obj if known.given is obj else obj, known.moments
         obj = self.obj
