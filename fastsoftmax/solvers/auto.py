@@ -145,10 +145,10 @@ def _probe(run: Run, cost: Cost, share: float) -> tuple[lbfgs.Pairs, bool]:
     """The first steps of the method that was chosen, its pairs, and whether it is so slow that a sample pays."""
     newtons = run.solver == "newton"
     metric = newton.first_metric(run) if newtons else run.metric
+    before = run.grad_norm
     pairs = lbfgs.search(run, metric, PROBE)
-    # By the last two steps: the first gain most.
-    decay = math.log(run.history[-3].grad_norm / run.grad_norm) if len(run.history) > 2 else 0.0
-    passes = PROBE + 2.0 * math.log(run.grad_norm / run.tol) / decay if decay > 0 else math.inf
+    decay = math.log(before / run.grad_norm)
+    passes = PROBE * (1.0 + math.log(run.grad_norm / run.tol) / decay) if decay > 0 else math.inf
     to_come = passes * (cost.one_pass + PER_STEP)
     if share * min(cost.lbfgs, cost.newton) < SAVED * (min(to_come, cost.newton) if newtons else to_come):
         return pairs, True
