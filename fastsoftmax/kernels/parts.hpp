@@ -13,9 +13,10 @@
 namespace {
 
 // Rows of a block and bytes of a part. 60k x 784, k = 10, in F order takes 10.8 to 11.1 ms in place of 11.8 to 13.7 (by
-// where its pages lie) in float32, C order 10.1 to 10.5; 20.7 to 21.3 in place of 21.4 to 23.4 in float64, C order 19.5
-// to 20.3. 200k x 384, k = 20, gains 1 %. No power of two: with 512 rows the logits of two classes lie 2,048 bytes apart,
-// and 60k x 784 in float32 takes 2 % longer. 576 rows, or 256 kB, change nothing; 640 rows cost 1 %, 512 of float64 5 %.
+// where its pages lie) in float32, C order 10.1 to 10.5; 20.7 to 21.3 in place of 21.4 to 23.4 in float64, C order
+// 19.5 to 20.3. 200k x 384, k = 20, gains 1 %. No power of two: with 512 rows the logits of two classes lie 2,048 bytes
+// apart, and 60k x 784 in float32 takes 2 % longer. 576 rows, or 256 kB, change nothing; 640 rows cost 1 %, 512 of
+// float64 5 %.
 template <class T>
 constexpr ptrdiff_t PART_ROWS = sizeof(T) == 4 ? 544 : 384;
 constexpr ptrdiff_t PART_BYTES = 192 << 10;
