@@ -116,6 +116,17 @@ def test_the_number_of_threads_does_not_change_a_bit(backend, dtype, case):
         assert_same_bits(first, every_pass(obj, p.theta))
 
 
+def test_the_number_of_threads_does_not_change_a_bit_of_many_columns(backend, dtype):
+    """Blocks are larger there than a plan's, and slabs begin where they do."""
+    p = random_problem(2500, 505, 7, dtype=dtype, layout="F", weights=True, intercept=True)
+    results = []
+    for n_threads in (1, 2, 3):
+        obj = p.objective(backend, n_threads=n_threads)
+        obj.plan = p.plan(slabs=4)
+        results.append(every_pass(obj, p.theta))
+        assert_same_bits(results[0], results[-1])
+
+
 @pytest.mark.parametrize("layout", ["C", "F"])
 @pytest.mark.parametrize("cut", [(1, 1, 1), (1, 3, 64), (2, 5, 100), (2, 1, 10**6), (3, 64, 333), (4, 2, 128)])
 def test_blocks_slabs_and_chunks_change_the_answer_by_rounding_alone(backend, dtype, cut, layout):

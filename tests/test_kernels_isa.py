@@ -11,7 +11,7 @@ import pytest
 from problems import LAYOUTS, random_problem
 from test_kernels import check_every_pass
 from test_kernels_sparse import check_every_sparse_pass, sparse_problem
-from tolerance import check_prediction
+from tolerance import check_hess_prod, check_prediction, check_value_and_grad
 
 import fastsoftmax
 from fastsoftmax import kernels
@@ -51,6 +51,17 @@ def test_every_pass_in_every_layout(isa, dtype, layout):
         p = random_problem(*shape, dtype=dtype, layout=layout, weights=True, intercept=True)
         check_every_pass(p, isa)
         check_every_pass(p, isa, tiles=1, slabs=3, chunk=101)
+
+
+@pytest.mark.parametrize("rows", [1024, 1120, 1700])
+def test_columns_too_many_for_the_cache(isa, dtype, rows):
+    """Walked a part of the features after the other: see parts.hpp. A last block may be short, or too short."""
+    p = random_problem(rows, 505, 7, dtype=dtype, layout="F", weights=True, intercept=True)
+    obj = p.objective(isa)
+    obj.plan = p.plan(tiles=1, slabs=rows // 550)
+    check_value_and_grad(p, *obj.value_and_grad(p.theta))
+    check_value_and_grad(p, obj.value(p.theta))
+    check_hess_prod(p, p.theta[::-1], obj.hess_prod(p.theta, p.theta[::-1]))
 
 
 @pytest.mark.parametrize("narrow", ["?", "u1", "i1", "u2", "i2", "f2"])

@@ -37,6 +37,7 @@ struct Call {
     double* held;
     double scale;
     ptrdiff_t slabs, block, run;
+    ptrdiff_t L2, L3;  // bytes of a core's cache and of the one cores share
     void* work;
 };
 
@@ -56,6 +57,9 @@ Pass<T> pass_of(const Call& c) {
     p.slabs = c.slabs, p.block = c.block, p.run = c.run;
     p.threads = c.threads;
     p.work = (T*)c.work;
+    p.part = 0;
+    const bool walks = c.operation != GRAM && c.operation != HESSIAN;
+    if (walks && !c.sparse.indptr && !c.by_classes) choose_parts(p, c.L2, c.L3);
     return p;
 }
 

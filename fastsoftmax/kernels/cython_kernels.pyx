@@ -6,6 +6,7 @@ import os
 import numpy as np
 
 from . import Csr
+from .plan import cache_bytes
 
 cimport numpy as cnp
 from libc.math cimport isfinite
@@ -75,6 +76,7 @@ cdef extern from "call.hpp" nogil:
         double* held
         double scale
         Py_ssize_t slabs, block, run
+        Py_ssize_t L2, L3
         void* work
 
     ctypedef struct Finish:
@@ -285,6 +287,8 @@ cdef _run(Operation operation, rows, params, direction, plan, sums, int n_thread
     call.row_loss = _address(None if outputs is None else outputs.loss)
     call.row_label = <int64_t*>_address(None if outputs is None else outputs.label)
     call.block, call.run = plan.block, min(plan.run, -(-m // plan.block) * plan.block)
+    cache = cache_bytes()
+    call.L2, call.L3 = cache["L2"], cache["L3"]
     call.models = 1 if params is None else params.models
     call.left_out = <const int32_t*>_address(None if params is None else params.left_out)
     call.fold = <const int32_t*>_address(None if call.left_out == NULL else rows.fold)

@@ -14,6 +14,7 @@
 #include <omp.h>
 #endif
 
+#include "parts.hpp"
 #include "stacked.hpp"
 
 namespace {
@@ -54,6 +55,8 @@ void gradient_of_block(const Matrix<T>& X, int rows, const Pass<T>& p, Scratch<T
     s.plain = classes_in_lanes(p);
     if (s.plain)
         backward_of_rows(X, rows, s.H, p.block, p.n, p.k, s.G, round_up<T>(p.n), ahead);
+    else if (in_parts(X, rows, p))
+        backward_of_parts(X, rows, {s.H, 1, p.block, int(p.k)}, p, s.G, round_up<T>(p.n), ahead);
     else
         backward(X, rows, {s.H, 1, p.block, int(p.k)}, p.n, s.panel, s.G, round_up<T>(p.n), ahead);
     add_column_sums(rows, p, s);
@@ -101,7 +104,8 @@ void do_slab(int slab, const Pass<T>& p, ptrdiff_t outputs, Scratch<T>& s, After
     const ptrdiff_t end = slab_start(slab + 1, p), steps = tile_steps(p, outputs);
     ptrdiff_t run = 0;
     for (ptrdiff_t first = slab_start(slab, p); first < end; first += p.block) {
-        Ahead ahead = fetch_block(p, after(first + p.block), steps);
+        const ptrdiff_t next = after(first + p.block);
+        Ahead ahead = p.part ? fetch_first_part(next, p) : fetch_block(p, next, steps);
         ahead.far = outputs * p.n * ptrdiff_t(sizeof(T)) > FAR_BYTES;
         block(first, int(std::min(p.block, end - first)), slab, s, ahead);
         run += p.block;
@@ -154,7 +158,7 @@ void value_and_grad(const Pass<T>& p) {
     const T* theta = prepare(p.theta, p, parameter_space(p));
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s, Ahead& ahead) {
         const Matrix<T> X = stage_block(first, rows, p, s.staged);
-        products_of_block<T>(X, rows, theta, nullptr, p, s, ahead);
+        logits_of_block<T>(X, rows, theta, nullptr, p, s, ahead);
         if (p.row_label) label_rows(first, rows, p, s, p.row_label);
         if (p.models > 1 || p.fold) {
             residuals_of_models(first, rows, slab, p, s);
@@ -176,7 +180,7 @@ void hess_prod(const Pass<T>& p) {
     const T* along = prepare(p.along, p, parameter_space(p) + parameter_size(p));
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int, Scratch<T>& s, Ahead& ahead) {
         const Matrix<T> X = stage_block(first, rows, p, s.staged);
-        products_of_block(X, rows, theta, along, p, s, ahead);
+        logits_of_block(X, rows, theta, along, p, s, ahead);
         load_rows(p, first, rows, s);
         curvature(rows, p, s);
         gradient_of_block(X, rows, p, s, ahead);
@@ -238,7 +242,7 @@ void predict(const Pass<T>& p, Kind kind, void* out) {
     const T* theta = prepare(p.theta, p, parameter_space(p));
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s, Ahead& ahead) {
         const Matrix<T> X = stage_block(first, rows, p, s.staged);
-        products_of_block<T>(X, rows, theta, nullptr, p, s, ahead);
+        logits_of_block<T>(X, rows, theta, nullptr, p, s, ahead);
         p.loss[slab] += finite_or_nan(rows, p, s);
         if (kind == LABEL) return label_rows(first, rows, p, s, (int64_t*)out);
         if (kind != LOGITS) softmax_rows(rows, kind, p, s);

@@ -29,6 +29,7 @@ struct Pass {
     const int32_t *fold, *left_out;  // (m,), (models,); or null
     double* held;                    // per slab: (models, 2); or null
     ptrdiff_t slabs, block, run;
+    int part;  // panels of features that the products take at a time, or 0; see parts.hpp
     int threads;
     T* work;  // work_size() values
 };
@@ -295,17 +296,17 @@ struct Scalars {
 };
 
 // G += D^T X by inner products of columns in place with those of D: 500k x 50, k = 3, in F order takes one thread 39
-// cycles a row in place of 46 in float32, 72 and 82 in float64.
+// cycles a row in place of 46 in float32, 72 and 82 in float64. Panels from `first` to before `last`.
 template <class T>
-void backward_of_lines(const Matrix<T>& X, int rows, const Scalars<T>& D, const PanelsOf<T>& panels, T* G,
-                       ptrdiff_t ldg, Ahead& ahead) {
+void backward_of_lines(const Matrix<T>& X, int rows, const Scalars<T>& D, const PanelsOf<T>& panels, int first,
+                       int last, T* G, ptrdiff_t ldg, Ahead& ahead) {
     const Split classes(D.count, NS_MAX);
     const ptrdiff_t length = round_up<T>(rows, VL<T>);
-    for (int i = 0; i < panels.count; ++i) {
+    for (int i = first; i < last; ++i) {
         const Panel panel = panels[i];
         for (int j = 0; j < panel.vectors * VL<T> && panel.begin + j < panels.n; j += NV_MAX) {
-            const int last = int(std::min<ptrdiff_t>(NV_MAX, panels.n - panel.begin - j)) - 1;
-            const Lines<T> lines{X.data + (panel.begin + j) * X.col, X.col, last};
+            const int past = int(std::min<ptrdiff_t>(NV_MAX, panels.n - panel.begin - j));
+            const Lines<T> lines{X.data + (panel.begin + j) * X.col, X.col, past - 1};
             for (int c = 0; c < classes.parts; ++c) {
                 const int begin = classes.begin(c);
                 run_dots<T, true>(classes.size(c), lines, D.data + begin * D.scalar, D.scalar,
@@ -340,7 +341,7 @@ void backward(const Matrix<T>& X, int rows, const Scalars<T>& B, ptrdiff_t n, T*
         return;
     }
     if (!X.by_row && B.step == 1 && !B.upper && few_sums<T>(rows, B.count))
-        return backward_of_lines(X, rows, B, panels, G, ldg, ahead);
+        return backward_of_lines(X, rows, B, panels, 0, panels.count, G, ldg, ahead);
     for (int i = 0; i < panels.count; ++i) {  // a packed panel stays in L1, or L2, for all scalars
         X.by_row ? copy_panel(X, panels[i], rows, n, buffer) : pack_panel(X, panels[i], rows, n, buffer);
         for (int part = 0; part < scalars.parts; ++part) product(part, panels[i], buffer, WIDTH<T>);
