@@ -11,7 +11,8 @@ run have asked for a value and gradient, one pass answers them:
     thread 1    step step | ask ..... | step | ask ..... | step | ask ...
     caller                | one pass  |      | one pass  |      | one pass, of fewer models
 
-The cut of the pass stays that of all models, so that the bits of one do not depend on which others still run.
+The cut of the pass stays that of all models. What loops work on it goes by the classes of those that still run, and
+with the loops the last bits; who runs is the same each time, and so are they.
 """
 
 from __future__ import annotations

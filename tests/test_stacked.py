@@ -48,7 +48,7 @@ def test_values_gradients_and_held_out_scores_are_those_of_separate_objectives(b
         assert right[model] == pytest.approx(np.average(label == rest.y, weights=rest.w), rel=1e-12)
 
 
-def test_the_bits_of_a_model_do_not_depend_on_the_others(backend):
+def test_the_bits_of_a_model_do_not_depend_on_the_others_where_the_same_loops_serve(backend):
     p, stacked, _ = stacked_problem(backend, m=3000)
     thetas = [p.theta.astype("f8") * factor for factor in (0.5, 1.0, -1.0, 2.0)]
     values, grads = stacked.value_and_grads(thetas)

@@ -3,6 +3,7 @@
 //     X block --pack--> columns --tile(theta)--> H^T --softmax--> D^T --tile--> G += D^T X
 //        \------------> rows ------------------------------------------^
 //
+// Of few classes and of long rows neither product wants the columns: see `rows` and `dots`.
 // All of it stays in the L2 cache; X comes from memory once. H^T and D^T share one buffer [class][row].
 // Slabs of rows are worked on in parallel, each with a loss and gradient of its own, so that sums do not
 // depend on the number of threads.

@@ -1,4 +1,5 @@
-// The only code that touches X: it brings a block of rows into the two orientations the tiles read.
+// Brings a block of rows of X into the two orientations that the tiles read. (`rows`, `narrow` and `dots` read rows as
+// they lie, where that is faster.)
 //
 //     lanes = rows      for the forward product     [panel of WIDTH rows][feature][row in panel]
 //     lanes = features  for the backward product    [panel of WIDTH features][row][feature in panel]

@@ -5,8 +5,7 @@
 // A step takes a number of X for each of 8 rows, from memory straight into a multiply-add, and a vector of theta that
 // holds as many lanes as there are classes, 4 rather than 3. What lanes too many cost is less than a transposed copy of
 // X does, 6 cycles a vector, as long as rows are short; where they are long, `dots` is better still. A row may be
-// shorter than a vector. Sums are in the order of the features, as those of `tile`: no bit of a model depends on how
-// many others it is stacked with.
+// shorter than a vector. Sums are in the order of the features: their bits are those of `tile`.
 #pragma once
 
 #include "dots.hpp"

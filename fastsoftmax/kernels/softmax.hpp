@@ -1,5 +1,5 @@
 // From logits to residuals, in place, on a tile H^T [class][row] with rows in the lanes: maximum, exp and sum
-// over the classes are vertical, so that no step is horizontal and nothing is scalar but the label of a row.
+// over the classes are vertical, so that no step is horizontal; where classes are many, the label of a row alone is scalar.
 #pragma once
 
 #include "products.hpp"
