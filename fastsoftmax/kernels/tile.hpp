@@ -25,7 +25,7 @@ constexpr int NS_MAX = 6;
 // A tall tile has fewer vectors and all of 7 or 8 scalars, in place of two tiles of 3 or 4: a vector of A is loaded
 // once, not twice, which counts where loads cross cache lines and come from L2. 581k x 54, k = 7, in F order takes
 // the first product 38 cycles a row in place of 54 in float64, 19 and 25 in float32; the pass takes two threads 13.5
-// and 6.3 ms in place of 15.0 and 7.0. Inner products (`dots`) of 3 lines and 7 scalars were slower: 67 cycles in place
+// and 6.3 ms in place of 14.9 and 7.0. Inner products (`dots`) of 3 lines and 7 scalars were slower: 68 cycles in place
 // of 57.
 constexpr int NV_TALL = NV_MAX - 1, NS_TALL = VEC_BYTES == 64 ? 8 : NS_MAX;
 constexpr bool is_tall(ptrdiff_t scalars) { return scalars > NS_MAX && scalars <= NS_TALL; }
