@@ -92,9 +92,9 @@ T* copy_scalars(const T* theta, ptrdiff_t n, ptrdiff_t k, T* out) {
 template <class T>
 void pack_parameters(const T* theta, ptrdiff_t n, ptrdiff_t k, ptrdiff_t begin, ptrdiff_t count, T* out) {
     typedef T* (*Copy)(const T*, ptrdiff_t, ptrdiff_t, T*);
-    static constexpr Copy copies[NS_MAX] = {copy_scalars<T, 1>, copy_scalars<T, 2>, copy_scalars<T, 3>,
-                                            copy_scalars<T, 4>, copy_scalars<T, 5>, copy_scalars<T, 6>};
-    const Split classes(count, NS_MAX);
+    static constexpr Copy copies[] = {copy_scalars<T, 1>, copy_scalars<T, 2>, copy_scalars<T, 3>, copy_scalars<T, 4>,
+                                      copy_scalars<T, 5>, copy_scalars<T, 6>, copy_scalars<T, 7>, copy_scalars<T, 8>};
+    const Split classes = class_tiles(count);
     for (int c = 0; c < classes.parts; ++c) out = copies[classes.size(c) - 1](theta + begin + classes.begin(c), n, k, out);
 }
 
@@ -149,8 +149,9 @@ Matrix<T> stage_block(ptrdiff_t first, int rows, const Pass<T>& p, T* buffer) {
 template <class T>
 ptrdiff_t tile_steps(const Pass<T>& p, ptrdiff_t outputs) {
     const ptrdiff_t row_panels = (p.block + WIDTH<T> - 1) / WIDTH<T>, scalars = Split(outputs, NS_MAX).parts;
+    const ptrdiff_t forward_tiles = is_tall(outputs) ? row_panels * NV_MAX / NV_TALL : scalars * row_panels;
     const bool in_lanes = p.theta && outputs == p.k && classes_in_lanes(p);
-    const ptrdiff_t once = in_lanes ? p.block / VL<T> * row_steps<T>(p.n) : scalars * row_panels * p.n;
+    const ptrdiff_t once = in_lanes ? p.block / VL<T> * row_steps<T>(p.n) : forward_tiles * p.n;
     const ptrdiff_t forward = p.theta ? once * (p.along ? 2 : 1) : 0;
     const bool by_lines = p.theta && few_sums<T>(p.block, outputs) && (p.X.row == p.X.itemsize || bytes_across(p));
     const ptrdiff_t tiles = by_lines ? (p.n + NV_MAX - 1) / NV_MAX : PanelsOf<T>(p.n).count;
@@ -191,25 +192,27 @@ Ahead fetch_block(const Pass<T>& p, ptrdiff_t first, ptrdiff_t steps) {
 template <class T>
 void forward(const View<T>& columns, int rows, const T* parameters, const T* bias, const Pass<T>& p, T* H,
              Ahead& ahead, ptrdiff_t from, ptrdiff_t to) {
-    const Split classes(p.k, NS_MAX);
+    const Split classes = class_tiles(p.k);
+    const bool in_place = columns.ld != WIDTH<T>;
     const int vectors = (rows + VL<T> - 1) / VL<T>;
+    const int most = !is_tall(p.k) ? NV_MAX : in_place ? NV_TALL : NV_MAX / 2;  // a packed panel is whole tiles
     auto product = [&](int c, int v) {
-        const int begin = classes.begin(c), ns = classes.size(c), nv = std::min(NV_MAX, vectors - v);
+        const int begin = classes.begin(c), ns = classes.size(c), nv = std::min(most, vectors - v);
         const T *theta = parameters + begin * p.n + from * ns, *start = bias ? bias + begin : nullptr;
-        const T* A = columns.data + v / NV_MAX * columns.panel;
+        const T* A = columns.data + v / NV_MAX * columns.panel + v % NV_MAX * VL<T>;
         T* out = H + begin * p.block + v * VL<T>;
         if (from == 0)
             run_tile<T, false>(nv, ns, A, columns.ld, theta, ns, 1, out, p.block, start, to, ahead);
         else
             run_tile<T, true>(nv, ns, A, columns.ld, theta, ns, 1, out, p.block, nullptr, to - from, ahead);
     };
-    if (columns.ld != WIDTH<T>) {  // in place, a block of columns is as large as L2, a panel of it is not
-        for (int v = 0; v < vectors; v += NV_MAX)
+    if (in_place) {  // a block of columns is as large as L2, a panel of it is not
+        for (int v = 0; v < vectors; v += most)
             for (int c = 0; c < classes.parts; ++c) product(c, v);
         return;
     }
     for (int c = 0; c < classes.parts; ++c)
-        for (int v = 0; v < vectors; v += NV_MAX) product(c, v);
+        for (int v = 0; v < vectors; v += most) product(c, v);
 }
 
 // Features of NV_MAX rows that stay in L1 for all classes, in bytes of one.
