@@ -3,11 +3,9 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
+import child
 import pytest
-
-import fastsoftmax
 
 
 def parent_and_child(backend):
@@ -18,19 +16,17 @@ def parent_and_child(backend):
     p = random_problem(60_000, 40, 7, weights=True)
     obj = p.objective(backend, n_threads=2)
     value, grad = obj.value_and_grad(p.theta)
-    child = os.fork()
-    if child == 0:
+    forked = os.fork()
+    if forked == 0:
         again = obj.value_and_grad(p.theta)
         fresh = p.objective(backend, n_threads=2).value_and_grad(p.theta)
         same = all(one[0] == value and np.array_equal(one[1], grad) for one in (again, fresh))
         os._exit(0 if same else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "other bits in the child"
+    assert os.waitstatus_to_exitcode(os.waitpid(forked, 0)[1]) == 0, "other bits in the child"
     assert np.array_equal(obj.value_and_grad(p.theta)[1], grad)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_process_goes_on(backend):
-    path = [str(Path(__file__).parent), str(Path(fastsoftmax.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"}
     code = f"import test_fork; test_fork.parent_and_child({backend!r})"
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], env=child.environment(), check=True, timeout=120)

@@ -8,13 +8,12 @@ import mmap
 import os
 import subprocess
 import sys
-from pathlib import Path
 
+import child
 import numpy as np
 import pytest
 from problems import Problem, random_problem
 
-import fastsoftmax
 from fastsoftmax import kernels
 from fastsoftmax.kernels import PREDICTIONS, Rows, Sums
 from fastsoftmax.validation import compute_dtype
@@ -144,10 +143,8 @@ def run_guarded(backend, order, dtype, side):
 
 def assert_child_gets_through(call):
     """Run an expression on this module in a process of its own; it prints where it is, and "done"."""
-    path = [str(Path(__file__).parent), str(Path(fastsoftmax.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path), "PYTHONFAULTHANDLER": "1", "PYTHONSAFEPATH": "1"}
     code = f"import test_kernels_memory as t; t.{call}"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=child.environment())
     reached = run.stdout.splitlines()[-1:]
     assert run.returncode == 0, f"code {run.returncode} at {reached}: {run.stderr[-2000:]}"
     assert reached == ["done"]
@@ -172,11 +169,7 @@ def test_scratch_is_written_before_it_is_read_and_large_enough(backend, dtype, o
 def test_the_guard_page_does_end_the_process():
     code = "import test_kernels_memory as t, numpy as n, ctypes; a = t.Guarded('end').copy(n.zeros(3));"
     code += "ctypes.string_at(a.ctypes.data, 25)"
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(fastsoftmax.__file__).parents[1])]),
-        "PYTHONSAFEPATH": "1",  # the installed package, not the source tree
-    }
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment).returncode < 0
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, env=child.environment()).returncode < 0
 
 
 class Canaries:

@@ -1,5 +1,5 @@
 // From logits to residuals, in place, on a tile H^T [class][row] with rows in the lanes: maximum, exp and sum
-// over the classes are vertical, so that no step is horizontal; where classes are many, the label of a row alone is scalar.
+// over the classes are vertical, so that no step is horizontal; where classes are many, labels alone are scalar.
 #pragma once
 
 #include "products.hpp"
