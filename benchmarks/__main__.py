@@ -6,7 +6,7 @@ import argparse
 
 from fastsoftmax.kernels.plan import default_threads
 
-from . import machine, report, rivals
+from . import report, rivals
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -25,8 +25,6 @@ def main(argv: list[str] | None = None) -> None:
     if args.render:
         results = rivals.load(rivals.results_path(args.quick))
     else:
-        if machine.busy():
-            print(f"warning: {machine.busy()}")
         rounds, budget = (5, 2.0) if args.quick else (15, 60.0)
         effort = rivals.Effort(args.rounds or rounds, budget, args.quick, args.threads)
         results = rivals.run(sections, effort)

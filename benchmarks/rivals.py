@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +141,9 @@ def line(roof: roofline.Roof, effort: Effort, say: Say) -> Json:
         part = Problem(case, problem.X[:m], problem.y[:m], problem.theta)
         calls, _ = prepare(part, names, effort.n_threads)
         times = timing.interleave(calls, effort.rounds, warmup=2, budget=effort.budget)
-        out.append({"m": m, "roof_ms": roof.ms(case), "ms": {name: timing.median(t) for name, t in times.items()}})
+        rounds = min(len(each) for each in times.values())
+        medians = {name: timing.median(each) for name, each in times.items()}
+        out.append({"m": m, "roof_ms": roof.ms(case), "ms": medians, "rounds": rounds})
     return {"n": LINE.n, "k": LINE.k, "dtype": LINE.dtype, "points": out}
 
 
@@ -192,10 +195,13 @@ def run(sections: Sequence[str], effort: Effort, say: Say = print) -> Json:
     timing.fix_threads(effort.n_threads)
     path = results_path(effort.quick)
     saved = load(path) if path.exists() else {"sections": {}}
-    busy = machine.busy()  # asked before we are the ones who keep it busy
     for section in sections:
         if effort.quick and section in _FULL_ONLY:
             continue
+        busy = machine.busy(patience=0.0 if effort.quick else machine.PATIENCE)
+        if busy:
+            say(f"warning: {busy}")
+        begin = time.perf_counter()
         roof = roofline.measure(effort.n_threads, quick=effort.quick)
         say(f"{section}: {roof}")
         found: Json = {"date": machine.today(), "busy": busy, "roof": roof.as_dict()}
@@ -217,6 +223,7 @@ def run(sections: Sequence[str], effort: Effort, say: Say = print) -> Json:
             found |= sparse.run(roof, effort, say)
         else:
             found["cases"] = timed(section, roof, effort, say)
+        found["seconds"] = time.perf_counter() - begin
         saved["machine"] = machine.describe(effort.n_threads)
         saved["quick"] = effort.quick
         saved["sections"][section] = found

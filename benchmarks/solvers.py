@@ -232,7 +232,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one round, short limits; nothing is saved")
     args = parser.parse_args()
     timing.fix_threads(default_threads())
-    found: Json = {"date": machine.today(), "busy": machine.busy()}  # asked before we are the ones who keep it busy
+    found: Json = {"date": machine.today(), "busy": machine.busy(patience=machine.PATIENCE)}
     names = [name for name in args.what if name not in ("l1", "path")]
     rounds, most = (1, 2.0) if args.quick else (ROUNDS, MOST)
     found["solvers"] = sets(names, rounds, most, print)

@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=FIT_LIMIT, help="seconds that scikit-learn's fit gets")
     args = parser.parse_args()
     timing.fix_threads(default_threads())
-    busy, roof = machine.busy(), roofline.measure(default_threads())
+    busy, roof = machine.busy(patience=machine.PATIENCE), roofline.measure(default_threads())
     effort = Effort(rounds=args.rounds, n_threads=default_threads())
     path = rivals.results_path(quick=False)
     section = rivals.load(path)["sections"].get("sparse", {})
