@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import rivals, solver_report, sparse_report, targets
+from . import phases_report, rivals, solver_report, sparse_report, targets
 from .peers import PEERS
 from .targets import best_peer, ms
 from .text import number, table, times
@@ -22,24 +23,42 @@ def about(results: Json) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items() if version)
     backends = "; ".join(f"{name}: {what}" for name, what in machine["backends"].items())
     cores = f"{machine['cores']} cores"
-    return "\n".join(
-        [
-            f"- **Machine**: {machine['processor']}, {cores}, {memory} ({machine['system']}); {caches}",
-            f"- **Threads**: {machine['threads']} for everybody",
-            f"- **fastsoftmax** {machine['fastsoftmax']} on Python {machine['python']}; {backends}",
-            f"- **With** {packages}",
-        ]
-    )
+    spent = [section.get("seconds") for section in results["sections"].values()]
+    lines = [
+        f"- **Machine**: {machine['processor']}, {cores}, {memory} ({machine['system']}); {caches}",
+        f"- **Threads**: {machine['threads']} for everybody",
+        f"- **fastsoftmax** {machine['fastsoftmax']} on Python {machine['python']}; {backends}",
+        f"- **With** {packages}",
+    ]
+    if spent and None not in spent:
+        lines.append(f"- **Time** {minutes(sum(spent))} for all sections")
+    return "\n".join(lines)
 
 
 def stamp(section: Json) -> str:
-    """Date and roofline of a section, and whether other programs disturbed it."""
+    """Date, rounds and roofline of a section, and whether other programs disturbed it."""
     roof = section["roof"]
     rates = ", ".join(f"{dtype} {rate:.0f} GF/s" for dtype, rate in roof["gflops"].items())
-    text = f"{section['date']}; measured in the same run: {rates}, read {roof['gbytes']:.1f} GB/s"
+    when = section["date"] + (f", in {minutes(section['seconds'])}" if "seconds" in section else "")
+    text = f"{when}; {rounds(section)}measured in the same run: {rates}, read {roof['gbytes']:.1f} GB/s"
     if roof["method"] != "vector loops":
         text += f" (by {roof['method']}: underestimated)"
     return f"*{text}.*" + (f" **{section['busy']}.**" if section["busy"] else "")
+
+
+def minutes(seconds: float) -> str:
+    return f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.0f} s"
+
+
+def rounds(section: Json) -> str:
+    """How many each comparison had, as far as there are rounds."""
+    counts = [row["rounds"] for r in section.get("cases", []) for row in r["rivals"].values() if "rounds" in row]
+    timed = section.get("phases", []) + section.get("line", {}).get("points", [])
+    counts += [r["rounds"] for r in timed if "rounds" in r]
+    if not counts:
+        return ""
+    least, most = min(counts), max(counts)
+    return f"{most} rounds; " if least == most else f"{least} to {most} rounds; "
 
 
 def rivals_table(section: Json) -> str:
@@ -94,16 +113,21 @@ def absent(records: list[Json]) -> str:
     return "\n\nNot in the table: " + "; ".join(notes) + "."
 
 
-def phases_table(section: Json) -> str:
-    """Nanoseconds a row by phase, over the roofline's."""
-    rows = []
-    for r in section["phases"]:
-        roof = max(r["roof_flops"], r["roof_bytes"])
-        bound = "arithmetic" if r["roof_flops"] >= r["roof_bytes"] else "memory"
-        parts = [r["loss"], r["gradient"], r["memory"], r["all"]]
-        shares = [f"{number(part)} ({times(part / roof)})" for part in parts]
-        rows.append([f"{r['case']} ({r['shape']})", r["backend"], f"{number(roof)}, {bound}", *shares])
-    return table(["case (m × n, k)", "", "roof", "loss, in cache", "gradient, in cache", "memory", "all"], rows)
+def phases_text(section: Json) -> str:
+    """Phases, and what the gaps over the roof are made of."""
+    records = section["phases"]
+    parts = [table(*phases_report.phase_rows(records))]
+    if all(phases_report.gap(r) is None for r in records):
+        return parts[0] + "\n\nThe phases are not measured: this system cannot keep an X of so many rows in cache."
+    if phases_report.explained(records):
+        parts += [
+            "### What the gap over the roof is made of",
+            "Nanoseconds a row. What a pass takes over its roof is the sum of four parts, less the room: where reading"
+            " X takes longer than the arithmetic, so much computing would fit beside it.",
+            table(*phases_report.gap_rows(records)),
+            phases_report.gap_text(records),
+        ]
+    return "\n\n".join(parts)
 
 
 def accuracy_table(section: Json) -> str:
@@ -192,9 +216,21 @@ def targets_table(results: Json) -> str:
     judged = targets.judge(results)
     rows = [[t.text, t.wanted, t.measured or "–", t.verdict] for t in judged]
     counts = [sum(t.met is met for t in judged) for met in (True, False, None)]
-    return f"{counts[0]} met, {counts[1]} not met, {counts[2]} not measured.\n\n" + table(
-        ["target", "wanted", "measured", ""], rows
-    )
+    text = f"{counts[0]} met, {counts[1]} not met, {counts[2]} not measured.\n\n"
+    return text + table(["target", "wanted", "measured", ""], rows) + reasons(results, judged)
+
+
+def reasons(results: Json, judged: Sequence[targets.Target]) -> str:
+    """Where the time goes in what misses its target, as far as it is a matter of phases."""
+    records = results["sections"].get("phases", {}).get("phases", [])
+    lines = []
+    for target in judged:
+        if target.met is False and target.profile:
+            why = phases_report.profile(records, target.profile) or "its phases are not measured"
+            lines.append(f"- {target.text}, {target.measured}. {why[0].upper()}{why[1:]}.")
+    if not lines:
+        return ""
+    return "\n\nWhere the time goes in what is not met (see what a pass is made of):\n\n" + "\n".join(lines)
 
 
 # Section of the results, heading, what to know before reading it, how it is rendered.
@@ -208,10 +244,13 @@ _PARTS = (
     (
         "phases",
         "What a pass is made of",
-        "Nanoseconds a row, and × roof. In cache: the same kernel over rows that stay there; its loss is the packing of"
-        " X, one product and the softmax, its gradient the other product. Memory: what all rows take beyond that; less"
-        " than nothing where the few rows in cache must pay for the sums of a large gradient.",
-        phases_table,
+        "Nanoseconds a row, each the shortest of its rounds. Arithmetic: the multiply-adds of both products at the"
+        " machine's peak; reading X: adding up that very array; the roof is the larger of the two, both timed beside"
+        " the passes. Then what the time of a pass divides into. Up to the second product X is as large as ever but"
+        " stays in cache, its addresses being mapped to the same few pages again and again (`repeated.py`): the first"
+        " product with the packing of X; softmax; the second product with the residual. Waiting for memory is what a"
+        " pass over the true X takes beyond that, and less than nothing only by noise.",
+        phases_text,
     ),
     ("main", "Accuracy", "Norm of the gradient's error over the gradient's norm.", accuracy_table),
     (
@@ -254,7 +293,12 @@ _PARTS = (
 )
 
 
-_PICTURES = {"main": ("roofline.png",), "line": ("rows.png",), "solvers": ("gap-1e-04.png", "gap-1e-06.png")}
+# By heading.
+_PICTURES = {
+    "Loss and gradient": ("roofline.png",),
+    "Cost against the number of rows": ("rows.png",),
+    "Solvers: time to the optimum": ("gap-1e-04.png", "gap-1e-06.png"),
+}
 
 
 def render(results: Json, plots: list[str]) -> str:
@@ -270,7 +314,7 @@ def render(results: Json, plots: list[str]) -> str:
         ):
             continue
         parts += [f"## {title}", stamp(section), text, show(section)]
-        parts += [f"![{title}](plots/{picture})" for picture in _PICTURES.get(name, ()) if picture in plots]
+        parts += [f"![{title}](plots/{picture})" for picture in _PICTURES.get(title, ()) if picture in plots]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

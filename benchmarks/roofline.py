@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,10 @@ import numpy as np
 from fastsoftmax.kernels.plan import default_threads
 
 from .cases import Case
+from .timing import Milliseconds
+
+# Of a thread, where the peak is timed beside passes: some 10 ms.
+FLOPS = 5e8
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,39 @@ def read_gbytes(n_threads: int, size: int = 1 << 30, repeats: int = 7) -> float:
     add_vectors(data.ctypes.data, 1)
     spent = _shortest(n_threads, lambda p: add_vectors(data.ctypes.data + p * part, turns), repeats)
     return data.nbytes / spent / 1e9
+
+
+@contextmanager
+def floors(X: np.ndarray, flops: float, dtype: str, n_threads: int) -> Iterator[dict[str, Callable[[], Any]]]:
+    """Both limits as passes to be timed beside others, so that all see the machine in the same state.
+
+    "reading" reads X, contiguous in either order, a part in each thread, and adds it up. "arithmetic" times some fused
+    multiply-adds and returns what ``flops`` of them take; it is missing where Numba is.
+    """
+    flat = X.ravel(order="K").view(np.uint8)
+    parts = np.array_split(flat[: flat.size // 8 * 8].view(np.uint64), n_threads)
+    with ThreadPoolExecutor(n_threads) as pool:
+
+        def share(jobs: Sequence[Callable[[], Any]]) -> None:
+            for job in [pool.submit(job) for job in jobs]:
+                job.result()
+
+        if importlib.util.find_spec("numba") is None:
+            yield {"reading": partial(share, [part.sum for part in parts])}
+            return
+        from .vector_loops import add_vectors, bytes_per_turn, flops_per_turn, fma_chains
+
+        half, one = np.dtype(dtype).type(0.5), np.dtype(dtype).type(1.0)
+        turns = int(FLOPS / flops_per_turn(half.itemsize))
+        done = n_threads * turns * flops_per_turn(half.itemsize)
+
+        def arithmetic() -> Milliseconds:
+            begin = time.perf_counter()
+            share(n_threads * [partial(fma_chains, half, one, turns)])
+            return Milliseconds(1e3 * (time.perf_counter() - begin) * flops / done)
+
+        sums = [partial(add_vectors, part.ctypes.data, part.nbytes // bytes_per_turn()) for part in parts]
+        yield {"reading": partial(share, sums), "arithmetic": arithmetic}
 
 
 def blas_gflops(dtype: str, size: int = 2000, repeats: int = 5) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 from .peers import PEERS
 
 Json = dict[str, Any]
+Profile = tuple[tuple[str, str], ...]
 
 # Cython, median over roofline: (float64, float32).
 X_ROOF = {
@@ -24,33 +25,39 @@ X_ROOF = {
 
 @dataclass(frozen=True)
 class Target:
-    """What was wanted, what was measured (None: not in these results) and whether it is good enough."""
+    """What was wanted, what was measured (None: not in these results) and whether it is good enough; and the cases and
+    backends whose phases say why, one or two against each other."""
 
     text: str
     wanted: str
     measured: str | None
     met: bool | None
+    profile: Profile = ()
 
     @property
     def verdict(self) -> str:
         return "not measured" if self.met is None else "met" if self.met else "**not met**"
 
 
-def at_most(text: str, limit: float, value: float | None, unit: str = "×", note: str = "") -> Target:
-    return _judge(text, "≤", limit, value, unit, note)
+def at_most(
+    text: str, limit: float, value: float | None, unit: str = "×", note: str = "", profile: Profile = ()
+) -> Target:
+    return _judge(text, "≤", limit, value, unit, note, profile)
 
 
-def at_least(text: str, limit: float, value: float | None, unit: str = "×", note: str = "") -> Target:
-    return _judge(text, "≥", limit, value, unit, note)
+def at_least(
+    text: str, limit: float, value: float | None, unit: str = "×", note: str = "", profile: Profile = ()
+) -> Target:
+    return _judge(text, "≥", limit, value, unit, note, profile)
 
 
-def _judge(text: str, sign: str, limit: float, value: float | None, unit: str, note: str) -> Target:
+def _judge(text: str, sign: str, limit: float, value: float | None, unit: str, note: str, profile: Profile) -> Target:
     wanted = f"{sign} {limit:g} {unit}".strip() if unit != "×" else f"{sign} {limit:g}×"
     if value is None or not math.isfinite(value):
         return Target(text, wanted, None, None)
     shown = f"{value:.3g} {unit}".strip() if unit != "×" else f"{value:.2f}×"
     met = value <= limit if sign == "≤" else value >= limit
-    return Target(text, wanted, shown + (f" ({note})" if note else ""), met)
+    return Target(text, wanted, shown + (f" ({note})" if note else ""), met, profile)
 
 
 def cases(results: Json, section: str) -> dict[str, Json]:
@@ -99,13 +106,15 @@ def against_roof(results: Json) -> Iterator[Target]:
         for dtype, limit in zip(("f64", "f32"), limits, strict=True):
             record = main.get(f"{base}-{dtype}")
             value = ratio(ms(record, "cython"), record["roof_ms"]) if record else None
-            yield at_most(f"Cython over roofline, {base}-{dtype}", limit, value)
+            name = f"{base}-{dtype}"
+            yield at_most(f"Cython over roofline, {name}", limit, value, profile=((name, "cython"),))
 
 
 def against_rivals(results: Json) -> Iterator[Target]:
     main = cases(results, "main")
     value, case = _extreme({name: ratio(ms(r, "numba"), ms(r, "cython")) for name, r in main.items()})
-    yield at_most("Numba over Cython, worst case", 1.35, value, note=case)
+    sides = ((case, "numba"), (case, "cython"))
+    yield at_most("Numba over Cython, worst case", 1.35, value, note=case, profile=sides)
     gains: dict[str, float | None] = {}
     for name, record in main.items():
         peer = best_peer(record)
@@ -113,7 +122,7 @@ def against_rivals(results: Json) -> Iterator[Target]:
     known = [gain for gain in gains.values() if gain]
     yield at_least("Fastest peer over Cython, geometric mean", 2.6, _mean(known), note=f"{len(known)} cases")
     value, case = _extreme(gains, min)
-    yield at_least("Fastest peer over Cython, worst case", 1.1, value, note=case)
+    yield at_least("Fastest peer over Cython, worst case", 1.1, value, note=case, profile=((case, "cython"),))
 
 
 def layouts(results: Json) -> Iterator[Target]:
@@ -125,7 +134,8 @@ def layouts(results: Json) -> Iterator[Target]:
             if name.endswith("-F")
         }
         value, case = _extreme(ratios)
-        yield at_most(f"F-order over C-order, {backend}, worst case", 1.1, value, note=case)
+        sides = ((case, backend), (case.removesuffix("-F"), backend))
+        yield at_most(f"F-order over C-order, {backend}, worst case", 1.1, value, note=case, profile=sides)
     narrow, roof = cases(results, "narrow"), results["sections"].get("narrow", {}).get("roof", {})
     for backend in ("cython", "numba"):
         ratios = {}
@@ -134,7 +144,9 @@ def layouts(results: Json) -> Iterator[Target]:
             if name.endswith("-u8") and single and bound_by_memory(single, roof):
                 ratios[name] = ratio(ms(record, backend), ms(single, backend))
         value, case = _extreme(ratios)
-        yield at_most(f"uint8 over float32, {backend}, worst case bound by memory", 1.0, value, note=case)
+        text = f"uint8 over float32, {backend}, worst case bound by memory"
+        sides = ((case, backend), (case.replace("-u8", "-f32"), backend))
+        yield at_most(text, 1.0, value, note=case, profile=sides)
 
 
 def straightness(points: list[Json], rival: str) -> float | None:

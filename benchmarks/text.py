@@ -15,7 +15,7 @@ def number(value: float | None) -> str:
     """Three significant digits, or a dash."""
     if value is None:
         return "–"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def times(value: float | None) -> str:
