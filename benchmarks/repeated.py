@@ -8,8 +8,10 @@ physical addresses, hold all of it. Few rows would not do: what a pass costs to 
 time (16,384 rows x 50 in float64 took 14.2 ns a row in Cython where many take 11), and blocks, slabs and turns would be
 others.
 
-The pages are small, where those of NumPy's large arrays are huge. That costs some 5 %: 500k x 50 in float32 took 8.0 ns
-a row in Cython and 9.9 in Numba, where twice 32,768 rows in huge pages took 7.5 and 9.2 a row longer than once.
+The pages are small, where those of NumPy's large arrays are huge. From memory that is within the noise: 60k x 784 in
+float64 took 336 ns a row in huge pages and 345 in small ones in Cython, 333 and 332 in Numba. In cache it costs up to
+8 %, by which phases are too long and the wait for memory too short: 500k x 50 in float32 took 8.0 ns a row in Cython
+and 9.9 in Numba, where twice 32,768 rows in huge pages took 7.5 and 9.2 a row longer than once.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ def _memory(size: int, period: int) -> np.ndarray | None:
         return None
     try:
         file = os.memfd_create("fastsoftmax")
-    except OSError:
+    except (AttributeError, OSError):
         return None
     try:
         os.ftruncate(file, period)

@@ -247,9 +247,9 @@ _PARTS = (
         "Nanoseconds a row, each the shortest of its rounds. Arithmetic: the multiply-adds of both products at the"
         " machine's peak; reading X: adding up that very array; the roof is the larger of the two, both timed beside"
         " the passes. Then what the time of a pass divides into. Up to the second product X is as large as ever but"
-        " stays in cache, its addresses being mapped to the same few pages again and again (`repeated.py`): the first"
-        " product with the packing of X; softmax; the second product with the residual. Waiting for memory is what a"
-        " pass over the true X takes beyond that, and less than nothing only by noise.",
+        " stays in cache, its addresses being mapped to the same few pages again and again (`repeated.py`, with what it"
+        " costs): the first product with the packing of X; softmax; the second product with the residual. Waiting for"
+        " memory is what a pass over the true X takes beyond that, and less than nothing only by noise.",
         phases_text,
     ),
     ("main", "Accuracy", "Norm of the gradient's error over the gradient's norm.", accuracy_table),
