@@ -1,12 +1,9 @@
 """The command as its user meets it: what it prints, writes, and says about bad input."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
+import child
 import numpy as np
 import pyarrow.csv
 import pyarrow.parquet
@@ -52,14 +49,7 @@ def model(iris, tmp_path_factory):
 def subprocess_run(code, *arguments):
     """The command in a process of its own, after ``code``."""
     program = f"import sys\n{code}\nfrom fastsoftmax.__main__ import main\nsys.exit(main())"
-    return python("-c", program, *map(str, arguments))
-
-
-def python(*arguments):
-    """A fresh interpreter that imports the package under test, not one that lies in the current directory."""
-    path = os.pathsep.join([str(Path(fastsoftmax.__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment)
+    return child.python("-c", program, *map(str, arguments))
 
 
 def assert_one_line(result, *words):
@@ -378,7 +368,7 @@ def test_a_mistake_of_the_program_is_not_hidden(run, iris, monkeypatch):
 
 
 def test_python_m_runs_the_command():
-    shown = python("-m", "fastsoftmax", "--version")
+    shown = child.python("-m", "fastsoftmax", "--version")
     assert (shown.returncode, shown.stdout) == (0, f"fastsoftmax {fastsoftmax.__version__}\n")
 
 

@@ -6,8 +6,6 @@ The guarded runs happen in a process of their own, since a stray read ends it wi
 import ctypes
 import mmap
 import os
-import subprocess
-import sys
 
 import child
 import numpy as np
@@ -144,7 +142,7 @@ def run_guarded(backend, order, dtype, side):
 def assert_child_gets_through(call):
     """Run an expression on this module in a process of its own; it prints where it is, and "done"."""
     code = f"import test_kernels_memory as t; t.{call}"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=child.environment())
+    run = child.python("-c", code)
     reached = run.stdout.splitlines()[-1:]
     assert run.returncode == 0, f"code {run.returncode} at {reached}: {run.stderr[-2000:]}"
     assert reached == ["done"]
@@ -169,7 +167,7 @@ def test_scratch_is_written_before_it_is_read_and_large_enough(backend, dtype, o
 def test_the_guard_page_does_end_the_process():
     code = "import test_kernels_memory as t, numpy as n, ctypes; a = t.Guarded('end').copy(n.zeros(3));"
     code += "ctypes.string_at(a.ctypes.data, 25)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, env=child.environment()).returncode < 0
+    assert child.python("-c", code).returncode < 0
 
 
 class Canaries:
