@@ -21,6 +21,7 @@ from fastsoftmax.kernels.plan import (
     Plan,
     cache_bytes,
     default_threads,
+    make_hessian_plan,
     make_plan,
 )
 
@@ -77,6 +78,13 @@ def test_a_block_of_columns_is_long_while_its_logits_fit_in_the_cache_too(monkey
     size = dtype.itemsize
     assert plan.block * size == 2560 if k <= 100 else plan.block * (50 + k) * size < 1 << 20
     assert plan.block * size not in (0, ALIASED_BYTES)
+
+
+@pytest.mark.parametrize(("n", "block"), [(10, 320), (100, 320), (200, 192), (300, 128)])
+def test_a_block_of_a_hessian_fits_in_the_cache_by_columns(monkeypatch, n, block):
+    monkeypatch.setattr(plan_module, "cache_bytes", lambda: {"L1": 32 << 10, "L2": 1 << 20, "L3": 16 << 20})
+    assert make_hessian_plan(10**5, n, 3).block == block
+    assert make_hessian_plan(10**5, n, 3, block=64).block == 64
 
 
 def test_one_row_makes_one_slab():
