@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 import fastsoftmax
 from fastsoftmax import Model, Objective, _display, _plot, cli, datasets, reference
+from fastsoftmax.bench import BenchTable
 from fastsoftmax.solvers import Step
 
 FAST = ["--backend", "numpy", "--tol", "1e-2"]
@@ -372,10 +373,19 @@ def test_python_m_runs_the_command():
     assert (shown.returncode, shown.stdout) == (0, f"fastsoftmax {fastsoftmax.__version__}\n")
 
 
+def test_the_names_in_a_table_of_timings_are_not_cut_off(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    row = ("quick-digits-f32", "3,001 × 784, 10", "scikit-learn", "0.641", "128.56", "15.33")
+    _display.show_bench(BenchTable(title="two threads", rows=[row]))
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("quick-digits-f32", "scikit-learn", "0.641", "128.56", "15.33"))
+
+
 def test_ctrl_c_ends_with_130_and_a_sentence(tmp_path):
     interrupt = f"""
-import os
+import os, signal
 from fastsoftmax import solvers
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
 minimize = solvers.minimize
 def interrupted(obj, callback=None, **settings):
     def third(step):
