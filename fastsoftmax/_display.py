@@ -125,6 +125,7 @@ def show_info(machine: Machine) -> None:
 def show_bench(table: BenchTable) -> None:
     console = Console()
     out = Table(*table.columns)
+    out.columns[0].no_wrap = out.columns[2].no_wrap = True  # at 80 columns the dtype in a case's name would be cut off
     for column in out.columns[3:]:
         column.justify = "right"
     for row in table.rows:

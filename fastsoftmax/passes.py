@@ -15,7 +15,7 @@ import numpy as np
 from . import blockwise
 from .kernels import Csr, Parameters, Rows, Sums
 from .kernels.plan import RUN_ROWS, SLAB_BYTES, Plan, hot_columns, make_plan, make_sparse_plan
-from .sources import ArraySource, SparseSource
+from .sources import ArraySource, ShiftedSource, SparseSource
 from .validation import all_finite
 
 # Sums of more than malloc keeps by itself, and of no more than a plan's, wait for the next pass: 20k x 1024, k = 1000
@@ -34,6 +34,16 @@ class DensePasses:
         self.source, self._kernels = source, kernels
         self.value_and_grad, self.hess_prod = kernels.dense_value_and_grad, kernels.dense_hess_prod
         self._kept: list[Sums] = []  # at most one, but for threads that call at once
+
+    def less(self, shift: np.ndarray, *, copied: bool) -> DensePasses:
+        """Passes over X - shift: over a copy, or a chunk at a time."""
+        source, kernels = self.source, self._kernels
+        options: Any = {"smoothing": source.smoothing, "column_bytes": kernels.COLUMN_BYTES}
+        given = source.soft if source.y is None else source.y, source.w
+        if not copied:
+            return DensePasses(ShiftedSource(source.X, *given, shift=shift, **options), kernels)
+        X = np.subtract(np.asarray(source.X), shift, dtype=source.dtype)
+        return DensePasses(ArraySource(X, *given, reads=kernels.READS, **options), kernels)
 
     def plan(self, k: int, *, gradient: bool = True) -> Plan:
         m, n = self.source.shape

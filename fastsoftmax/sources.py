@@ -107,6 +107,22 @@ class ArraySource(_Labelled):
             yield self._rows(np.array(part, dtype=self.dtype, order="K") if self._converts else np.asarray(part), start)
 
 
+class ShiftedSource(ArraySource):
+    """Rows of X - shift, a chunk at a time; ``shift`` (n,) is of the dtype of the computation."""
+
+    def __init__(self, *args: Any, shift: np.ndarray, **options: Any) -> None:
+        super().__init__(*args, reads="", **options)  # chunks are copies, whatever kernels read
+        self._shift = shift
+
+    def pick(self, rows: np.ndarray) -> np.ndarray:
+        picked: np.ndarray = np.subtract(super().pick(rows), self._shift, dtype=self.dtype)
+        return picked
+
+    def chunks(self, rows: int) -> Iterator[Rows]:
+        for start in range(0, self.shape[0], rows):
+            yield self._rows(np.subtract(self.X[start : start + rows], self._shift, dtype=self.dtype), start)
+
+
 class SparseSource(_Labelled):
     """Rows of a sparse matrix, with labels and weights beside them.
 

@@ -1,12 +1,9 @@
 """The command as its user meets it: what it prints, writes, and says about bad input."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
+import child
 import numpy as np
 import pyarrow.csv
 import pyarrow.parquet
@@ -15,6 +12,7 @@ from click.testing import CliRunner
 
 import fastsoftmax
 from fastsoftmax import Model, Objective, _display, _plot, cli, datasets, reference
+from fastsoftmax.bench import BenchTable
 from fastsoftmax.solvers import Step
 
 FAST = ["--backend", "numpy", "--tol", "1e-2"]
@@ -52,14 +50,7 @@ def model(iris, tmp_path_factory):
 def subprocess_run(code, *arguments):
     """The command in a process of its own, after ``code``."""
     program = f"import sys\n{code}\nfrom fastsoftmax.__main__ import main\nsys.exit(main())"
-    return python("-c", program, *map(str, arguments))
-
-
-def python(*arguments):
-    """A fresh interpreter that imports the package under test, not one that lies in the current directory."""
-    path = os.pathsep.join([str(Path(fastsoftmax.__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment)
+    return child.python("-c", program, *map(str, arguments))
 
 
 def assert_one_line(result, *words):
@@ -378,14 +369,23 @@ def test_a_mistake_of_the_program_is_not_hidden(run, iris, monkeypatch):
 
 
 def test_python_m_runs_the_command():
-    shown = python("-m", "fastsoftmax", "--version")
+    shown = child.python("-m", "fastsoftmax", "--version")
     assert (shown.returncode, shown.stdout) == (0, f"fastsoftmax {fastsoftmax.__version__}\n")
+
+
+def test_the_names_in_a_table_of_timings_are_not_cut_off(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    row = ("quick-digits-f32", "3,001 × 784, 10", "scikit-learn", "0.641", "128.56", "15.33")
+    _display.show_bench(BenchTable(title="two threads", rows=[row]))
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("quick-digits-f32", "scikit-learn", "0.641", "128.56", "15.33"))
 
 
 def test_ctrl_c_ends_with_130_and_a_sentence(tmp_path):
     interrupt = f"""
-import os
+import os, signal
 from fastsoftmax import solvers
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
 minimize = solvers.minimize
 def interrupted(obj, callback=None, **settings):
     def third(step):

@@ -1,11 +1,9 @@
 """The Cython kernels of every instruction set this processor has, not only of the one it picks."""
 
 import importlib
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import child
 import numpy as np
 import pytest
 from problems import LAYOUTS, random_problem
@@ -13,7 +11,6 @@ from test_kernels import check_every_pass
 from test_kernels_sparse import check_every_sparse_pass, sparse_problem
 from tolerance import check_hess_prod, check_prediction, check_value_and_grad
 
-import fastsoftmax
 from fastsoftmax import kernels
 from fastsoftmax.kernels import PREDICTIONS
 
@@ -98,10 +95,8 @@ def test_sparse_passes(isa, dtype, k, strategy):
 
 def pick(isa, tmp_path):
     """What a fresh interpreter says of the Cython backend with FASTSOFTMAX_ISA set."""
-    path = os.pathsep.join([str(Path(fastsoftmax.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"PYTHONPATH": path, "FASTSOFTMAX_ISA": isa}
     code = "import fastsoftmax; row = fastsoftmax.backends()['cython']; print(row['isa'] or row['why'])"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    run = child.python("-c", code, cwd=tmp_path, FASTSOFTMAX_ISA=isa)
     assert run.returncode == 0, run.stderr
     return run.stdout
 

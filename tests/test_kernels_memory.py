@@ -6,8 +6,6 @@ The guarded runs happen in a process of their own, since a stray read ends it wi
 import ctypes
 import mmap
 import os
-import subprocess
-import sys
 
 import child
 import numpy as np
@@ -66,6 +64,11 @@ def run_everything(module, p, wrap_sums, wrap_out, **choices):
         module.dense_value_and_grad(rows, theta, plan, wrap_sums(p.sums(plan, grad=grad)), 1)
     module.dense_hess_prod(rows, theta, theta, plan, wrap_sums(p.sums(plan)), 1)
     module.dense_gram(rows, plan, wrap_sums(p.sums(plan, k=n)), 1)
+    if k * n < 1000:
+        number, plan_of_pairs = k * (k - 1) // 2, p.plan(tiles=1, slabs=3)
+        grams = np.zeros((plan_of_pairs.slabs, number * n, n))
+        sums = wrap_sums(Sums(np.zeros(plan_of_pairs.slabs), grams, None, 1.0))
+        module.dense_hessian(rows, theta, plan_of_pairs, sums, 1)
     for kind in PREDICTIONS:
         out = np.zeros(len(p.X), np.int64) if kind == "label" else np.zeros((len(p.X), k), p.dtype)
         module.predict(Rows(p.X), theta, plan, kind, wrap_out(out), wrap_sums(p.sums(plan)), 1)
@@ -144,7 +147,7 @@ def run_guarded(backend, order, dtype, side):
 def assert_child_gets_through(call):
     """Run an expression on this module in a process of its own; it prints where it is, and "done"."""
     code = f"import test_kernels_memory as t; t.{call}"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=child.environment())
+    run = child.python("-c", code)
     reached = run.stdout.splitlines()[-1:]
     assert run.returncode == 0, f"code {run.returncode} at {reached}: {run.stderr[-2000:]}"
     assert reached == ["done"]
@@ -169,7 +172,7 @@ def test_scratch_is_written_before_it_is_read_and_large_enough(backend, dtype, o
 def test_the_guard_page_does_end_the_process():
     code = "import test_kernels_memory as t, numpy as n, ctypes; a = t.Guarded('end').copy(n.zeros(3));"
     code += "ctypes.string_at(a.ctypes.data, 25)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, env=child.environment()).returncode < 0
+    assert child.python("-c", code).returncode < 0
 
 
 class Canaries:

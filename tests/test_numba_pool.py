@@ -1,14 +1,12 @@
 """The Numba backend's threads. Shares are Python functions here, which ctypes calls from the compiled loop."""
 
 import ctypes
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from types import SimpleNamespace
 
+import child
 import pytest
 
 pytest.importorskip("numba")
@@ -256,7 +254,7 @@ def test_spinning_follows_openmps_variable(monkeypatch, policy):
 # ------------------------------------------------------------------------------- processes
 
 PASS = """
-import atexit, os, sys, threading
+import atexit
 import numpy as np
 import fastsoftmax
 rng = np.random.default_rng(0)
@@ -265,15 +263,6 @@ obj = fastsoftmax.Objective(X, y, 5, backend="numba", n_threads=2)
 def run():
     value, grad = obj.value_and_grad(theta)
     return value, grad.tobytes()
-"""
-FORK = f"""{PASS}
-wanted = run()
-assert obj.threads == 2
-child = os.fork()
-if child == 0:
-    os._exit(0 if run() == wanted and run() == wanted else 1)
-assert run() == wanted
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 AT_EXIT = f"""{PASS}
 wanted = run()
@@ -300,19 +289,8 @@ begun.wait()
 """
 
 
-def run_script(text, policy):
-    environ = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | policy
-    return subprocess.run([sys.executable, "-c", text], env=environ, capture_output=True, text=True, timeout=COMPILING)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_a_forked_child_starts_threads_of_its_own():
-    done = run_script(FORK, {})
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize("policy", [{}, {"OMP_WAIT_POLICY": "passive"}], ids=["spinning", "blocking"])
+@pytest.mark.parametrize("policy", [None, "passive"], ids=["spinning", "blocking"])
 @pytest.mark.parametrize("script", [AT_EXIT, DAEMON], ids=["at exit", "daemon"])
 def test_the_interpreter_ends(script, policy):
-    done = run_script(script, policy)
+    done = child.python("-c", script, timeout=COMPILING, OMP_WAIT_POLICY=policy)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "True", "")

@@ -1,11 +1,9 @@
 """What the package shows: its names, the cost of importing it, its table of backends, its layers."""
 
 import ast
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import child
 import numpy as np
 import pytest
 
@@ -52,10 +50,7 @@ def test_version_is_a_release_number():
 def loaded_by(code, tmp_path):
     """Top-level modules a fresh interpreter holds after ``code``."""
     show = "import sys; print(*sorted({name.split('.')[0] for name in sys.modules} | set(sys.modules)))"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])}
-    run = subprocess.run(
-        [sys.executable, "-c", f"{code}\n{show}"], capture_output=True, text=True, cwd=tmp_path, env=environment
-    )
+    run = child.python("-c", f"{code}\n{show}", cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     return set(run.stdout.split())
 

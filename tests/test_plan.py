@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fastsoftmax.kernels import plan as plan_module
 from fastsoftmax.kernels.plan import (
+    ALIASED_BYTES,
     LARGE_MAX,
     ROW_ENTRIES,
     RUN_ROWS,
@@ -20,6 +21,7 @@ from fastsoftmax.kernels.plan import (
     Plan,
     cache_bytes,
     default_threads,
+    make_hessian_plan,
     make_plan,
 )
 
@@ -67,6 +69,22 @@ def test_a_block_is_always_whole_vectors(dtype, block):
 def test_a_block_of_many_features_has_few_rows(dtype):
     plan = make_plan(1000, 10**6, 3, dtype)
     assert plan.block * dtype.itemsize == VECTOR_BYTES
+
+
+@pytest.mark.parametrize("k", [3, 100, 400, 2000])
+def test_a_block_of_columns_is_long_while_its_logits_fit_in_the_cache_too(monkeypatch, dtype, k):
+    monkeypatch.setattr(plan_module, "cache_bytes", lambda: {"L1": 32 << 10, "L2": 1 << 20, "L3": 16 << 20})
+    plan = make_plan(10**5, 50, k, dtype, column_bytes=2560)
+    size = dtype.itemsize
+    assert plan.block * size == 2560 if k <= 100 else plan.block * (50 + k) * size < 1 << 20
+    assert plan.block * size not in (0, ALIASED_BYTES)
+
+
+@pytest.mark.parametrize(("n", "block"), [(10, 320), (100, 320), (200, 192), (300, 128)])
+def test_a_block_of_a_hessian_fits_in_the_cache_by_columns(monkeypatch, n, block):
+    monkeypatch.setattr(plan_module, "cache_bytes", lambda: {"L1": 32 << 10, "L2": 1 << 20, "L3": 16 << 20})
+    assert make_hessian_plan(10**5, n, 3).block == block
+    assert make_hessian_plan(10**5, n, 3, block=64).block == 64
 
 
 def test_one_row_makes_one_slab():

@@ -79,7 +79,8 @@ template <class T>
 void run_as(const Call& c) {
     const Pass<T> p = pass_of<T>(c);
     if (c.sparse.indptr) return c.sparse.wide ? run_sparse<T, int64_t>(c, p) : run_sparse<T, int32_t>(c, p);
-    if (c.by_classes && c.operation <= HESS_PROD) return c.single_grad ? by_classes<T, float>(p) : by_classes<T, double>(p);
+    if (c.by_classes && c.operation <= HESS_PROD)
+        return c.single_grad ? by_classes<T, float>(p) : by_classes<T, double>(p);
     switch (c.operation) {
         case VALUE_AND_GRAD: return value_and_grad(p);
         case HESS_PROD: return hess_prod(p);

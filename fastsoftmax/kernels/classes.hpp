@@ -185,8 +185,8 @@ void group_backward(Group g, const View<T>& X, int rows, const Pass<T>& p, const
             const ptrdiff_t end = std::min(p.n, panel.begin + panel.vectors * VL<T>);
             if constexpr (std::is_same<T, A>::value)
                 if (panel.begin == panel.slot && end - panel.begin == panel.vectors * VL<T>) {  // no lane counts twice
-                    run_tile<T, true>(panel.vectors, ns, lanes, X.ld, D, 1, p.block, grad + begin * p.n + panel.slot, p.n,
-                                      nullptr, rows, ahead);
+                    run_tile<T, true>(panel.vectors, ns, lanes, X.ld, D, 1, p.block,
+                                      grad + begin * p.n + panel.slot, p.n, nullptr, rows, ahead);
                     continue;
                 }
             run_tile<T, false>(panel.vectors, ns, lanes, X.ld, D, 1, p.block, out, WIDTH<T>, nullptr, rows, ahead);

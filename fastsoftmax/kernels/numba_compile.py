@@ -6,6 +6,7 @@ and into its name.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -63,15 +64,28 @@ def compiled_for_python(make: Callable[[str], Callable[..., Any]]) -> Callable[.
 def _address_function(signature: Any, make: Callable[[str], Callable[..., None]]) -> Any:
     function = _with_own_name(make(_digest()))
     try:
-        return cfunc(signature, cache=True, **OPTIONS)(function)
+        found = cfunc(signature, cache=True, **OPTIONS)(function)
     except RuntimeError:
         return cfunc(signature, **OPTIONS)(function)
+    if not found.cache_hits:
+        forget_superseded()
+    return found
 
 
 @functools.cache
 def _digest() -> str:
     files = sorted(Path(__file__).parent.glob("numba_*.py"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+@functools.cache
+def forget_superseded() -> None:
+    """Remove what Numba, which never does, has cached for other versions of this package: 4 MB each. Only beside these
+    files, which are of one version; elsewhere others may have use for theirs."""
+    for file in Path(__file__).with_name("__pycache__").glob("numba_*.nb[ic]"):
+        if f"_{_digest()[:8]}-" not in file.name:
+            with contextlib.suppress(OSError):
+                file.unlink()
 
 
 def _with_own_name(function: Callable[..., Any]) -> Callable[..., Any]:

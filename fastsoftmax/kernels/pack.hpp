@@ -120,7 +120,7 @@ INLINE Vec<T> byte_of_lanes(Vec<T> bytes, int which) {
     return __builtin_convertvector(one, Vec<T>);
 }
 
-// dst[feature][row], float32, of rows of n bytes, which are converted after they are transposed four features at a time.
+// dst[feature][row], float32, of rows of n bytes, which are converted after being transposed four features at a time.
 // Rows past the last one, up to a whole vector, repeat it. VEC_BYTES of a row are read at least.
 template <class T, bool SIGNED>
 void pack_bytes(const char* src, ptrdiff_t stride, int rows, ptrdiff_t n, T* dst, ptrdiff_t ld) {

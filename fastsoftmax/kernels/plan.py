@@ -33,6 +33,9 @@ LARGE_BYTES = 5 << 19
 LARGE_MAX = 320
 VECTOR_BYTES = 64
 L2_SHARE = 0.9
+# Logits of two classes this far apart are taken for each other by loads that follow a store, in Cython, which therefore
+# has another ``COLUMN_BYTES``: 30,000 x 50, k = 400, uint8 takes 16.8, 18.5, 16.6 ms with 448, 512, 576 rows.
+ALIASED_BYTES = 2048
 
 # Slabs a pass is cut into at most: enough to balance the load on dozens of cores, few enough
 # that summing them costs nothing beside a pass.
@@ -61,9 +64,13 @@ CHUNK_FLOPS = 2e10
 CONVERTED_BYTES = 32 << 20
 
 # Gram matrices of all pairs of classes, of all slabs together, and slabs at least: a Hessian of 10,000 parameters then
-# has 800 MB of them, as much as itself. Rows of a block: the more, the less often the matrices go through the cache.
+# has 800 MB of them, as much as itself.
 PAIR_BYTES = 256 << 20
 PAIR_SLABS_MIN, PAIR_SLABS_MAX = 2, 16
+# Rows of a block of a Hessian, where two copies of it by columns fit in L2: the more, the less often the matrices go
+# through the cache. No power of two: the columns would share a few sets of L1. n = 100, k = 3 takes one thread 790,
+# 820, 720 ns a row in Cython and 1,190, 910, 890 in Numba with 128, 192, 320 rows.
+PAIR_BLOCKS = 320, 192
 
 # A thread that gets less work than this may cost more than it saves: little on a quiet machine, where passes that
 # follow each other find it awake (10,000 x 20, k = 5 takes 370 us on one thread, 160 to 240 on two; 10,000 x 50, k = 3
@@ -193,7 +200,7 @@ def make_plan(
     lanes = VECTOR_BYTES // itemsize
     if block is None:
         block = _rows_of_large(n, k, itemsize) or (
-            _rows_by_columns(n, column_bytes, itemsize) if column_bytes else _rows_per_block(n, k, itemsize)
+            _rows_by_columns(n, k, column_bytes, itemsize) if column_bytes else _rows_per_block(n, k, itemsize)
         )
     block = -(-block // lanes) * lanes
     if slabs is None:
@@ -214,6 +221,9 @@ def make_hessian_plan(m: int, n: int, k: int, *, block: int | None = None, chunk
     """The plan of the exact Hessian for m rows that are converted to float64, the bias's column being one of the n."""
     matrices = k * (k - 1) // 2 * n * n
     slabs = min(max(PAIR_BYTES // (8 * matrices), PAIR_SLABS_MIN), PAIR_SLABS_MAX)
+    if block is None:
+        fit = int(L2_SHARE * cache_bytes()["L2"]) // ((3 * n + k) * 8)
+        block = next((rows for rows in PAIR_BLOCKS if rows <= fit), None)
     return make_plan(
         m,
         n,
@@ -301,11 +311,12 @@ def _rows_per_block(n: int, k: int, itemsize: int) -> int:
     return min(fit // multiple * multiple, BLOCK_MAX)
 
 
-def _rows_by_columns(n: int, column_bytes: int, itemsize: int) -> int:
-    """Rows of a block of F-order X: long pieces of columns, which are pages apart, as far as one block fits in L2."""
-    fit = int(L2_SHARE * cache_bytes()["L2"]) // (n * itemsize)
+def _rows_by_columns(n: int, k: int, column_bytes: int, itemsize: int) -> int:
+    """Rows of a block of F-order X: long pieces of columns, which are pages apart, as far as one and its logits fit."""
+    fit = int(L2_SHARE * cache_bytes()["L2"]) // ((n + k) * itemsize)
     multiple = BLOCK_BYTES // itemsize
-    return max(multiple, min(column_bytes // itemsize, fit) // multiple * multiple)
+    rows = max(multiple, min(column_bytes // itemsize, fit) // multiple * multiple)
+    return rows - multiple if rows * itemsize == ALIASED_BYTES < column_bytes else rows
 
 
 @cache

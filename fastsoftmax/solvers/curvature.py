@@ -2,7 +2,7 @@ r"""The curvature at one theta: the rows' weights for a closer metric, and the e
 
 Per row the Hessian is (diag(z) - z z^T) (x) x x^T, so that over all rows it is k (k - 1) / 2 weighted Gram
 matrices, a pair of classes c and d with the weights w z_c z_d: block (c, d) is minus that one, and block (c, c) the
-sum of those that c is in. The kernels make them in one fused pass (0.42 s for 200k x 54, k = 7, where NumPy took 3.0),
+sum of those that c is in. The kernels make them in one fused pass (0.32 s for 200k x 54, k = 7, where NumPy took 3.0),
 over rows in the coordinates of the metric: in those of X itself, badly scaled or correlated columns would cost half of
 the digits. That is (n + 1)(k - 1) / 8 times the arithmetic of a loss and gradient: cheap where n k is at most a few
 thousand. Where it is not, one Gram matrix stands for all, each row with the mean of its curvatures over the k - 1
