@@ -97,7 +97,7 @@ void tile(const T* A, ptrdiff_t lda, const T* B, ptrdiff_t b_step, ptrdiff_t b_s
         if constexpr (FETCH > 1) ahead.fetch();
         Vec<T> a[NV];
 #pragma GCC unroll 4
-        for (int v = 0; v < NV; ++v) a[v] = load(A + v * VL<T>);
+        for (int v = 0; v < NV; ++v) a[v] = load_once(A + v * VL<T>);
 #pragma GCC unroll 8
         for (int s = 0; s < NS; ++s) {
             const Vec<T> b = splat<T>(B[s * b_scalar]);
