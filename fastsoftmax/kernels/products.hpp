@@ -145,7 +145,12 @@ Matrix<T> stage_block(ptrdiff_t first, int rows, const Pass<T>& p, T* buffer) {
     return stage(p.X, first, rows, p.m, p.n, buffer, bytes_across(p));
 }
 
-// Steps of all the tiles of a block: the time there is to fetch the next one.
+// Steps of a tile that a vector of rows counts for while it goes through softmax. Memory would be idle then: 500k x 50,
+// k = 3, takes 7.5 ms in place of 8.0 in float64, 7.2 in place of 7.9 in F order; float32 gains little. With more classes
+// products are most of the time.
+constexpr ptrdiff_t softmax_steps(ptrdiff_t k) { return k <= 16 ? 2 * k : 0; }
+
+// Steps of all the tiles of a block and of its softmax: the time there is to fetch the next one.
 template <class T>
 ptrdiff_t tile_steps(const Pass<T>& p, ptrdiff_t outputs) {
     const ptrdiff_t row_panels = (p.block + WIDTH<T> - 1) / WIDTH<T>, scalars = Split(outputs, NS_MAX).parts;
@@ -153,12 +158,14 @@ ptrdiff_t tile_steps(const Pass<T>& p, ptrdiff_t outputs) {
     const bool in_lanes = p.theta && outputs == p.k && classes_in_lanes(p);
     const ptrdiff_t once = in_lanes ? p.block / VL<T> * row_steps<T>(p.n) : forward_tiles * p.n;
     const ptrdiff_t forward = p.theta ? once * (p.along ? 2 : 1) : 0;
+    const bool residuals = (p.y || p.soft) && !p.along && outputs == p.k;
+    const ptrdiff_t softmax = residuals ? p.block / VL<T> * softmax_steps(p.k / p.models) * p.models : 0;
     const bool by_lines = p.theta && few_sums<T>(p.block, outputs) && (p.X.row == p.X.itemsize || bytes_across(p));
     const ptrdiff_t tiles = by_lines ? (p.n + NV_MAX - 1) / NV_MAX : PanelsOf<T>(p.n).count;
     const ptrdiff_t summed = scalars * tiles * (by_lines ? p.block / VL<T> : p.block);
     const ptrdiff_t backward = !p.grad ? 0 : in_lanes ? narrow_steps<T>(p.n, p.k, p.block) : summed;
     const ptrdiff_t dX = p.dX ? Split(p.n, NS_MAX).parts * row_panels * p.k : 0;
-    return forward + backward / (p.theta ? 1 : 2) + dX;
+    return forward + softmax + backward / (p.theta ? 1 : 2) + dX;
 }
 
 // A gradient larger than this does not stay in L2 beside the rest of a block.

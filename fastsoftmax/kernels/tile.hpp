@@ -77,6 +77,11 @@ struct Ahead {
         at += last ? jump : CACHE_LINE;
         rest = last ? piece : rest;
     }
+    INLINE void fetch(int lines) {
+        Ahead ahead = *this;  // in registers
+        for (int i = 0; i < lines; ++i) ahead.fetch();
+        at = ahead.at, rest = ahead.rest;
+    }
 };
 
 // out = init + sum (init may be null: 0), or out += sum. Strides in elements.
