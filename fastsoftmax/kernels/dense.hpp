@@ -162,9 +162,9 @@ void value_and_grad(const Pass<T>& p) {
         logits_of_block<T>(X, rows, theta, nullptr, p, s, ahead);
         if (p.row_label) label_rows(first, rows, p, s, p.row_label);
         if (p.models > 1 || p.fold) {
-            residuals_of_models(first, rows, slab, p, s);
+            residuals_of_models(first, rows, slab, p, s, ahead);
         } else {
-            residual(first, rows, p, s);
+            residual(first, rows, p, s, ahead);
             p.loss[slab] += block_loss(rows, s);
         }
         if (p.row_loss) write_losses(first, rows, p, s);

@@ -78,7 +78,7 @@ void dots(const Lines<T>& A, const T* B, ptrdiff_t ldb, T* out, ptrdiff_t ldo, c
         if constexpr (FETCH > 1) ahead.fetch();
         Vec<T> x[NV_MAX];
 #pragma GCC unroll 4
-        for (int v = 0; v < NV_MAX; ++v) x[v] = load(a[v] + at);
+        for (int v = 0; v < NV_MAX; ++v) x[v] = load_once(a[v] + at);
 #pragma GCC unroll 8
         for (int s = 0; s < NS; ++s) {
             const Vec<T> b = load(B + s * ldb + t);

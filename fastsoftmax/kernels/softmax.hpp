@@ -62,13 +62,22 @@ INLINE Vec<T> where_label(IVec<T> label, ptrdiff_t c, Vec<T> a, Vec<T> b) {
     return label == (IVec<T>{}) + typename Lanes<T>::Int(c) ? a : b;
 }
 
+// Lines to fetch while a vector of a block's rows goes through softmax. A block's first part would come too early.
+template <class T>
+int softmax_lines(int rows, const Pass<T>& p, Ahead& ahead) {
+    const ptrdiff_t steps = p.part ? 0 : softmax_steps(p.k);
+    return int(ahead.turn(round_up<T>(rows, VL<T>) / VL<T> * steps) * steps);
+}
+
 // H^T becomes D^T = w (Z - I). A row's loss is (top - hit) + logs.
 template <class T, bool COMPARE, class Buffers>
-void residual_by(int rows, const Pass<T>& p, Buffers& s) {
+void residual_by(int rows, const Pass<T>& p, Buffers& s, Ahead& ahead) {
     const ptrdiff_t R = p.block;
+    const int lines = softmax_lines(rows, p, ahead);
     if (!COMPARE)
         for (int r = 0; r < rows; ++r) s.hit[r] = s.H[s.label[r] * R + r];
     for (int r = 0; r < rows; r += VL<T>) {
+        ahead.fetch(lines);
         T* H = s.H + r;
         IVec<T> label{};
         if constexpr (COMPARE) {
@@ -92,18 +101,20 @@ void residual_by(int rows, const Pass<T>& p, Buffers& s) {
 }
 
 template <class T, class Buffers>
-void residual_of_labels(int rows, const Pass<T>& p, Buffers& s) {
-    p.k <= COMPARED ? residual_by<T, true>(rows, p, s) : residual_by<T, false>(rows, p, s);
+void residual_of_labels(int rows, const Pass<T>& p, Buffers& s, Ahead& ahead) {
+    p.k <= COMPARED ? residual_by<T, true>(rows, p, s, ahead) : residual_by<T, false>(rows, p, s, ahead);
 }
 
 // The same for smoothed labels, t = (1 - eps) I + eps / k: D = w (Z - t), and the loss takes
 // (1 - eps) (top - h_y) + eps / k sum_c (top - h_c) for top - hit.
 template <class T, class Buffers>
-void residual_of_smoothed(int rows, const Pass<T>& p, Buffers& s) {
+void residual_of_smoothed(int rows, const Pass<T>& p, Buffers& s, Ahead& ahead) {
     const ptrdiff_t R = p.block;
+    const int lines = softmax_lines(rows, p, ahead);
     const T keep = T(1) - p.smoothing, share = p.smoothing / T(p.k);
     for (int r = 0; r < rows; ++r) s.hit[r] = s.H[s.label[r] * R + r];
     for (int r = 0; r < rows; r += VL<T>) {
+        ahead.fetch(lines);
         T* H = s.H + r;
         const Exps<T> e = exp_rows<T, true>(H, R, p.k, share);
         store_half_loss<T>(r, half_difference<T>(e.top, load(s.hit + r)) * keep + e.below, s);
@@ -119,9 +130,11 @@ void residual_of_smoothed(int rows, const Pass<T>& p, Buffers& s) {
 // The same for any targets t (m, k) of total S = sum_c t_c: D = w (S Z - t) and the loss is
 // sum_c t_c (top - h_c) + S log sum. U gets t^T; smoothing has been applied to it.
 template <class T, class Buffers>
-void residual_of_soft(int rows, const Pass<T>& p, Buffers& s) {
+void residual_of_soft(int rows, const Pass<T>& p, Buffers& s, Ahead& ahead) {
     const ptrdiff_t R = p.block;
+    const int lines = softmax_lines(rows, p, ahead);
     for (int r = 0; r < rows; r += VL<T>) {
+        ahead.fetch(lines);
         T *H = s.H + r, *t = s.U + r;
         Vec<T> top = load(H), total{}, below{};
         for (ptrdiff_t c = 1; c < p.k; ++c) top = vmax<T>(top, load(H + c * R));
@@ -149,15 +162,15 @@ void load_soft(const Pass<T>& p, ptrdiff_t first, int rows, ptrdiff_t begin, ptr
 }
 
 template <class T, class Buffers>
-void residual(ptrdiff_t first, int rows, const Pass<T>& p, Buffers& s) {
+void residual(ptrdiff_t first, int rows, const Pass<T>& p, Buffers& s, Ahead& ahead) {
     load_rows(p, first, rows, s);
     if (p.soft) {
         load_soft(p, first, rows, 0, p.k, s.U);
-        residual_of_soft(rows, p, s);
+        residual_of_soft(rows, p, s, ahead);
     } else if (p.smoothing != T(0)) {
-        residual_of_smoothed(rows, p, s);
+        residual_of_smoothed(rows, p, s, ahead);
     } else {
-        residual_of_labels(rows, p, s);
+        residual_of_labels(rows, p, s, ahead);
     }
 }
 

@@ -115,7 +115,8 @@ double sparse_residual(const Csr<T, I>& X, ptrdiff_t first, int rows, const Pass
         curvature(rows, p, s);
     } else {
         if (p.row_label) label_rows(first, rows, p, s, p.row_label);
-        residual(first, rows, p, s);
+        Ahead nothing = Ahead::nothing(nullptr);
+        residual(first, rows, p, s, nothing);
         loss = block_loss(rows, s);
         if (p.row_loss) write_losses(first, rows, p, s);
     }

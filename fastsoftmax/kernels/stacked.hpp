@@ -30,7 +30,7 @@ void add_held(int rows, const int64_t* guess, const Scratch<T>& one, double* hel
 
 // H becomes D model by model; losses are added up by model.
 template <class T>
-void residuals_of_models(ptrdiff_t first, int rows, int slab, const Pass<T>& p, Scratch<T>& s) {
+void residuals_of_models(ptrdiff_t first, int rows, int slab, const Pass<T>& p, Scratch<T>& s, Ahead& ahead) {
     load_rows(p, first, rows, s);
     Pass<T> narrow = p;
     narrow.k = p.k / p.models;
@@ -40,7 +40,7 @@ void residuals_of_models(ptrdiff_t first, int rows, int slab, const Pass<T>& p, 
         const bool leaves_out = p.fold && p.left_out[l] >= 0;
         if (leaves_out && p.held) label_rows(0, rows, narrow, one, s.guess);
         if (leaves_out) weigh_fold(first, rows, p.left_out[l], false, p, s, one);
-        residual_of_labels(rows, narrow, one);
+        residual_of_labels(rows, narrow, one, ahead);
         const ptrdiff_t at = slab * p.models + l;
         p.loss[at] += block_loss(rows, one);
         if (!leaves_out || !p.held) continue;

@@ -22,13 +22,6 @@ constexpr int NV_MAX = 4;
 constexpr int NV_MAX = 2;  // 16 registers: 2 x 6 accumulators, 2 of A, 1 of B
 #endif
 constexpr int NS_MAX = 6;
-// A tall tile has fewer vectors and all of 7 or 8 scalars, in place of two tiles of 3 or 4: a vector of A is loaded
-// once, not twice, which counts where loads cross cache lines and come from L2. 581k x 54, k = 7, in F order takes
-// the first product 38 cycles a row in place of 54 in float64, 19 and 25 in float32; the pass takes two threads 13.5
-// and 6.3 ms in place of 14.9 and 7.0. Inner products (`dots`) of 3 lines and 7 scalars were slower: 68 cycles in place
-// of 57.
-constexpr int NV_TALL = NV_MAX - 1, NS_TALL = VEC_BYTES == 64 ? 8 : NS_MAX;
-constexpr bool is_tall(ptrdiff_t scalars) { return scalars > NS_MAX && scalars <= NS_TALL; }
 
 template <class T>
 constexpr int WIDTH = NV_MAX * VL<T>;  // lanes of a full panel
@@ -60,8 +53,8 @@ struct Ahead {
     }
     static Ahead nothing(const char* data) { return {data, 0, 1, 1, 0, 0, 0}; }
 
-    // Lines a step in the next tile of `steps` steps: 0, 1 or 2. Rather early than late: what a block's last tile
-    // leaves is waited for.
+    // Lines a step in the next tile of `steps` steps: 0, 1 or 2. Rather early than late: what a block's last tile leaves
+    // is waited for.
     int turn(ptrdiff_t steps) {
         if (left <= 0) return 0;
         const double all = double(steps);
@@ -76,6 +69,11 @@ struct Ahead {
         const bool last = --rest == 0;
         at += last ? jump : CACHE_LINE;
         rest = last ? piece : rest;
+    }
+    INLINE void fetch(int lines) {
+        Ahead ahead = *this;  // in registers
+        for (int i = 0; i < lines; ++i) ahead.fetch();
+        at = ahead.at, rest = ahead.rest;
     }
 };
 
@@ -97,7 +95,7 @@ void tile(const T* A, ptrdiff_t lda, const T* B, ptrdiff_t b_step, ptrdiff_t b_s
         if constexpr (FETCH > 1) ahead.fetch();
         Vec<T> a[NV];
 #pragma GCC unroll 4
-        for (int v = 0; v < NV; ++v) a[v] = load(A + v * VL<T>);
+        for (int v = 0; v < NV; ++v) a[v] = load_once(A + v * VL<T>);
 #pragma GCC unroll 8
         for (int s = 0; s < NS; ++s) {
             const Vec<T> b = splat<T>(B[s * b_scalar]);
@@ -124,8 +122,6 @@ Tile<T> tile_of(int ns) {
     static constexpr Tile<T> table[NS_MAX] = {tile<T, NV, 1, ADD, FETCH>, tile<T, NV, 2, ADD, FETCH>,
                                               tile<T, NV, 3, ADD, FETCH>, tile<T, NV, 4, ADD, FETCH>,
                                               tile<T, NV, 5, ADD, FETCH>, tile<T, NV, 6, ADD, FETCH>};
-    if constexpr (NS_TALL > NS_MAX && NV <= NV_TALL)
-        if (ns > NS_MAX) return ns == 7 ? tile<T, NV, 7, ADD, FETCH> : tile<T, NV, 8, ADD, FETCH>;
     return table[ns - 1];
 }
 template <class T, bool ADD, int FETCH>
@@ -157,9 +153,6 @@ struct Split {
     int begin(int i) const { return i * small + (i < larger ? i : larger); }
     int size(int i) const { return small + (i < larger); }
 };
-
-// The classes of each tile of a first product, as `pack_parameters` lays them out.
-inline Split class_tiles(ptrdiff_t count) { return Split(int(count), is_tall(count) ? NS_TALL : NS_MAX); }
 
 // The lanes of a length n, panel by panel. The last of several panels starts early rather than end late: its first
 // lanes repeat the previous panel's, are computed twice and dropped in the end, so that no vector
