@@ -87,7 +87,7 @@ def shared_layout(job, width):
     n_padded = -(-n // width) * width
     elements = {
         "P": n_padded * ld,
-        "S": n_padded * ld + width,
+        "S": n_padded * (ld + width),
         "R": n * ld + width,
         "H": job.k * ld,
         "U": job.k * ld if job.task == HESSIAN else 0,

@@ -22,7 +22,7 @@ from numba.np.numpy_support import from_dtype
 
 OPTIONS = {"error_model": "numpy"}
 # Arguments of a function for `call_address` that are pointers to numbers of the computation.
-POINTERS = {"X", "theta", "bias", "H", "D", "G", "out"}
+POINTERS = {"X", "theta", "bias", "H", "D", "G", "out", "square"}
 
 
 class Entry(NamedTuple):

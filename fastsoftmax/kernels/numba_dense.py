@@ -11,6 +11,7 @@ a `Job` of addresses and lets threads work on it.
 `numba_block`         a block of X, for the products
 `numba_pack`          X in any layout -> panels
 `numba_narrow`        X of narrow types, converted
+`numba_bytes`         rows of bytes -> columns
 `numba_fetch`         what the tiles prefetch
 `numba_classes`       the class-parallel strategy
 `numba_product`       the two products, cut into
@@ -42,6 +43,7 @@ from . import (
     RowOutputs,
     Rows,
     Sums,
+    numba_bytes,
     numba_classes,
     numba_dots,
     numba_job,
@@ -66,7 +68,8 @@ READS = "".join(KINDS)
 STRATEGIES = ("row-parallel", "class-parallel", "feature-parallel")
 # 500k x 50 in F order, k = 3, float32: 6.2 and 5.0 ms with 512 and 2,048 bytes.
 COLUMN_BYTES = 2048
-BYTE_COLUMNS = 0
+# Blocks of bytes become columns, too, and as long; see `numba_bytes`.
+BYTE_COLUMNS = 128
 FLOAT32_SUMS = True
 
 # Turns a thread takes slabs in: neighbours, because the first block of a turn has not been fetched ahead.
@@ -220,6 +223,7 @@ def _frame(
         column_dots=0,
         parts=1,
         forward_parts=0,
+        across=0,
         convert=0 if kind == AS_IS else compiled_function(numba_narrow.make_convert, dtype).address,
         fetch=Fetch(*len(Fetch._fields) * (0,)),
     )
@@ -265,8 +269,12 @@ def _with_dots(job: Job, dtype: np.dtype, width: int) -> Job:
     if job.feature_step == 1 or (job.kind != AS_IS and job.row_step != 1):
         if job.n >= max(job.k, numba_dots.LONG_ROW) * width:
             return job._replace(row_dots=compiled_function(numba_dots.make_forward, dtype).address)
-        return job
-    job = _with_parts(job, dtype)
+        rows_of_bytes = job.itemsize == 1 and job.feature_step == 1 and job.row_step >= job.n
+        if not (rows_of_bytes and job.k * width <= job.block):
+            return job
+        job = job._replace(across=compiled_function(numba_bytes.make_across, dtype).address)
+    else:
+        job = _with_parts(job, dtype)
     if job.k * width <= job.block and numba_job.GRADIENT <= job.task <= numba_job.HESSIAN:
         return job._replace(column_dots=compiled_function(numba_dots.make_backward, dtype).address)
     return job

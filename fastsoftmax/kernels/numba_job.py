@@ -16,13 +16,13 @@ PREDICTION_TASKS = {"label": LABEL, "logits": LOGITS, "proba": PROBA, "log_proba
 # What a pass works on. Arrays are addresses, 0 for None; steps count elements of X, which are of a `kind` of
 # `numba_narrow`. What each pass has of its own (`OWN`) comes first. ``row_dots``, ``column_dots`` and
 # ``forward_parts`` are the addresses of the functions of `numba_dots`, 0 where the product is by tiles; ``convert``
-# that of `numba_narrow`; ``fetch`` is a `Fetch`. Slabs begin at multiples of ``unit`` rows, a plan's block, which a
-# ``block`` may exceed.
+# and ``across`` those of `numba_narrow` and `numba_bytes`; ``fetch`` is a `Fetch`. Slabs begin at multiples of ``unit``
+# rows, a plan's block, which a ``block`` may exceed.
 OWN = (*COMMON.split(), "X", "dX", "fold", "left_out", "held")
 Job = namedtuple(
     "Job",
     (*OWN, *"task n k kind itemsize result_itemsize row_step feature_step rows grad_itemsize models block run unit "
-     "slabs turn row_dots column_dots forward_parts parts convert fetch".split()),
+     "slabs turn row_dots column_dots forward_parts parts convert across fetch".split()),
 )  # fmt: skip
 JOB_BYTES = record_bytes(Job)
 # Where the parts of a worker's scratch begin, in bytes; ld is the step between classes of H.
@@ -77,7 +77,7 @@ def job_fetch(job, width):
 def scratch_layout(job, width):
     """The `Layout` for registers of ``width`` numbers."""
     task, n, k, itemsize = job.task, job.n, job.k, job.result_itemsize
-    ld = -(-job.block // width) * width
+    ld = (-(-job.block // width) | 1) * width  # as `numba_block.column_step` has it
     n_padded = -(-n // width) * width
     targets = task <= GRADIENT and (job.soft or job.smoothing)
     elements = {
