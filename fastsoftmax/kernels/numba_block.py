@@ -24,10 +24,10 @@ def load_block(job, s, row, r, last, zero):
     P = s.P
     if may_use_columns(job, r, width):
         P, step = X, feature_step
-    elif not job.row_dots and (job.kind == AS_IS or c_order or gram):
+    elif not (job.row_dots or job.row_forward) and (job.kind == AS_IS or c_order or gram):
         most = step if step else TILE_VECTORS
         pack(X, feature_step, row_step, job.n, r, in_place, most, s.P, r * row_step if packing else np.int64(0))
-    elif not job.row_dots:
+    elif not c_order:
         step = feature_step
     copy_rows(job, s, row, r, width)
     if not (c_order or gram):

@@ -20,21 +20,21 @@ WIDE_BYTES = vector_bytes()
 def make_across(digest):
     """The function; see `numba_pass` for ``digest``."""
 
-    def bytes_across(kind, address, row_bytes, r, n, out, out_step, square):
+    def bytes_across(kind, address, row_bytes, r, n, out, out_step, buffer):
         """out[j, i] = X[i, j] for j < n, or a few more, and i < r; up to a whole register, the last row is repeated.
-        A transposed square lies in ``square`` meanwhile."""
+        A transposed square lies in ``buffer`` meanwhile."""
         digest  # noqa: B018 - only so that it is part of the closure
         width = lanes(out)
         for i in range(0, r, width):
             for start in range(0, n, WIDE_BYTES):
                 j = max(0, min(start, n - WIDE_BYTES))  # a last square overlaps the one before
-                transpose_bytes(address + i * row_bytes + j, row_bytes, min(width, r - i) - 1, square)
+                transpose_bytes(address + i * row_bytes + j, row_bytes, min(width, r - i) - 1, buffer)
                 first, end = (start - j) // 4, pieces(min(WIDE_BYTES, n - j), 4)
                 place = at(out, j * out_step + i)
                 if kind == INT8:
-                    convert_signed(square, first, end, place, out_step)
+                    convert_signed(buffer, first, end, place, out_step)
                 else:
-                    convert_unsigned(square, first, end, place, out_step)
+                    convert_unsigned(buffer, first, end, place, out_step)
 
     return bytes_across
 

@@ -17,6 +17,7 @@ a `Job` of addresses and lets threads work on it.
 `numba_product`       the two products, cut into
 `numba_tile`          register tiles, the inner loop
 `numba_dots`          the other tile, of inner products
+`numba_few`           the products of few classes, by rows as they lie
 `numba_rows`          softmax, loss and residual on a tile of logits
 `numba_math`          exp and log
 `numba_lanes`         SIMD vectors as Numba values
@@ -46,6 +47,7 @@ from . import (
     numba_bytes,
     numba_classes,
     numba_dots,
+    numba_few,
     numba_job,
     numba_models,
     numba_narrow,
@@ -223,6 +225,8 @@ def _frame(
         column_dots=0,
         parts=1,
         forward_parts=0,
+        row_forward=0,
+        row_backward=0,
         across=0,
         convert=0 if kind == AS_IS else compiled_function(numba_narrow.make_convert, dtype).address,
         fetch=Fetch(*len(Fetch._fields) * (0,)),
@@ -271,12 +275,23 @@ def _with_dots(job: Job, dtype: np.dtype, width: int) -> Job:
             return job._replace(row_dots=compiled_function(numba_dots.make_forward, dtype).address)
         rows_of_bytes = job.itemsize == 1 and job.feature_step == 1 and job.row_step >= job.n
         if not (rows_of_bytes and job.k * width <= job.block):
-            return job
+            return _with_rows(job, dtype)
         job = job._replace(across=compiled_function(numba_bytes.make_across, dtype).address)
     else:
         job = _with_parts(job, dtype)
     if job.k * width <= job.block and numba_job.GRADIENT <= job.task <= numba_job.HESSIAN:
         return job._replace(column_dots=compiled_function(numba_dots.make_backward, dtype).address)
+    return job
+
+
+def _with_rows(job: Job, dtype: np.dtype) -> Job:
+    """Both products by rows as they lie, where classes are few; see `numba_few`."""
+    near = job.feature_step == 1 and 0 < job.row_step <= 2 * job.n
+    if not (near and numba_few.has_lanes(job.k, job.n, job.result_itemsize)):
+        return job
+    job = job._replace(row_forward=compiled_function(numba_few.make_forward, dtype, job.k).address)
+    if numba_job.GRADIENT <= job.task <= numba_job.HESSIAN:
+        job = job._replace(row_backward=compiled_function(numba_few.make_backward, dtype, job.k).address)
     return job
 
 
