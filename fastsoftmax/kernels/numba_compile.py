@@ -22,7 +22,7 @@ from numba.np.numpy_support import from_dtype
 
 OPTIONS = {"error_model": "numpy"}
 # Arguments of a function for `call_address` that are pointers to numbers of the computation.
-POINTERS = {"X", "theta", "bias", "H", "D", "G", "out", "buffer"}
+POINTERS = {"X", "theta", "bias", "H", "D", "G", "out", "buffer", "U", "best"}
 
 
 class Entry(NamedTuple):
@@ -50,6 +50,15 @@ def compiled_function(make: Callable[..., Callable[..., None]], dtype: np.dtype,
     names = inspect.signature(make("", *constants)).parameters
     signature = types.void(*(kinds.get(name, types.intp) for name in names))
     return _address_function(signature, lambda digest: make(digest, *constants))
+
+
+@functools.cache
+def compiled_table(make: Callable[[str], Callable[..., None]], dtype: np.dtype) -> int:
+    """The address of a table of functions, compiled and cached on its own."""
+    table = np.zeros(1, np.int64)
+    fill = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_ssize_t)(compiled_function(make, dtype).address)
+    fill(None, table.ctypes.data)
+    return int(table[0])
 
 
 @functools.cache

@@ -19,6 +19,7 @@ a `Job` of addresses and lets threads work on it.
 `numba_dots`          the other tile, of inner products
 `numba_few`           the products of few classes, by rows as they lie
 `numba_rows`          softmax, loss and residual on a tile of logits
+`numba_predict`       predictions
 `numba_math`          exp and log
 `numba_lanes`         SIMD vectors as Numba values
 `numba_compile`       compilation, the disk cache
@@ -53,8 +54,10 @@ from . import (
     numba_narrow,
     numba_pairs,
     numba_pass,
+    numba_predict,
+    numba_tile,
 )
-from .numba_compile import Entry, compiled, compiled_function
+from .numba_compile import Entry, compiled, compiled_function, compiled_table
 from .numba_fetch import Fetch
 from .numba_finish import sparse_gradient
 from .numba_job import Job
@@ -162,6 +165,7 @@ def _run(
         0 if sums.grad is None else sums.grad.itemsize,
         rows.soft is not None or rows.smoothing != 0.0,
         left_out is not None,
+        outputs is not None and outputs.dX is not None,
     )
     own = (X.ctypes.data, address_of(outputs and outputs.dX), address_of(rows.fold), address_of(left_out))
     common = common_fields(rows, sums, params, direction, out, outputs)
@@ -197,10 +201,12 @@ def _frame(
     grad_itemsize: int,
     targets: bool,
     left_out: bool,
+    dX: bool,
 ) -> Frame:
     """Made once: it takes longer than a pass over 1,000 x 50 in float32, k = 3."""
     X_dtype, dtype = np.dtype(char), np.dtype(np.float64 if char == "d" else np.float32)
     kind, slabs = KINDS[char], plan.slabs_of(m)
+    predicts = task in numba_job.PREDICTION_TASKS.values()
     # Of arrays, only whether they are there.
     job = Job(
         **dict.fromkeys(numba_job.OWN, 0) | {"soft": targets, "left_out": left_out},
@@ -221,6 +227,7 @@ def _frame(
         unit=plan.block,
         slabs=slabs,
         turn=max(1, slabs // (TURNS * n_threads)),
+        tiles=0,
         row_dots=0,
         column_dots=0,
         parts=1,
@@ -228,16 +235,20 @@ def _frame(
         row_forward=0,
         row_backward=0,
         across=0,
+        predict=compiled_function(numba_predict.make_predict, dtype).address if predicts else 0,
         convert=0 if kind == AS_IS else compiled_function(numba_narrow.make_convert, dtype).address,
         fetch=Fetch(*len(Fetch._fields) * (0,)),
     )
     width = vector_bytes() // dtype.itemsize
     if plan.strategy == "class-parallel" and task <= numba_job.HESSIAN:
         workers = min(n_threads, -(-k // numba_classes.GROUP))
+        job = job._replace(tiles=compiled_table(numba_tile.make_table, dtype))
         shared, own = numba_classes.shared_layout(job, width), numba_classes.own_layout(job, width)
         scratch = shared.size + workers * own.size
         return Frame(compiled(numba_classes, dtype), workers, _rest(job, shared, own), scratch, True)
     job = _with_dots(job, dtype, width)
+    if dX or not job.row_forward:
+        job = job._replace(tiles=compiled_table(numba_tile.make_table, dtype))
     job = job._replace(fetch=numba_job.job_fetch(job, width))
     layout, workers = numba_job.scratch_layout(job, width), min(n_threads, slabs)
     module = numba_models if models > 1 or left_out else numba_pairs if task == numba_job.PAIRS else numba_pass

@@ -15,16 +15,17 @@ VALUE, GRADIENT, HESSIAN, GRAM, LABEL, LOGITS, PROBA, LOG_PROBA, PAIRS = range(9
 PREDICTION_TASKS = {"label": LABEL, "logits": LOGITS, "proba": PROBA, "log_proba": LOG_PROBA}
 
 # What a pass works on. Arrays are addresses, 0 for None; steps count elements of X, which are of a `kind` of
-# `numba_narrow`. What each pass has of its own (`OWN`) comes first. ``row_dots``, ``column_dots`` and
-# ``forward_parts`` are the addresses of the functions of `numba_dots`, 0 where the product is by tiles;
-# ``row_forward`` and ``row_backward`` those of `numba_few`, ``convert`` and ``across`` those of `numba_narrow` and
-# `numba_bytes`; ``fetch`` is a `Fetch`. Slabs begin at multiples of ``unit`` rows, a plan's block, which a ``block``
-# may exceed.
+# `numba_narrow`. What each pass has of its own (`OWN`) comes first. ``tiles`` is the table of `numba_tile`; other
+# functions are addresses, 0 where a pass has no use for them: ``row_dots``, ``column_dots`` and ``forward_parts`` of
+# `numba_dots`, ``row_forward`` and ``row_backward`` of `numba_few`, ``convert`` of `numba_narrow`, ``across`` of
+# `numba_bytes`, ``predict`` of `numba_predict`. ``fetch`` is a `Fetch`. Slabs begin at multiples of ``unit`` rows, a
+# plan's block, which a ``block`` may exceed.
 OWN = (*COMMON.split(), "X", "dX", "fold", "left_out", "held")
 Job = namedtuple(
     "Job",
     (*OWN, *"task n k kind itemsize result_itemsize row_step feature_step rows grad_itemsize models block run unit "
-     "slabs turn row_dots column_dots forward_parts parts row_forward row_backward convert across fetch".split()),
+     "slabs turn tiles row_dots column_dots forward_parts parts row_forward row_backward convert across predict "
+     "fetch".split()),
 )  # fmt: skip
 JOB_BYTES = record_bytes(Job)
 # Where the parts of a worker's scratch begin, in bytes; ld is the step between classes of H.
