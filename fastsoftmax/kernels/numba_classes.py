@@ -64,7 +64,7 @@ from .numba_rows import (
     top_and_own,
     top_logits,
 )
-from .numba_tile import TILE_SCALARS, pieces, tile_table
+from .numba_tile import TILE_SCALARS, pieces
 
 GROUP = 16 * TILE_SCALARS  # classes: theta's part (196 kB at n = 512 in float32) stays in L2
 FEATURES = 8 * TILE_SCALARS  # of dX at a time
@@ -87,7 +87,7 @@ def shared_layout(job, width):
     n_padded = -(-n // width) * width
     elements = {
         "P": n_padded * ld,
-        "S": n_padded * ld + width,
+        "S": n_padded * (ld + width),
         "R": n * ld + width,
         "H": job.k * ld,
         "U": job.k * ld if job.task == HESSIAN else 0,
@@ -124,7 +124,7 @@ def make_work(digest, zeros):
         own = unpack(record + LINE + JOB_BYTES + SHARED_BYTES, OwnLayout)
         phase, row = read(pointer(record, np.int64(0)), PHASE), read(pointer(record, np.int64(0)), ROW)
         s = make_shared(shared, job.scratch, zero)
-        o = make_own(own, job.scratch + shared.size + worker * own.size, tile_table(zero), zero)
+        o = make_own(own, job.scratch + shared.size + worker * own.size, job.tiles, zero)
         r = min(job.block, job.rows - row)
         stay_idle(o.fetch, job.X)
         clear(o.zeros, TILE_SCALARS)

@@ -23,7 +23,7 @@ from numba.np.numpy_support import from_dtype
 
 OPTIONS = {"error_model": "numpy"}
 # Arguments of a function for `call_address` that are pointers to numbers of the computation.
-POINTERS = {"X", "theta", "bias", "H", "D", "G", "out"}
+POINTERS = {"X", "theta", "bias", "H", "D", "G", "out", "buffer", "U", "best"}
 
 
 class Entry(NamedTuple):
@@ -44,12 +44,22 @@ def compiled(module: ModuleType, *dtypes: np.dtype) -> Entry:
 
 
 @functools.cache
-def compiled_function(make: Callable[[str], Callable[..., None]], dtype: np.dtype) -> Any:
+def compiled_function(make: Callable[..., Callable[..., None]], dtype: np.dtype, *constants: int) -> Any:
     """A function that compiled entries call by its ``address``, compiled and cached on its own: what few passes need
-    then costs the others no time."""
+    then costs the others no time. There is one for each of the ``constants`` that ``make`` takes after the digest."""
     kinds = dict.fromkeys(POINTERS, types.CPointer(from_dtype(dtype))) | {"fetch": types.CPointer(types.int64)}
-    names = inspect.signature(make("")).parameters
-    return _address_function(types.void(*(kinds.get(name, types.intp) for name in names)), make)
+    names = inspect.signature(make("", *constants)).parameters
+    signature = types.void(*(kinds.get(name, types.intp) for name in names))
+    return _address_function(signature, lambda digest: make(digest, *constants))
+
+
+@functools.cache
+def compiled_table(make: Callable[[str], Callable[..., None]], dtype: np.dtype) -> int:
+    """The address of a table of functions, compiled and cached on its own."""
+    table = np.zeros(1, np.int64)
+    fill = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_ssize_t)(compiled_function(make, dtype).address)
+    fill(None, table.ctypes.data)
+    return int(table[0])
 
 
 @functools.cache

@@ -11,12 +11,15 @@ a `Job` of addresses and lets threads work on it.
 `numba_block`         a block of X, for the products
 `numba_pack`          X in any layout -> panels
 `numba_narrow`        X of narrow types, converted
+`numba_bytes`         rows of bytes -> columns
 `numba_fetch`         what the tiles prefetch
 `numba_classes`       the class-parallel strategy
 `numba_product`       the two products, cut into
 `numba_tile`          register tiles, the inner loop
 `numba_dots`          the other tile, of inner products
+`numba_few`           the products of few classes, by rows as they lie
 `numba_rows`          softmax, loss and residual on a tile of logits
+`numba_predict`       predictions
 `numba_math`          exp and log
 `numba_lanes`         SIMD vectors as Numba values
 `numba_compile`       compilation, the disk cache
@@ -42,15 +45,19 @@ from . import (
     RowOutputs,
     Rows,
     Sums,
+    numba_bytes,
     numba_classes,
     numba_dots,
+    numba_few,
     numba_job,
     numba_models,
     numba_narrow,
     numba_pairs,
     numba_pass,
+    numba_predict,
+    numba_tile,
 )
-from .numba_compile import Entry, compiled, compiled_function
+from .numba_compile import Entry, compiled, compiled_function, compiled_table
 from .numba_fetch import Fetch
 from .numba_finish import sparse_gradient
 from .numba_job import Job
@@ -66,7 +73,8 @@ READS = "".join(KINDS)
 STRATEGIES = ("row-parallel", "class-parallel", "feature-parallel")
 # 500k x 50 in F order, k = 3, float32: 6.2 and 5.0 ms with 512 and 2,048 bytes.
 COLUMN_BYTES = 2048
-BYTE_COLUMNS = 0
+# Blocks of bytes become columns, too, and as long; see `numba_bytes`.
+BYTE_COLUMNS = 128
 FLOAT32_SUMS = True
 
 # Turns a thread takes slabs in: neighbours, because the first block of a turn has not been fetched ahead.
@@ -157,6 +165,7 @@ def _run(
         0 if sums.grad is None else sums.grad.itemsize,
         rows.soft is not None or rows.smoothing != 0.0,
         left_out is not None,
+        outputs is not None and outputs.dX is not None,
     )
     own = (X.ctypes.data, address_of(outputs and outputs.dX), address_of(rows.fold), address_of(left_out))
     common = common_fields(rows, sums, params, direction, out, outputs)
@@ -192,10 +201,12 @@ def _frame(
     grad_itemsize: int,
     targets: bool,
     left_out: bool,
+    dX: bool,
 ) -> Frame:
     """Made once: it takes longer than a pass over 1,000 x 50 in float32, k = 3."""
     X_dtype, dtype = np.dtype(char), np.dtype(np.float64 if char == "d" else np.float32)
     kind, slabs = KINDS[char], plan.slabs_of(m)
+    predicts = task in numba_job.PREDICTION_TASKS.values()
     # Of arrays, only whether they are there.
     job = Job(
         **dict.fromkeys(numba_job.OWN, 0) | {"soft": targets, "left_out": left_out},
@@ -216,20 +227,28 @@ def _frame(
         unit=plan.block,
         slabs=slabs,
         turn=max(1, slabs // (TURNS * n_threads)),
+        tiles=0,
         row_dots=0,
         column_dots=0,
         parts=1,
         forward_parts=0,
+        row_forward=0,
+        row_backward=0,
+        across=0,
+        predict=compiled_function(numba_predict.make_predict, dtype).address if predicts else 0,
         convert=0 if kind == AS_IS else compiled_function(numba_narrow.make_convert, dtype).address,
         fetch=Fetch(*len(Fetch._fields) * (0,)),
     )
     width = vector_bytes() // dtype.itemsize
     if plan.strategy == "class-parallel" and task <= numba_job.HESSIAN:
         workers = min(n_threads, -(-k // numba_classes.GROUP))
+        job = job._replace(tiles=compiled_table(numba_tile.make_table, dtype))
         shared, own = numba_classes.shared_layout(job, width), numba_classes.own_layout(job, width)
         scratch = shared.size + workers * own.size
         return Frame(compiled(numba_classes, dtype), workers, _rest(job, shared, own), scratch, True)
     job = _with_dots(job, dtype, width)
+    if dX or not job.row_forward:
+        job = job._replace(tiles=compiled_table(numba_tile.make_table, dtype))
     job = job._replace(fetch=numba_job.job_fetch(job, width))
     layout, workers = numba_job.scratch_layout(job, width), min(n_threads, slabs)
     module = numba_models if models > 1 or left_out else numba_pairs if task == numba_job.PAIRS else numba_pass
@@ -265,10 +284,25 @@ def _with_dots(job: Job, dtype: np.dtype, width: int) -> Job:
     if job.feature_step == 1 or (job.kind != AS_IS and job.row_step != 1):
         if job.n >= max(job.k, numba_dots.LONG_ROW) * width:
             return job._replace(row_dots=compiled_function(numba_dots.make_forward, dtype).address)
-        return job
-    job = _with_parts(job, dtype)
+        rows_of_bytes = job.itemsize == 1 and job.feature_step == 1 and job.row_step >= job.n
+        if not (rows_of_bytes and job.k * width <= job.block):
+            return _with_rows(job, dtype)
+        job = job._replace(across=compiled_function(numba_bytes.make_across, dtype).address)
+    else:
+        job = _with_parts(job, dtype)
     if job.k * width <= job.block and numba_job.GRADIENT <= job.task <= numba_job.HESSIAN:
         return job._replace(column_dots=compiled_function(numba_dots.make_backward, dtype).address)
+    return job
+
+
+def _with_rows(job: Job, dtype: np.dtype) -> Job:
+    """Both products by rows as they lie, where classes are few; see `numba_few`."""
+    near = job.feature_step == 1 and 0 < job.row_step <= 2 * job.n
+    if not (near and numba_few.has_lanes(job.k, job.n, job.result_itemsize)):
+        return job
+    job = job._replace(row_forward=compiled_function(numba_few.make_forward, dtype, job.k).address)
+    if numba_job.GRADIENT <= job.task <= numba_job.HESSIAN:
+        job = job._replace(row_backward=compiled_function(numba_few.make_backward, dtype, job.k).address)
     return job
 
 

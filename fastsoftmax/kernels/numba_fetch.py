@@ -54,6 +54,11 @@ def fetch_of(rows, n, row_bytes, feature_bytes, itemsize, steps):
     return Fetch(0, 0, 0, ENDLESS, 0, 0, 1, True, 0)
 
 
+def fetch_lines(rows, row_bytes, steps):
+    """How to ask for that many rows, one after the other, within so many steps, of which some ask for one line only."""
+    return Fetch(min(LINE, -(-rows * row_bytes // steps)), 0, 0, ENDLESS, ENDLESS, 1, 1, False, 0)
+
+
 @kernel
 def ask(fetch, address, stride, second, jump, piece):
     write(fetch, AT, address)

@@ -4,7 +4,8 @@ from collections import namedtuple
 
 import numpy as np
 
-from .numba_fetch import FETCH_BYTES, fetch_of
+from .numba_fetch import FETCH_BYTES, fetch_lines, fetch_of
+from .numba_few import backward_steps, class_lanes, forward_steps
 from .numba_lanes import inlined, kernel, pointer
 from .numba_narrow import AS_IS
 from .numba_record import COMMON, LINE, record_bytes, unpack
@@ -14,15 +15,17 @@ VALUE, GRADIENT, HESSIAN, GRAM, LABEL, LOGITS, PROBA, LOG_PROBA, PAIRS = range(9
 PREDICTION_TASKS = {"label": LABEL, "logits": LOGITS, "proba": PROBA, "log_proba": LOG_PROBA}
 
 # What a pass works on. Arrays are addresses, 0 for None; steps count elements of X, which are of a `kind` of
-# `numba_narrow`. What each pass has of its own (`OWN`) comes first. ``row_dots``, ``column_dots`` and
-# ``forward_parts`` are the addresses of the functions of `numba_dots`, 0 where the product is by tiles; ``convert``
-# that of `numba_narrow`; ``fetch`` is a `Fetch`. Slabs begin at multiples of ``unit`` rows, a plan's block, which a
-# ``block`` may exceed.
+# `numba_narrow`. What each pass has of its own (`OWN`) comes first. ``tiles`` is the table of `numba_tile`; other
+# functions are addresses, 0 where a pass has no use for them: ``row_dots``, ``column_dots`` and ``forward_parts`` of
+# `numba_dots`, ``row_forward`` and ``row_backward`` of `numba_few`, ``convert`` of `numba_narrow`, ``across`` of
+# `numba_bytes`, ``predict`` of `numba_predict`. ``fetch`` is a `Fetch`. Slabs begin at multiples of ``unit`` rows, a
+# plan's block, which a ``block`` may exceed.
 OWN = (*COMMON.split(), "X", "dX", "fold", "left_out", "held")
 Job = namedtuple(
     "Job",
     (*OWN, *"task n k kind itemsize result_itemsize row_step feature_step rows grad_itemsize models block run unit "
-     "slabs turn row_dots column_dots forward_parts parts convert fetch".split()),
+     "slabs turn tiles row_dots column_dots forward_parts parts row_forward row_backward convert across predict "
+     "fetch".split()),
 )  # fmt: skip
 JOB_BYTES = record_bytes(Job)
 # Where the parts of a worker's scratch begin, in bytes; ld is the step between classes of H.
@@ -70,14 +73,18 @@ def job_fetch(job, width):
     if job.column_dots:
         backward = registers * -(-n // lines)
     forwards = 2 if task == HESSIAN else 0 if task == GRAM else 1
-    steps = groups * (forwards * forward + (backward if GRADIENT <= task <= GRAM else 0))
+    backwards = int(GRADIENT <= task <= GRAM)
+    if job.row_forward:
+        steps = forwards * forward_steps(n, r, width) + backwards * backward_steps(n, k, r, job.result_itemsize)
+        return fetch_lines(r, job.row_step * size, steps)
+    steps = groups * (forwards * forward + backwards * backward)
     return fetch_of(r, n, job.row_step * size, job.feature_step * size, size, steps)
 
 
 def scratch_layout(job, width):
     """The `Layout` for registers of ``width`` numbers."""
     task, n, k, itemsize = job.task, job.n, job.k, job.result_itemsize
-    ld = -(-job.block // width) * width
+    ld = (-(-job.block // width) | 1) * width  # as `numba_block.column_step` has it
     n_padded = -(-n // width) * width
     targets = task <= GRADIENT and (job.soft or job.smoothing)
     elements = {
@@ -86,10 +93,10 @@ def scratch_layout(job, width):
         "S": 0 if job.kind == AS_IS else n_padded * ld + width,
         "H": 0 if task == GRAM else k * ld,
         "U": k * ld if targets or task in (HESSIAN, LOG_PROBA) else 0,
-        "theta": 0 if task == GRAM else n * k,
-        "direction": n * k if task == HESSIAN else 0,
-        "bias": k,
-        "direction_bias": k,
+        "theta": 0 if task == GRAM else n * class_lanes(k),
+        "direction": n * class_lanes(k) if task == HESSIAN else 0,
+        "bias": class_lanes(k),
+        "direction_bias": class_lanes(k),
         "zeros": TILE_SCALARS,
         "labels": ld,
         "best": ld,

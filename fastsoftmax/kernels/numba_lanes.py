@@ -423,14 +423,15 @@ def transpose_function(function, vector):
 
 
 def emit_transpose(builder, rows):
-    """log2(n) rounds of n two-input shuffles; the round for d swaps bit d of row and column number."""
-    n = len(rows)
+    """Squares side by side, as many rows as are given: log2 of that many rounds of two-input shuffles; the round for d
+    swaps bit d of row and column number."""
+    size, n = len(rows), rows[0].type.count
     d = 1
-    while d < n:
+    while d < size:
         first = [j if not j & d else n + j - d for j in range(n)]
         second = [j + d if not j & d else n + j for j in range(n)]
         swapped = list(rows)
-        for i in range(n):
+        for i in range(size):
             if not i & d:
                 for target, order in ((i, first), (i + d, second)):
                     mask = ir.Constant(ir.VectorType(INT32, n), order)

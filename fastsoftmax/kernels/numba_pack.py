@@ -77,7 +77,7 @@ def pack_groups(theta, n, step, k, most, out):
     contiguous.
 
     The tiles of a group then read one stream; in theta itself they would touch another page every few features
-    once k is in the hundreds. A whole register is written where a few classes count: what is too much
+    once k is in the hundreds. Whole registers are written where a few classes count: what is too much
     is overwritten by the next feature, until the last ones are written number by number.
     """
     groups, width = pieces(k, most), lanes(theta)
@@ -89,7 +89,8 @@ def pack_groups(theta, n, step, k, most, out):
             size = small + 1 if g < larger else small
             place, source = first * n + j * size, j * step + first
             if j < whole:
-                store(out, place, load(theta, source))
+                for s in range(0, size, width):
+                    store(out, place + s, load(theta, source + s))
             else:
                 for s in range(size):
                     write(out, place + s, read(theta, source + s))

@@ -17,6 +17,7 @@ There is one LLVM function for each (vectors, scalars) pair, called through a ta
 While it computes, a tile asks for lines that the next block of rows will need: see `numba_fetch`.
 """
 
+import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
@@ -36,8 +37,10 @@ from .numba_lanes import (
     internal_function,
     kernel,
     lanes_of,
+    pointer,
     suffix,
     tile_vectors,
+    write,
 )
 
 TILE_VECTORS = tile_vectors()
@@ -49,11 +52,11 @@ POINTERS = {"A", "B", "out", "bias"}
 
 @intrinsic
 def tile_table(typingctx, like):
-    """The address of a table of all tile functions for the dtype of ``like``; see `emit_table`."""
+    """The address of a table of all tile functions for the dtype of this pointer; see `emit_table`."""
 
     def emit(context, builder, sig, args):
         functions = [
-            tile_function(builder.module, like, v, s)
+            tile_function(builder.module, like.dtype, v, s)
             for v in range(1, tile_vectors() + 1)
             for s in range(1, TILE_SCALARS + 1)
         ]
@@ -82,6 +85,17 @@ def tile(
 
     kinds = [A if name in POINTERS else types.boolean if name == "assign" else types.intp for name in ARGUMENTS]
     return types.void(types.intp, types.intp, types.intp, *kinds[:-1], fetch), emit
+
+
+def make_table(digest):
+    """The function; see `numba_pass` for ``digest``."""
+
+    def table_of_tiles(X, address):
+        """The address of a table of all tiles for the dtype of X, which is not read, written to ``address``."""
+        digest  # noqa: B018 - only so that it is part of the closure
+        write(pointer(address, np.int64(0)), 0, tile_table(X))
+
+    return table_of_tiles
 
 
 def tile_type(dtype):
