@@ -125,7 +125,8 @@ def show_info(machine: Machine) -> None:
 def show_bench(table: BenchTable) -> None:
     console = Console()
     out = Table(*table.columns)
-    out.columns[0].no_wrap = out.columns[2].no_wrap = True  # at 80 columns the dtype in a case's name would be cut off
+    for whole in (0, 2, 3):  # at 80 columns the dtype in a case's name or the exponent of a time would be cut off
+        out.columns[whole].no_wrap = True
     for column in out.columns[3:]:
         column.justify = "right"
     for row in table.rows:
