@@ -157,7 +157,7 @@ ptrdiff_t tile_steps(const Pass<T>& p, ptrdiff_t outputs) {
     const bool in_lanes = p.theta && outputs == p.k && classes_in_lanes(p);
     const ptrdiff_t once = in_lanes ? p.block / VL<T> * row_steps<T>(p.n) : scalars * row_panels * p.n;
     const ptrdiff_t forward = p.theta ? once * (p.along ? 2 : 1) : 0;
-    const bool residuals = (p.y || p.soft) && !p.along && outputs == p.k;
+    const bool residuals = p.theta && (p.y || p.soft) && !p.along && outputs == p.k;
     const ptrdiff_t softmax = residuals ? p.block / VL<T> * softmax_steps(p.k / p.models) * p.models : 0;
     const bool by_lines = p.theta && few_sums<T>(p.block, outputs) && (p.X.row == p.X.itemsize || bytes_across(p));
     const ptrdiff_t tiles = by_lines ? (p.n + NV_MAX - 1) / NV_MAX : PanelsOf<T>(p.n).count;

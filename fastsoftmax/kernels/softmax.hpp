@@ -62,11 +62,14 @@ INLINE Vec<T> where_label(IVec<T> label, ptrdiff_t c, Vec<T> a, Vec<T> b) {
     return label == (IVec<T>{}) + typename Lanes<T>::Int(c) ? a : b;
 }
 
-// Lines to fetch while a vector of a block's rows goes through softmax. A block's first part would come too early.
+// Lines to fetch while a vector of a block's rows goes through softmax: no more than are left, or blocks of few
+// features would be fetched several times over (500k x 10, k = 16, in F order takes 8.3 ms in place of 8.8 in
+// float64). A block's first part would come too early.
 template <class T>
 int softmax_lines(int rows, const Pass<T>& p, Ahead& ahead) {
-    const ptrdiff_t steps = p.part ? 0 : softmax_steps(p.k);
-    return int(ahead.turn(round_up<T>(rows, VL<T>) / VL<T> * steps) * steps);
+    const ptrdiff_t vectors = round_up<T>(rows, VL<T>) / VL<T>, steps = p.part ? 0 : softmax_steps(p.k);
+    const ptrdiff_t left = (std::max<ptrdiff_t>(ahead.left, 0) + vectors - 1) / vectors;
+    return int(std::min(ahead.turn(vectors * steps) * steps, left));
 }
 
 // H^T becomes D^T = w (Z - I). A row's loss is (top - hit) + logs.

@@ -70,7 +70,7 @@ INLINE void store(T* p, Vec<T> v) {
 template <class T>
 INLINE Vec<T> load_once(const T* p) {
     Vec<T> v = load(p);
-#if defined(__x86_64__) || defined(__i386__)
+#ifdef __SSE2__
     asm("" : "+v"(v));
 #endif
     return v;
