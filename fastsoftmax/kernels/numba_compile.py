@@ -1,7 +1,9 @@
 """How what this backend calls is compiled, when first called for, and kept on disk where a directory can be written to.
 
 Numba's cache looks at a function's file and its closure alone. So a digest of all files goes into the closure of each,
-and into its name.
+and into its name, as do the types and constants it is compiled for. Functions of one name share an index on disk that
+Numba reads and writes without a lock: of two processes that compile at once, one may leave its index and the other its
+code, and a third then calls the function of 3 classes for 7.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from numba import cfunc, njit
 from numba.core import types
 from numba.np.numpy_support import from_dtype
 
+from .numba_lanes import host_features
+
 OPTIONS = {"error_model": "numpy"}
 # Arguments of a function for `call_address` that are pointers to numbers of the computation.
 POINTERS = {"X", "theta", "bias", "H", "D", "G", "out", "buffer", "U", "best"}
@@ -38,7 +42,7 @@ class Entry(NamedTuple):
 def compiled(module: ModuleType, *dtypes: np.dtype) -> Entry:
     """The share of a strategy, a function of a record's address and a worker's number, for these dtypes."""
     make = functools.partial(module.make_work, zeros=tuple(dtype.type(0) for dtype in dtypes))
-    function = _address_function(types.void(types.intp, types.intp), make)
+    function = _address_function(types.void(types.intp, types.intp), make, *dtypes)
     call = ctypes.CFUNCTYPE(None, ctypes.c_ssize_t, ctypes.c_ssize_t)(function.address)
     return Entry(function.address, call, function)
 
@@ -50,7 +54,7 @@ def compiled_function(make: Callable[..., Callable[..., None]], dtype: np.dtype,
     kinds = dict.fromkeys(POINTERS, types.CPointer(from_dtype(dtype))) | {"fetch": types.CPointer(types.int64)}
     names = inspect.signature(make("", *constants)).parameters
     signature = types.void(*(kinds.get(name, types.intp) for name in names))
-    return _address_function(signature, lambda digest: make(digest, *constants))
+    return _address_function(signature, lambda digest: make(digest, *constants), dtype, *constants)
 
 
 @functools.cache
@@ -71,8 +75,8 @@ def compiled_for_python(make: Callable[[str], Callable[..., Any]]) -> Callable[.
         return njit(_with_own_name(make(_digest())), nogil=True, **OPTIONS)
 
 
-def _address_function(signature: Any, make: Callable[[str], Callable[..., None]]) -> Any:
-    function = _with_own_name(make(_digest()))
+def _address_function(signature: Any, make: Callable[[str], Callable[..., None]], *constants: Any) -> Any:
+    function = _with_own_name(make(_digest()), *constants)
     try:
         found = cfunc(signature, cache=True, **OPTIONS)(function)
     except RuntimeError:
@@ -92,14 +96,16 @@ def _digest() -> str:
 def forget_superseded() -> None:
     """Remove what Numba, which never does, has cached for other versions of this package: 4 MB each. Only beside these
     files, which are of one version; elsewhere others may have use for theirs."""
-    for file in Path(__file__).with_name("__pycache__").glob("numba_*.nb[ic]"):
-        if f"_{_digest()[:8]}-" not in file.name:
-            with contextlib.suppress(OSError):
-                file.unlink()
+    with contextlib.suppress(OSError):
+        for file in Path(__file__).with_name("__pycache__").glob("numba_*.nb[ic]"):
+            if f"_{_digest()[:8]}-" not in file.name:
+                file.unlink(missing_ok=True)
 
 
-def _with_own_name(function: Callable[..., Any]) -> Callable[..., Any]:
+def _with_own_name(function: Callable[..., Any], *constants: Any) -> Callable[..., Any]:
     """A name for each version of this package: Numba unpickles all that it has cached under one before it sees that it
-    is another version's, whose types may be gone."""
-    function.__qualname__ += f"_{_digest()[:8]}"
+    is another version's, whose types may be gone. For what else the code depends on, too: Numba keeps what has one name
+    in one index, which two processes that compile at once may leave with one's entry and the other's code."""
+    kind = repr((sorted(host_features()), *map(str, constants)))
+    function.__qualname__ += f"_{hashlib.sha256(kind.encode()).hexdigest()[:8]}_{_digest()[:8]}"
     return function
