@@ -87,7 +87,7 @@ class SoftmaxRegression(SoftmaxClassifier):
     for NaN and infinity beforehand: they are found in the result, and named by row and column.
 
     Columns may lie far from zero. Predictions read them as they are: where a float32 column is 10^4 of its deviations
-    away, probabilities are right to 4e-4; those of ``X.astype(float)`` have all digits.
+    away, probabilities are right to about 1e-3; those of ``X.astype(float)`` have all digits.
 
     Sparse X is never made dense, the intercept included. CSR is read where it lies; other formats, and rows that are
     not sorted or repeat a column, are copied to CSR once in every call.

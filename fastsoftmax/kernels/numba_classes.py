@@ -45,7 +45,8 @@ from .numba_lanes import (
 from .numba_math import exp, log
 from .numba_narrow import AS_IS
 from .numba_pack import pack, pack_groups, store_rows
-from .numba_pass import add_run, fill_bias, load_targets, write_labels
+from .numba_pass import add_run, fill_bias
+from .numba_predict import write_labels
 from .numba_product import backward, forward, residual_to_input
 from .numba_record import LINE, PHASE, ROW, record_bytes, unpack
 from .numba_rows import (
@@ -64,6 +65,7 @@ from .numba_rows import (
     top_and_own,
     top_logits,
 )
+from .numba_targets import load_targets
 from .numba_tile import TILE_SCALARS, pieces
 
 GROUP = 16 * TILE_SCALARS  # classes: theta's part (196 kB at n = 512 in float32) stays in L2
@@ -243,7 +245,7 @@ def group_forward(job, s, o, ld, g, first, size, row, r, zero):
         logits(job, s, o, job.direction, job.direction_bias, itemsize, first, size, r, U, ld, zero)
     soft = has_targets(job)
     if soft:
-        load_targets(job, row, r, s.labels, first, size, o.targets, ld, zero)
+        load_targets(job.soft, job.smoothing, job.k, row, r, s.labels, first, size, o.targets, ld)
     for i in range(0, r, lanes(H)):
         if soft:
             top = top_logits(H, ld, size, i)
@@ -327,7 +329,7 @@ def group_backward(job, s, o, shared, g, first, size, row, r, zero):
     D, U = at(s.H, first * ld), at(s.U, first * ld)
     soft = has_targets(job)
     if soft:
-        load_targets(job, row, r, s.labels, first, size, o.targets, ld, zero)
+        load_targets(job.soft, job.smoothing, job.k, row, r, s.labels, first, size, o.targets, ld)
     for i in range(0, r, lanes(D)):
         share = load(s.tops, g * ld + i) * load(s.share, i)
         weight = narrow(load_wide(s.w, i, share), share)

@@ -27,7 +27,15 @@ from .numba_lanes import host_features
 
 OPTIONS = {"error_model": "numpy"}
 # Arguments of a function for `call_address` that are pointers to numbers of the computation.
-POINTERS = {"X", "theta", "bias", "H", "D", "G", "out", "buffer", "U", "best"}
+POINTERS = {"X", "theta", "bias", "H", "D", "G", "out", "buffer", "U", "best", "labels", "losses"}
+# Those that are of other types.
+OTHERS = {
+    "fetch": types.CPointer(types.int64),
+    "w": types.CPointer(types.float64),
+    "loss": types.CPointer(types.float64),
+    "smoothing": types.float64,
+    "scale": types.float64,
+}
 
 
 class Entry(NamedTuple):
@@ -51,7 +59,7 @@ def compiled(module: ModuleType, *dtypes: np.dtype) -> Entry:
 def compiled_function(make: Callable[..., Callable[..., None]], dtype: np.dtype, *constants: int) -> Any:
     """A function that compiled entries call by its ``address``, compiled and cached on its own: what few passes need
     then costs the others no time. There is one for each of the ``constants`` that ``make`` takes after the digest."""
-    kinds = dict.fromkeys(POINTERS, types.CPointer(from_dtype(dtype))) | {"fetch": types.CPointer(types.int64)}
+    kinds = dict.fromkeys(POINTERS, types.CPointer(from_dtype(dtype))) | OTHERS
     names = inspect.signature(make("", *constants)).parameters
     signature = types.void(*(kinds.get(name, types.intp) for name in names))
     return _address_function(signature, lambda digest: make(digest, *constants), dtype, *constants)

@@ -20,6 +20,7 @@ a `Job` of addresses and lets threads work on it.
 `numba_few`           the products of few classes, by rows as they lie
 `numba_rows`          softmax, loss and residual on a tile of logits
 `numba_predict`       predictions
+`numba_targets`       loss by soft or smoothed targets
 `numba_math`          exp and log
 `numba_lanes`         SIMD vectors as Numba values
 `numba_compile`       compilation, the disk cache
@@ -55,6 +56,7 @@ from . import (
     numba_pairs,
     numba_pass,
     numba_predict,
+    numba_targets,
     numba_tile,
 )
 from .numba_compile import Entry, compiled, compiled_function, compiled_table
@@ -237,6 +239,7 @@ def _frame(
         across=0,
         predict=compiled_function(numba_predict.make_predict, dtype).address if predicts else 0,
         convert=0 if kind == AS_IS else compiled_function(numba_narrow.make_convert, dtype).address,
+        soft_loss=0,
         fetch=Fetch(*len(Fetch._fields) * (0,)),
     )
     width = vector_bytes() // dtype.itemsize
@@ -247,6 +250,8 @@ def _frame(
         scratch = shared.size + workers * own.size
         return Frame(compiled(numba_classes, dtype), workers, _rest(job, shared, own), scratch, True)
     job = _with_dots(job, dtype, width)
+    if targets and task <= numba_job.GRADIENT:
+        job = job._replace(soft_loss=compiled_function(numba_targets.make_soft_loss, dtype).address)
     if dX or not job.row_forward:
         job = job._replace(tiles=compiled_table(numba_tile.make_table, dtype))
     job = job._replace(fetch=numba_job.job_fetch(job, width))

@@ -18,27 +18,27 @@ PREDICTION_TASKS = {"label": LABEL, "logits": LOGITS, "proba": PROBA, "log_proba
 # `numba_narrow`. What each pass has of its own (`OWN`) comes first. ``tiles`` is the table of `numba_tile`; other
 # functions are addresses, 0 where a pass has no use for them: ``row_dots``, ``column_dots`` and ``forward_parts`` of
 # `numba_dots`, ``row_forward`` and ``row_backward`` of `numba_few`, ``convert`` of `numba_narrow`, ``across`` of
-# `numba_bytes`, ``predict`` of `numba_predict`. ``fetch`` is a `Fetch`. Slabs begin at multiples of ``unit`` rows, a
-# plan's block, which a ``block`` may exceed.
+# `numba_bytes`, ``predict`` of `numba_predict`, ``soft_loss`` of `numba_targets`. ``fetch`` is a `Fetch`. Slabs begin
+# at multiples of ``unit`` rows, a plan's block, which a ``block`` may exceed.
 OWN = (*COMMON.split(), "X", "dX", "fold", "left_out", "held")
 Job = namedtuple(
     "Job",
     (*OWN, *"task n k kind itemsize result_itemsize row_step feature_step rows grad_itemsize models block run unit "
      "slabs turn tiles row_dots column_dots forward_parts parts row_forward row_backward convert across predict "
-     "fetch".split()),
+     "soft_loss fetch".split()),
 )  # fmt: skip
 JOB_BYTES = record_bytes(Job)
 # Where the parts of a worker's scratch begin, in bytes; ld is the step between classes of H.
 Layout = namedtuple(
     "Layout",
-    "P Q S H U theta direction bias direction_bias zeros labels best losses w fetch W fold_w G ld itemsize size",
+    "P Q S H U theta direction bias direction_bias zeros labels best losses loss w fetch W fold_w G ld itemsize size",
 )
 # A block of X: rows ``X`` for the backward product, columns ``P`` for the forward one, in one panel with ``step``
 # between its features or, with step 0, in panels of a tile's width.
 Block = namedtuple("Block", "X row_step feature_step in_place P step")
 # The same as typed pointers, with the table of tile functions.
 Space = namedtuple(
-    "Space", "tiles P Q S H U theta direction bias direction_bias zeros labels best losses w fetch W fold_w"
+    "Space", "tiles P Q S H U theta direction bias direction_bias zeros labels best losses loss w fetch W fold_w"
 )
 
 
@@ -101,6 +101,7 @@ def scratch_layout(job, width):
         "labels": ld,
         "best": ld,
         "losses": ld,
+        "loss": 8 // itemsize,
         "w": ld * 8 // itemsize,
         "fetch": FETCH_BYTES // itemsize,
         "W": n_padded * ld if task == PAIRS else 0,
@@ -136,6 +137,7 @@ def make_space(layout, scratch, tiles, zero):
         pointer(scratch + layout.labels, zero),
         pointer(scratch + layout.best, zero),
         pointer(scratch + layout.losses, zero),
+        pointer(scratch + layout.loss, np.float64(0)),
         pointer(scratch + layout.w, np.float64(0)),
         pointer(scratch + layout.fetch, np.int64(0)),
         pointer(scratch + layout.W, zero),

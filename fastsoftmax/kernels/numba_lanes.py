@@ -170,8 +170,8 @@ def call_entry(builder, kind, table, number, *args):
 
 @intrinsic
 def call_address(typingctx, address, arguments):
-    """Call the function at the address, one of pointers and int64 that gives nothing back, with a tuple of them."""
-    kinds = [kind if isinstance(kind, types.CPointer) else types.intp for kind in arguments]
+    """Call the function at the address, which gives nothing back, with a tuple of pointers, float64 and int64."""
+    kinds = [kind if isinstance(kind, (types.CPointer, types.Float)) else types.intp for kind in arguments]
 
     def emit(context, builder, sig, args):
         given = zip(cgutils.unpack_tuple(builder, args[1]), arguments, kinds, strict=True)

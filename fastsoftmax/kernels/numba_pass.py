@@ -17,8 +17,8 @@ layout and task, with weights and bias or without. Numba caches it on disk; see 
 What few need is compiled when first called for, since Numba compiles every branch of an entry, whatever the task:
 `numba_models` and `numba_pairs` share all but `do_block` and have entries of their own (11.3 s for the first pass with
 them, 10.2 without); inner products (`numba_dots`), narrow types (`numba_narrow`, `numba_bytes`), the products of few
-classes (`numba_few`), the tiles and predictions are functions of their own, called by address. The first pass takes 8.5
-s beside those it calls: 0.7 for few classes, 0.7 for tiles.
+classes (`numba_few`), the tiles, predictions and soft targets are functions of their own, called by address. The first
+pass takes 7.5 s beside those it calls: 0.7 for few classes, 0.7 for tiles.
 """
 
 import numpy as np
@@ -35,18 +35,15 @@ from .numba_job import (
     open_record,
 )
 from .numba_lanes import at, call_address, inlined, kernel, lanes, pointer, read, take_ticket, write
-from .numba_pack import gather_strip, pack_groups, store_rows, transpose_strip
+from .numba_pack import pack_groups, store_rows
 from .numba_predict import write_labels
 from .numba_product import backward, forward, mirror, residual_to_input
 from .numba_rows import (
     add_column_sums,
     hessian_rows,
     label_rows,
-    label_targets,
     loss_rows,
     not_finite,
-    smooth,
-    soft_loss_rows,
     weigh_rows,
 )
 from .numba_tile import TILE_SCALARS, pieces
@@ -211,39 +208,22 @@ def use_logits(job, s, ld, row, r, zero):
         hessian_rows(s.H, s.U, ld, job.k, r, s.w)
         return 0.0
     if job.task <= GRADIENT:
-        return loss_block(job, s, ld, row, r, zero)
+        return loss_block(job, s, ld, row, r)
     loss = not_finite(s.H, ld, job.k, r)
     call_address(job.predict, (job.task, s.H, s.U, ld, job.k, row, r, s.best, job.out))
     return loss
 
 
 @kernel
-def loss_block(job, s, ld, row, r, zero):
+def loss_block(job, s, ld, row, r):
     want_grad = job.task == GRADIENT
     if job.row_label:
         label_rows(s.H, ld, job.k, r, s.best)
     if job.soft or job.smoothing:
-        load_targets(job, row, r, s.labels, np.int64(0), job.k, s.U, ld, zero)
-        return soft_loss_rows(s.H, s.U, ld, job.k, r, s.w, job.scale, want_grad, s.losses)
+        targets = (job.soft, job.smoothing, row, r, s.labels, job.k, s.U)
+        call_address(job.soft_loss, (*targets, s.H, ld, s.w, job.scale, want_grad, s.losses, s.loss))
+        return read(s.loss, 0)
     return loss_rows(s.H, ld, job.k, r, s.labels, s.w, job.scale, want_grad, s.losses)
-
-
-@kernel
-def load_targets(job, row, r, labels, first, k, t, ld, zero):
-    """Targets of classes first .. first + k, smoothed, for the rows of a block: t[c, i]."""
-    eps, eps_share = job.smoothing, job.smoothing / job.k
-    if not job.soft:
-        label_targets(t, ld, k, r, labels, first, eps, eps_share)
-        return
-    width = lanes(t)
-    soft = at(pointer(job.soft, zero), row * job.k + first)
-    for i in range(0, r, width):
-        if k >= width and r - i >= width:
-            transpose_strip(at(soft, i * job.k), job.k, k, at(t, i), ld, np.int64(0))
-        else:
-            gather_strip(at(soft, i * job.k), np.int64(1), job.k, k, min(width, r - i), at(t, i), ld)
-    if eps != 0.0:
-        smooth(t, ld, k, r, eps, eps_share)
 
 
 @kernel

@@ -18,8 +18,8 @@ mean / deviation   as it is, l2 = 0   ... and l2 = 1e-6  shifted, either
 1e6                 0.12   yes          0.6    no         1e-12  yes
 =================  =================  =================  ===============
 
-Predictions read X as it is, in its dtype: at a ratio of 10^4 in float32 probabilities are right to 4e-4, at 10^6 to
-0.03. No bias could mend that: sums of terms that large are rounded by as much. In float64 there is no such loss.
+Predictions read X as it is, in its dtype: at a ratio of 10^4 in float32 probabilities are right to about 1e-3, at 10^6
+to 0.1. No bias could mend that: sums of terms that large are rounded by as much. In float64 there is no such loss.
 
 s is a value of the column itself, so that one that is constant is zero then. X of more than `COPY_BYTES` is shifted a
 chunk at a time, in every pass. Without an intercept there is nothing to absorb a shift.
