@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from . import Csr, Parameters, RowOutputs, Rows, Sums, numba_job, numba_sparse_pass
-from .numba_compile import Entry, compiled
+from .numba_compile import Entry, compiled, compiled_function
 from .numba_lanes import vector_bytes
 from .numba_pool import MOST, run
+from .numba_predict import make_predict
 from .numba_record import Record, address_of, common_fields, new_scratch, pack
 from .numba_sparse_pass import SparseJob, SparseLayout
+from .numba_targets import make_soft_loss
 from .plan import ENTRIES_AHEAD, Plan, cache_bytes
 
 
@@ -57,7 +59,9 @@ def _run(
     k = 2 if params is None else params.theta.shape[1]  # a Gram matrix: two sums for each column
     width = vector_bytes() // X.dtype.itemsize
     starts = plan.sparse_slabs(X.indptr)
-    if task > numba_job.GRAM:
+    predicts = task in numba_job.PREDICTION_TASKS.values()
+    targets = task <= numba_job.GRADIENT and (rows.soft is not None or rows.smoothing != 0.0)
+    if predicts:
         sums = replace(sums, grad=None)  # a prediction gets sums whose gradient, if there is one, is not its own
     hot = sums.hot
     common = common_fields(rows, sums, params, direction, out, outputs)
@@ -86,6 +90,8 @@ def _run(
         hot_size=0 if hot is None else hot.grad[0].nbytes,
         starts=address_of(starts),
         slabs=plan.slabs,
+        predict=compiled_function(make_predict, X.dtype).address if predicts else 0,
+        soft_loss=compiled_function(make_soft_loss, X.dtype).address if targets else 0,
         cuts=0,
         ranges=0,
         kept=0,

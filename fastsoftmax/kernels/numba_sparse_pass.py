@@ -42,16 +42,16 @@ from .numba_tile import pieces
 SparseJob = namedtuple(
     "SparseJob",
     f"{COMMON} task n k indptr indices data entries result_itemsize rows block run theta_ahead grad_ahead "
-    "grad_itemsize hot_columns hot_starts hot_levels hot_grad hot_size starts slabs cuts ranges kept",
+    "grad_itemsize hot_columns hot_starts hot_levels hot_grad hot_size starts slabs predict soft_loss cuts ranges kept",
 )
 JOB_BYTES = record_bytes(SparseJob)
 # A worker's scratch: R by rows, H and U by classes (``step`` and ``ld`` apart), the pieces of rows in a range.
 SparseLayout = namedtuple(
     "SparseLayout",
-    "R H U bias direction_bias labels best losses w low high step ld itemsize kept_losses kept_sums kept size",
+    "R H U bias direction_bias labels best losses loss w low high step ld itemsize kept_losses kept_sums kept size",
 )
 SparseSpace = namedtuple(
-    "SparseSpace", "gathers scatters R H U bias direction_bias labels best losses w low high step ld"
+    "SparseSpace", "gathers scatters R H U bias direction_bias labels best losses loss w low high step ld"
 )
 
 
@@ -76,6 +76,7 @@ def sparse_layout(job, width):
         "labels": ld,
         "best": ld,
         "losses": ld,
+        "loss": 8 // size,
         "w": ld * 8 // size,
         "low": rows * 8 // size,
         "high": rows * 8 // size,
@@ -125,6 +126,7 @@ def make_space(job, layout, scratch, gathers, scatters, zero):
         pointer(scratch + layout.labels, zero),
         pointer(scratch + layout.best, zero),
         pointer(scratch + layout.losses, zero),
+        pointer(scratch + layout.loss, np.float64(0)),
         pointer(scratch + layout.w, np.float64(0)),
         pointer(scratch + layout.low, np.int64(0)),
         pointer(scratch + layout.high, np.int64(0)),
