@@ -181,13 +181,13 @@ class RowTile:
         """A vector for each of the rows, and the address to ask for after that."""
         builder, args, entry = self.builder, self.args, self.builder.block
         loop, end = (self.function.append_basic_block(name) for name in ("loop", "end"))
-        start = emit_load(builder, self.vector, args["bias"])
+        zero = ir.Constant(self.vector, [0.0] * self.vector.count)
         lines = [builder.gep(X, [builder.mul(args["row"], ir.Constant(INT64, r))]) for r in range(rows)]
         # Else the compiler makes each address from the one before.
         lines = [emit_opaque(builder, line) for line in lines]
         builder.branch(loop)
         builder.position_at_end(loop)
-        starts = [ir.Constant(INT64, 0), args["theta"], asked, *[start] * rows]
+        starts = [ir.Constant(INT64, 0), args["theta"], asked, *[zero] * rows]
         values = [builder.phi(value.type) for value in starts]
         j, t, address, *sums = values
         emit_prefetch(builder, address)
@@ -207,7 +207,9 @@ class RowTile:
             phi.add_incoming(later, loop)
         builder.cbranch(builder.icmp_signed("<", following[0], args["n"]), loop, end)
         builder.position_at_end(end)
-        return following[3:], following[2]
+        # In the end, as `numba_tile` has it: other models beside one do not change its last bits.
+        bias = emit_load(builder, self.vector, args["bias"])
+        return [builder.fadd(bias, total) for total in following[3:]], following[2]
 
 
 def emit_opaque(builder, value):
