@@ -84,10 +84,15 @@ class DensePasses:
         total is finite, and whether what is returned is. The sums are used up."""
         n = self.source.shape[1]
         assert sums.grad is not None
-        if theta.size <= SMALL and theta.dtype == sums.grad.dtype == np.float64:
+        if theta.size <= SMALL and sums.grad.dtype == np.float64:
             out = np.empty(theta.shape)
-            finite = self._kernels.dense_gradient(sums, np.ascontiguousarray(theta) if l2 else None, l2, out)
-            return out, finite, l2 == 0.0 or all_finite(out)
+            penalized = np.ascontiguousarray(theta, np.float64) if l2 else None
+            finite = self._kernels.dense_gradient(sums, penalized, l2, out)
+            if theta.dtype == np.float64:
+                return out, finite, l2 == 0.0 or all_finite(out)
+            with np.errstate(over="ignore"):
+                out = out.astype(theta.dtype)
+            return out, finite, all_finite(out)
         out, finite = blockwise.finish(sums.joined(len(theta) > n), sums.scale, l2, theta, n)
         self._keep(sums)
         return out, finite, (l2 == 0.0 and out.dtype == np.float64) or all_finite(out)

@@ -61,14 +61,13 @@ from . import (
 )
 from .numba_compile import Entry, compiled, compiled_function, compiled_table
 from .numba_fetch import Fetch
-from .numba_finish import sparse_gradient
+from .numba_finish import dense_gradient, sparse_gradient
 from .numba_job import Job
 from .numba_lanes import host_features, vector_bytes
 from .numba_narrow import AS_IS, KINDS
 from .numba_pool import MOST, run
 from .numba_record import Record, address_of, common_fields, pack
 from .numba_sparse import predict_sparse, sparse_gram_diagonal, sparse_hess_prod, sparse_value_and_grad
-from .numpy_dense import dense_gradient
 from .plan import Plan, cache_bytes
 
 READS = "".join(KINDS)
@@ -169,7 +168,12 @@ def _run(
         left_out is not None,
         outputs is not None and outputs.dX is not None,
     )
-    own = (X.ctypes.data, address_of(outputs and outputs.dX), address_of(rows.fold), address_of(left_out))
+    own = (
+        address_of(X) if X.flags.c_contiguous else X.ctypes.data,
+        address_of(outputs and outputs.dX),
+        address_of(rows.fold),
+        address_of(left_out),
+    )
     common = common_fields(rows, sums, params, direction, out, outputs)
     record = Record(numba_job.OWN, (*common, *own, address_of(sums.held)), frame.rest, frame.scratch)
     if frame.by_classes:
