@@ -105,7 +105,7 @@ def phases_of(case: Case, backends: Sequence[str], roof: roofline.Roof, rounds: 
         for backend in backends:
             own = calls_of(problem, cached, backend, roof.n_threads)
             calls.update((f"{what}@{backend}", call) for what, call in own.items())
-        times = timing.interleave(calls, rounds, wake_ms=WAKE_MS, budget=budget)
+        times = timing.interleave(calls, rounds, pause=timing.OWN_PAUSE, wake_ms=WAKE_MS, budget=budget)
     out = []
     for backend in backends:
         own_times = {name.removesuffix(f"@{backend}"): each for name, each in times.items()}

@@ -93,7 +93,8 @@ def together(cases: Sequence[Case], names: Sequence[str], roof: roofline.Roof, e
             "gflop": case.flops() / 1e9,
             "rivals": rivals,
         }
-    times = timing.interleave(calls, effort.rounds, budget=effort.budget)
+    pause = timing.OWN_PAUSE if set(names) <= set(OURS) else timing.PAUSE
+    times = timing.interleave(calls, effort.rounds, pause=pause, budget=effort.budget)
     for key, each in times.items():
         name, case_name = key.split("@")
         records[case_name]["rivals"][name].update(

@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 
-# OpenMP runtimes keep their idle threads spinning for some milliseconds after a loop; the next rival
-# would pay for that on a machine with few cores.
-PAUSE = 0.02
+# Threads that have nothing to do spin for a while before they sleep, Intel's OpenMP for 200 ms, and the next rival
+# would pay for that on a machine with few cores: 500k x 50 in float64 took 9.1, at times 16 ms after 20 ms of rest from
+# scikit-learn-intelex, 7.2 to 7.5 after 100 and more.
+PAUSE = 0.25
+# Ours spin for a few milliseconds at most: for comparisons of our backends with themselves.
+OWN_PAUSE = 0.02
 # A call runs untimed just before, again and again until this time is over: training makes pass after pass, and cores
 # that have slept wake slowly. On a virtual machine whose kernel packs threads that ran little onto one core, 30,000
 # rows x 50 took two threads 6.3, 3.9, 0.5 and from then on 0.4 ms.
