@@ -49,10 +49,10 @@ LONG_ROW = 16
 # products walk a part of the features, of so many bytes, after the other, asking for the next part.
 # 60k x 784, k = 10, in F order takes 11.1 ms in place of 13.1 in float32, 200k x 384, k = 20, 31.5 in place of 32.3;
 # 60k x 784 in float64 21.3 ms with 384 rows, 21.6 with 320, 22.0 with 512. No power of two: logits of two classes would
-# lie 2,048 bytes apart, and 60k x 784 in float32 takes 10.96 ms with 512 rows, 10.7 with 480, 544, 576. Not much more
-# or less with parts of half or twice the size. 200k x 384 in float64, whose pieces are longer, gains nothing: 63.4 ms
-# in place of 63.7.
-PART_ROWS, PART_BYTES = {4: 544, 8: 384}, 192 << 10
+# lie 2,048 bytes apart, and 60k x 784 in float32 takes 10.96 ms with 512 rows, 10.7 with 480, 544, 576. Parts of 192 kB
+# take it from 21.0 to 21.2 ms in float64, 200k x 384 in float32 from 31.1 to 32.2; 96 kB are as good. 200k x 384 in
+# float64, whose pieces are longer, gains nothing: 63.4 ms in place of 63.7.
+PART_ROWS, PART_BYTES = {4: 544, 8: 384}, 128 << 10
 # Registers of each of a few rows that stay in L1 for all classes: 7 kB.
 LINE_REGISTERS = (7 << 10) // vector_bytes()
 
