@@ -88,13 +88,12 @@ class DensePasses:
             out = np.empty(theta.shape)
             penalized = np.ascontiguousarray(theta, np.float64) if l2 else None
             finite = self._kernels.dense_gradient(sums, penalized, l2, out)
-            if theta.dtype == np.float64:
-                return out, finite, l2 == 0.0 or all_finite(out)
-            with np.errstate(over="ignore"):
-                out = out.astype(theta.dtype)
-            return out, finite, all_finite(out)
-        out, finite = blockwise.finish(sums.joined(len(theta) > n), sums.scale, l2, theta, n)
-        self._keep(sums)
+            if theta.dtype != np.float64:
+                with np.errstate(over="ignore"):
+                    out = out.astype(theta.dtype)
+        else:
+            out, finite = blockwise.finish(sums.joined(len(theta) > n), sums.scale, l2, theta, n)
+            self._keep(sums)
         return out, finite, (l2 == 0.0 and out.dtype == np.float64) or all_finite(out)
 
     def gram(self, scale: float, n_threads: int) -> tuple[np.ndarray, np.ndarray]:

@@ -142,13 +142,23 @@ def common_fields(
     outputs: RowOutputs | None = None,
 ) -> tuple[Any, ...]:
     """`COMMON`, but for the first two."""
-    arrays = [rows.y, rows.w, rows.soft]
-    for pair in (params, direction):
-        arrays += (None, None) if pair is None else (pair.theta, pair.bias)
-    arrays += (sums.loss, sums.grad, sums.bias, out)
-    arrays += (None, None) if outputs is None else (outputs.loss, outputs.label)
-    # Most are None, and a call takes as long as all these tests.
-    return (*[0 if array is None else address_of(array) for array in arrays], rows.smoothing, sums.scale)
+    return (
+        address_of(rows.y),
+        address_of(rows.w),
+        address_of(rows.soft),
+        address_of(params and params.theta),
+        address_of(params and params.bias),
+        address_of(direction and direction.theta),
+        address_of(direction and direction.bias),
+        address_of(sums.loss),
+        address_of(sums.grad),
+        address_of(sums.bias),
+        address_of(out),
+        address_of(outputs and outputs.loss),
+        address_of(outputs and outputs.label),
+        rows.smoothing,
+        sums.scale,
+    )
 
 
 def new_scratch(size: int) -> tuple[np.ndarray, int]:
