@@ -16,7 +16,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-KERNELS = "fastsoftmax/kernels"
+KERNELS = "fastsoftmax/kernels/cython"
 DEBUG = os.environ.get("FASTSOFTMAX_DEBUG") == "1"
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
@@ -28,7 +28,7 @@ LEVELS = (
 FLAGS = ["-std=c++17", "-ffp-contract=fast", "-fno-math-errno", "-fvisibility=hidden"]
 FLAGS += ["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O3", "-DNDEBUG", "-g0"]
 DIRECTIVES = {"boundscheck": DEBUG, "wraparound": DEBUG, "initializedcheck": DEBUG, "cdivision": True}
-HEADERS = sorted(str(p) for p in Path(KERNELS).glob("*.hpp"))
+HEADERS = sorted(str(p) for p in Path(KERNELS).rglob("*.hpp"))
 
 
 class BuildExt(build_ext):
@@ -37,7 +37,7 @@ class BuildExt(build_ext):
     def build_extensions(self):
         flags = self._openmp_flags()
         for extension in self.extensions:
-            if "cython_kernels" in extension.name:
+            if ".kernels_" in extension.name:
                 extension.extra_compile_args += flags
                 extension.extra_link_args += flags
         super().build_extensions()
@@ -58,7 +58,7 @@ class BuildExt(build_ext):
 
 def extension(name, source, flags, language):
     return Extension(
-        f"fastsoftmax.kernels.{name}",
+        f"fastsoftmax.kernels.cython.{name}",
         [f"{KERNELS}/{source}"],
         include_dirs=[KERNELS, numpy.get_include()],
         depends=HEADERS,
@@ -71,9 +71,9 @@ def extension(name, source, flags, language):
 
 def extensions():
     """The same .pyx once per level: its C++ carries the module's name, so each needs a folder of its own."""
-    built = cythonize(extension("cython_cpu", "cython_cpu.pyx", [], "c"), build_dir="build/cython/cpu")
+    built = cythonize(extension("cpu", "cpu.pyx", [], "c"), build_dir="build/cython/cpu")
     for level, march in LEVELS.items():
-        module = extension(f"cython_kernels_{level}", "cython_kernels.pyx", [*FLAGS, *march], "c++")
+        module = extension(f"kernels_{level}", "kernels.pyx", [*FLAGS, *march], "c++")
         built += cythonize(module, build_dir=f"build/cython/{level}", compiler_directives=DIRECTIVES)
     return built
 

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import argparse
 
-from fastsoftmax.kernels.plan import default_threads
+from fastsoftmax.kernels.machine import default_threads
 
-from . import report, rivals
+from .harness import records
+from .report import report
+from .sections import SECTIONS, run
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     add = parser.add_argument
     add("--quick", action="store_true", help="small cases and few rounds, into results/quick/")
-    add("--section", default=",".join(rivals.SECTIONS), help="sections to measure, comma-separated; default all")
+    add("--section", default=",".join(SECTIONS), help="sections to measure, comma-separated; default all")
     add("--rounds", type=int, help="rounds of each comparison; default 15, or 5 if --quick")
     add("--threads", type=int, default=default_threads())
     add("--render", action="store_true", help="measure nothing, render what is saved")
     args = parser.parse_args(argv)
     sections = [section.strip() for section in args.section.split(",")]
-    unknown = set(sections) - set(rivals.SECTIONS)
+    unknown = set(sections) - set(SECTIONS)
     if unknown:
-        parser.error(f"no section {', '.join(sorted(unknown))}; known are {', '.join(rivals.SECTIONS)}")
+        parser.error(f"no section {', '.join(sorted(unknown))}; known are {', '.join(SECTIONS)}")
     if args.render:
-        results = rivals.load(rivals.results_path(args.quick))
+        results = records.load(records.results_path(args.quick))
     else:
         rounds, budget = (5, 2.0) if args.quick else (15, 60.0)
-        effort = rivals.Effort(args.rounds or rounds, budget, args.quick, args.threads)
-        results = rivals.run(sections, effort)
+        effort = records.Effort(args.rounds or rounds, budget, args.quick, args.threads)
+        results = run(sections, effort)
     print(f"wrote {report.write(results)}")
 
 

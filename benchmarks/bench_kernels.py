@@ -14,9 +14,9 @@ import pytest
 import fastsoftmax
 from fastsoftmax import reference
 
-from . import check
-from .cases import CASES, Problem, SparseCase, make_problem
-from .compare import OPERATIONS, operation
+from .harness import check
+from .harness.cases import CASES, Problem, SparseCase, make_problem
+from .sections.compare import OPERATIONS, operation
 
 BACKENDS = [name for name, row in fastsoftmax.backends().items() if row["available"]]
 QUICK = [case.name for case in CASES.values() if case.group in ("quick", "quick sparse")]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from ._version import __version__ as __version__
 
 _HOME = {
     "Objective": "objective",
@@ -21,19 +21,21 @@ _HOME = {
     "predict_proba": "model",
     "Model": "model",
     "SoftmaxRegression": "sklearn",
-    "SoftmaxRegressionCV": "sklearn_cv",
-    "backends": "kernels",
+    "SoftmaxRegressionCV": "sklearn",
+    "backends": "kernels.backends",
 }
 __all__ = ["Model", "Objective", "Result", "SoftmaxRegression", "SoftmaxRegressionCV", "backends"]
 __all__ += ["loss_and_grad", "minimize", "predict_proba", "regularization_path", "softmax"]
 
 if TYPE_CHECKING:
-    from .kernels import backends
-    from .model import Model, predict_proba, softmax
-    from .objective import Objective, loss_and_grad
-    from .sklearn import SoftmaxRegression
-    from .sklearn_cv import SoftmaxRegressionCV
-    from .solvers import Result, minimize, regularization_path
+    from .kernels.backends import backends
+    from .model.model import Model, predict_proba, softmax
+    from .objective.objective import Objective, loss_and_grad
+    from .sklearn.cross_validation import SoftmaxRegressionCV
+    from .sklearn.estimator import SoftmaxRegression
+    from .solvers.minimize import minimize
+    from .solvers.path import regularization_path
+    from .solvers.result import Result
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ def main() -> int:
     """Run the command line and return the exit code: 0, 2 for bad input, 130 after Ctrl-C."""
     try:
         try:
-            from .cli import run
+            from .cli.commands import run
         except ModuleNotFoundError as error:
             if error.name != "click":
                 raise

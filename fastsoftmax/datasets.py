@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from . import _extras, validation
+from . import _extras
+from .data import validation
 
 SAMPLES = ("digits", "iris", "wine", "breast_cancer")
 

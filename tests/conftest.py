@@ -18,18 +18,18 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from problems import LAYOUTS  # noqa: E402
 
-from fastsoftmax import kernels  # noqa: E402
+from fastsoftmax.kernels import backends  # noqa: E402
 
 hypothesis.settings.register_profile("dev", deadline=None, max_examples=30)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=30, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
-@pytest.fixture(scope="session", params=list(kernels.BACKENDS))
+@pytest.fixture(scope="session", params=list(backends.BACKENDS))
 def backend(request):
     """The name of a backend that loads."""
     try:
-        kernels.select(request.param)
+        backends.select(request.param)
     except ImportError as error:
         if os.environ.get("FASTSOFTMAX_REQUIRE_ALL") == "1":
             pytest.fail(f"FASTSOFTMAX_REQUIRE_ALL=1, yet {error}")
@@ -40,7 +40,7 @@ def backend(request):
 @pytest.fixture(scope="session")
 def module(backend):
     """The kernels of `backend`."""
-    return kernels.select(backend)[1]
+    return backends.select(backend)[1]
 
 
 @pytest.fixture(params=["f4", "f8"])

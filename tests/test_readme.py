@@ -47,7 +47,7 @@ def test_every_file_of_the_map_exists():
 def test_every_option_of_the_shell_examples_exists():
     from click.testing import CliRunner
 
-    from fastsoftmax.cli import cli
+    from fastsoftmax.cli.commands import cli
 
     for line in SHELL[2].splitlines():
         _, command, *words = line.split()

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..cases import SparseCase
+from ..harness.cases import SparseCase
 
 _FILE = re.compile(r" \([^()]*/[^()]*\)")  # the file some import errors end on: nobody else's business
 

@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 from sklearnex.linear_model import LogisticRegression
 
-from ..timing import Milliseconds
+from ..harness.timing import Milliseconds
 from . import MissingError
 
 SHORT, LONG = 2, 8

@@ -9,13 +9,13 @@ works on which slab.
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
+
+from .contract import CONVERTED_BYTES
+from .machine import cache_bytes
 
 # Rows in a block: a multiple of four AVX-512 vectors (32 rows in float64, 64 in float32), so that tiles
 # are whole. The block, its transposed copy, the block after it (fetched meanwhile) and the logits
@@ -65,8 +65,6 @@ CHUNK_BYTES = 1 << 30
 CHUNK_FLOPS = 2e10
 # ... or `RUN_ROWS` rows a slab, because where a slab's rows end its gradient is added up: 20k x 1024, k = 1000,
 # float64 takes 920 ms in chunks of 5,000 rows (8 slabs of 640 rows), 868 in two and 840 in one of 20,000.
-# Chunks that have to be converted are memory.
-CONVERTED_BYTES = 32 << 20
 
 # Gram matrices of all pairs of classes, of all slabs together, and slabs at least: a Hessian of 10,000 parameters then
 # has 800 MB of them, as much as itself.
@@ -323,45 +321,3 @@ def _rows_by_columns(n: int, k: int, column_bytes: int, itemsize: int) -> int:
     multiple = BLOCK_BYTES // itemsize
     rows = max(multiple, min(column_bytes // itemsize, fit) // multiple * multiple)
     return rows - multiple if rows * itemsize == ALIASED_BYTES < column_bytes else rows
-
-
-@cache
-def cache_bytes() -> dict[str, int]:
-    """Data cache sizes of the first core, {"L1": ..., "L2": ..., "L3": ...}; usual ones where unknown."""
-    sizes = {"L1": 32 << 10, "L2": 1 << 20, "L3": 16 << 20}
-    for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
-        try:
-            if (index / "type").read_text().strip() == "Instruction":
-                continue
-            text = (index / "size").read_text().strip()
-            level = "L" + (index / "level").read_text().strip()
-            sizes[level] = int(text.rstrip("KM")) << {"K": 10, "M": 20}.get(text[-1], 0)
-        except (OSError, ValueError):
-            continue
-    return sizes
-
-
-def default_threads() -> int:
-    """Threads to use when the caller does not say.
-
-    The cores this process may run on (its affinity and its control group's quota), or
-    ``OMP_NUM_THREADS`` if that is smaller: joblib sets it in its workers, so that n_jobs
-    processes do not start n_jobs times as many threads as there are cores.
-    """
-    try:
-        count = len(os.sched_getaffinity(0))
-    except AttributeError:  # not Linux
-        count = os.cpu_count() or 1
-    count = min(count, _quota())
-    wish = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return min(count, int(wish)) if wish.isdigit() and int(wish) > 0 else count
-
-
-@cache
-def _quota() -> int:
-    """Cores that the control group's quota comes to, read once: 40 us of a fit of 5,000 rows."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, -(-int(quota) // int(period)))
-    except (OSError, ValueError):  # "max" among them
-        return sys.maxsize

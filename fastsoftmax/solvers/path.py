@@ -12,9 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .. import validation
-from .result import Callback, Result, Run
-from .trail import Trail
+from ..data import validation
+from .minimize import blas_for, check_options, run_solver
+from .result import Callback, Result
+from .run import Run
+from .warm_start import WarmStart
 
 
 def regularization_path(
@@ -62,13 +64,12 @@ def regularization_path(
     >>> [int((res.theta[:-1] == 0).sum()) for res in fastsoftmax.regularization_path(obj, 0.0, l1=[0.3, 0.1])]
     [2, 0]
     """
-    from . import blas_for, check_options, run_solver
 
     penalties = _penalties(l2s, l1)
     for _, weight in penalties:
         check_options(solver, weight, tol, max_iter, callback)
     results: dict[int, Result] = {}
-    trail, own = Trail(), obj.l2
+    trail, own = WarmStart(), obj.l2
     try:
         with blas_for(obj):
             for i in sorted(range(len(penalties)), key=lambda i: -sum(penalties[i])):

@@ -1,0 +1,1 @@
+"""How to measure: cases, the machine and its limits, checks, timing, records."""

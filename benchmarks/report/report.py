@@ -1,0 +1,331 @@
+"""Renders README.md and the plots from the saved results: no number in them is typed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..harness import records
+from ..peers import PEERS
+from ..sections import dense
+from . import phases_report, solver_report, sparse_report, targets
+from .targets import best_peer, ms
+from .text import number, table, times
+
+Json = dict[str, Any]
+HERE = Path(__file__).parent
+
+
+def about(results: Json) -> str:
+    """What it ran on."""
+    machine = results["machine"]
+    memory = f"{machine['memory'] / 2**30:.0f} GB" if machine["memory"] else "unknown"
+    caches = ", ".join(f"{name} {size / 2**10:,.0f} kB" for name, size in machine["caches"].items())
+    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items() if version)
+    backends = "; ".join(f"{name}: {what}" for name, what in machine["backends"].items())
+    cores = f"{machine['cores']} cores"
+    spent = [section.get("seconds") for section in results["sections"].values()]
+    lines = [
+        f"- **Machine**: {machine['processor']}, {cores}, {memory} ({machine['system']}); {caches}",
+        f"- **Threads**: {machine['threads']} for everybody",
+        f"- **fastsoftmax** {machine['fastsoftmax']} on Python {machine['python']}; {backends}",
+        f"- **With** {packages}",
+    ]
+    if spent and None not in spent:
+        lines.append(f"- **Time** {minutes(sum(spent))} for all sections")
+    return "\n".join(lines)
+
+
+def stamp(section: Json) -> str:
+    """Date, rounds and roofline of a section, and whether other programs disturbed it."""
+    roof = section["roof"]
+    rates = ", ".join(f"{dtype} {rate:.0f} GF/s" for dtype, rate in roof["gflops"].items())
+    when = section["date"] + (f", in {minutes(section['seconds'])}" if "seconds" in section else "")
+    text = f"{when}; {rounds(section)}measured in the same run: {rates}, read {roof['gbytes']:.1f} GB/s"
+    if roof["method"] != "vector loops":
+        text += f" (by {roof['method']}: underestimated)"
+    return f"*{text}.*" + (f" **{section['busy']}.**" if section["busy"] else "")
+
+
+def minutes(seconds: float) -> str:
+    return f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.0f} s"
+
+
+def rounds(section: Json) -> str:
+    """How many each comparison had, as far as there are rounds."""
+    counts = [row["rounds"] for r in section.get("cases", []) for row in r["rivals"].values() if "rounds" in row]
+    timed = section.get("phases", []) + section.get("line", {}).get("points", [])
+    counts += [r["rounds"] for r in timed if "rounds" in r]
+    if not counts:
+        return ""
+    least, most = min(counts), max(counts)
+    return f"{most} rounds; " if least == most else f"{least} to {most} rounds; "
+
+
+def rivals_table(section: Json) -> str:
+    """Milliseconds of everybody, and our times over the roofline and over the fastest peer."""
+    records = section["cases"]
+    names = [name for name in PEERS if any("ms" in r["rivals"].get(name, {}) for r in records)]
+    ours = [name for name in names if PEERS[name].ours]
+    head = ["case (m × n, k)", "roof"]
+    head += [PEERS[name].label for name in names]
+    head += [f"{name}, × roof" for name in ours] + [f"{name}, × best peer" for name in ours]
+    rows = []
+    for r in records:
+        peer = best_peer(r)
+        row = [f"{r['case']} ({r['shape']})", number(r["roof_ms"])]
+        row += [f"**{number(ms(r, n))}**" if peer and n == peer[0] else number(ms(r, n)) for n in names]
+        row += [times(targets.ratio(ms(r, name), r["roof_ms"])) for name in ours]
+        row += [times(targets.ratio(peer[1] if peer else None, ms(r, name))) for name in ours]
+        rows.append(row)
+    return table(head, rows) + absent(records)
+
+
+def ours_table(section: Json) -> str:
+    """Our backends alone, over the roofline and over the first case timed in the same rounds."""
+    records = section["cases"]
+    names = [name for name in dense.OURS if any("ms" in r["rivals"].get(name, {}) for r in records)]
+    by_case = {r["case"]: r for r in records}
+    head = ["case (m × n, k)", "roof"]
+    for name in names:
+        head += [f"{name}, ms", "× roof", "× first"]
+    rows = []
+    for r in records:
+        row = [f"{r['case']} ({r['shape']})", number(r["roof_ms"])]
+        for name in names:
+            mine, first = ms(r, name), ms(by_case[r["beside"]], name)
+            row += [number(mine), times(targets.ratio(mine, r["roof_ms"])), times(targets.ratio(mine, first))]
+        rows.append(row)
+    return table(head, rows) + absent(records)
+
+
+def absent(records: list[Json]) -> str:
+    """A line on who took no part, and why."""
+    reasons: dict[str, list[str]] = {}
+    for r in records:
+        for name, row in r["rivals"].items():
+            if "missing" in row:
+                reasons.setdefault(f"{PEERS[name].label}: {row['missing']}", []).append(r["case"])
+    if not reasons:
+        return ""
+    notes = [
+        why if len(where) == len(records) else f"{why} ({', '.join(where)})" for why, where in sorted(reasons.items())
+    ]
+    return "\n\nNot in the table: " + "; ".join(notes) + "."
+
+
+def phases_text(section: Json) -> str:
+    """Phases, and what the gaps over the roof are made of."""
+    records = section["phases"]
+    parts = [table(*phases_report.phase_rows(records))]
+    if all(phases_report.gap(r) is None for r in records):
+        return parts[0] + "\n\nThe phases are not measured: this system cannot keep an X of so many rows in cache."
+    if phases_report.explained(records):
+        parts += [
+            "### What the gap over the roof is made of",
+            "Nanoseconds a row. What a pass takes over its roof is the sum of four parts, less the room: where reading"
+            " X takes longer than the arithmetic, so much computing would fit beside it.",
+            table(*phases_report.gap_rows(records)),
+            phases_report.gap_text(records),
+        ]
+    return "\n\n".join(parts)
+
+
+def accuracy_table(section: Json) -> str:
+    """Relative error of the gradient against the float64 truth."""
+    records = section["cases"]
+    names = [n for n in PEERS if any("relative_error" in r["rivals"].get(n, {}) for r in records)]
+    rows = []
+    for r in records:
+        errors = [r["rivals"].get(name, {}).get("relative_error") for name in names]
+        rows.append([r["case"], *("–" if e is None else f"{e:.1e}" for e in errors)])
+    return table(["case", *(PEERS[name].label for name in names)], rows)
+
+
+def memory_table(section: Json) -> str:
+    """MB above what was in use before the pass."""
+    records = section["memory"]
+    names = [n for n in PEERS if any("extra_mb" in r["rivals"].get(n, {}) for r in records)]
+    rows = []
+    for r in records:
+        extras = [r["rivals"].get(name, {}).get("extra_mb") for name in names]
+        rows.append([f"{r['case']} ({r['shape']})", number(r["x_mb"]), *(number(extra) for extra in extras)])
+    return table(["case", "X", *(PEERS[name].label for name in names)], rows) + absent(records)
+
+
+def line_table(section: Json) -> str:
+    """Nanoseconds for each row, for growing m."""
+    points = section["line"]["points"]
+    names = [name for name in PEERS if any(name in p["ms"] for p in points)]
+    rows = []
+    for p in points:
+        each = [p["ms"].get(name) for name in names]
+        rows.append([f"{p['m']:,}", *("–" if t is None else f"{1e6 * t / p['m']:.3g}" for t in [p["roof_ms"], *each])])
+    slopes = [targets.straightness(points, name) for name in names]
+    rows.append(["p in cost ~ mᵖ", "", *("–" if p is None else f"{p:.3f}" for p in slopes)])
+    return table(["rows m", "roof", *(PEERS[name].label for name in names)], rows)
+
+
+def calls_table(section: Json) -> str:
+    rows = []
+    for call in section["calls"]:
+        seconds = [call.get("seconds"), call.get("import_seconds")]
+        rows.append([call["case"], call["cache"], *("–" if s is None else f"{s:.2f} s" for s in seconds)])
+    return table(["case", "cache", "first call", "import of Numba, before it"], rows)
+
+
+def solvers_text(section: Json) -> str:
+    """Who arrives when; l1; the path."""
+    parts = [table(*solver_report.peer_rows(section)), "### Our own stop"]
+    parts += [
+        "Passes and time until the gap is 1e-6, and until our own rule ends the run: where the gap is proven to be at"
+        " most 1e-6, or the gradient norm is. The proof is weak where a penalty hardly reaches columns of tiny units.",
+        table(*solver_report.ours_rows(section)),
+        "### l1, and a path",
+        "Exact zeros: both to a gap of 1e-6; the last columns are ours to its own stop.",
+        table(*solver_report.l1_rows(section)),
+        solver_report.path_text(section),
+    ]
+    return "\n\n".join(parts)
+
+
+def sparse_text(section: Json) -> str:
+    """Passes, memory, a fit."""
+    parts = []
+    if section.get("cases"):
+        parts.append(table(*sparse_report.case_rows(section)) + absent(section["cases"]))
+    if section.get("memory"):
+        parts += [
+            "### Memory of a pass",
+            "MB above what was in use before. Gradients: the plan's own, in float64, and the one handed over where that"
+            " is another array.",
+            table(*sparse_report.memory_rows(section)),
+        ]
+    if section.get("fit"):
+        parts += [
+            f"### A fit of {section['fit']['case']} to the end",
+            "scikit-learn's LogisticRegression with default tol against SoftmaxRegression with the same penalty,"
+            " which is run with smaller and smaller tol until it ends at no higher a value and with no larger an"
+            " element of the gradient. Values and gradients of both are computed by the same code.",
+            table(*sparse_report.fit_rows(section)),
+            sparse_report.fit_text(section),
+        ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def targets_table(results: Json) -> str:
+    judged = targets.judge(results)
+    rows = [[t.text, t.wanted, t.measured or "–", t.verdict] for t in judged]
+    counts = [sum(t.met is met for t in judged) for met in (True, False, None)]
+    text = f"{counts[0]} met, {counts[1]} not met, {counts[2]} not measured.\n\n"
+    return text + table(["target", "wanted", "measured", ""], rows) + reasons(results, judged)
+
+
+def reasons(results: Json, judged: Sequence[targets.Target]) -> str:
+    """Where the time goes in what misses its target, as far as it is a matter of phases."""
+    records = results["sections"].get("phases", {}).get("phases", [])
+    lines = []
+    for target in judged:
+        if target.met is False and target.profile:
+            why = phases_report.profile(records, target.profile) or "its phases are not measured"
+            lines.append(f"- {target.text}, {target.measured}. {why[0].upper()}{why[1:]}.")
+    if not lines:
+        return ""
+    return "\n\nWhere the time goes in what is not met (see what a pass is made of):\n\n" + "\n".join(lines)
+
+
+# Section of the results, heading, what to know before reading it, how it is rendered.
+_PARTS = (
+    (
+        "main",
+        "Loss and gradient",
+        "Median milliseconds of a pass; the fastest peer is in bold. × best peer: its time over ours.",
+        rivals_table,
+    ),
+    (
+        "phases",
+        "What a pass is made of",
+        "Nanoseconds a row, each the shortest of its rounds. Arithmetic: the multiply-adds of both products at the"
+        " machine's peak; reading X: adding up that very array; the roof is the larger of the two, both timed beside"
+        " the passes. Then what the time of a pass divides into. Up to the second product X is as large as ever but"
+        " stays in cache, its addresses being mapped to the same few pages again and again (`repeated.py`, with what it"
+        " costs): the first product with the packing of X; softmax; the second product with the residual. Waiting for"
+        " memory is what a pass over the true X takes beyond that, and less than nothing only by noise.",
+        phases_text,
+    ),
+    ("main", "Accuracy", "Norm of the gradient's error over the gradient's norm.", accuracy_table),
+    (
+        "F-order",
+        "Fortran order",
+        "What pandas hands over. × first: over the C-order twin, timed in the same rounds.",
+        ours_table,
+    ),
+    (
+        "narrow",
+        "Narrow dtypes",
+        "X read as it is. × first: over float32 in the same rounds. The roof counts the narrow bytes.",
+        ours_table,
+    ),
+    ("wide", "Many features", "", rivals_table),
+    ("many classes", "Many classes", "-dX: the gradient with respect to X as well.", rivals_table),
+    ("line", "Cost against the number of rows", "Nanoseconds for each row.", line_table),
+    (
+        "memory",
+        "Memory",
+        "MB in use at the peak of a pass, above what was in use before: X itself is not counted, the gradient is.",
+        memory_table,
+    ),
+    ("first call", "Numba's first call", "", calls_table),
+    (
+        "solvers",
+        "Solvers: time to the optimum",
+        "From the call of fit to the first iterate whose relative gap to the minimum, known beforehand, is at most"
+        " 1e-6: all at default settings, no stopping rule involved. Where a solver had not arrived in the time it got,"
+        " the gap it had come to. Below: against passes and against seconds.",
+        solvers_text,
+    ),
+    (
+        "sparse",
+        "Sparse X",
+        "CSR with columns by Zipf's law (`sparse_data.py`). Median milliseconds of a pass; the fastest peer is in bold."
+        " roof: arithmetic, or X and theta read and the gradient written once.",
+        sparse_text,
+    ),
+)
+
+
+# By heading.
+_PICTURES = {
+    "Loss and gradient": ("roofline.png",),
+    "Cost against the number of rows": ("rows.png",),
+    "Solvers: time to the optimum": ("gap-1e-04.png", "gap-1e-06.png"),
+}
+
+
+def render(results: Json, plots: list[str]) -> str:
+    """The whole report as Markdown."""
+    parts = [(HERE / "intro.md").read_text().strip()]
+    if results["quick"]:
+        parts.append("**A quick run on small cases, to show that everything works. It says nothing about speed.**")
+    parts += ["## Measured on", about(results), "## Targets", targets_table(results)]
+    for name, title, text, show in _PARTS:
+        section = results["sections"].get(name)
+        if not section or not (
+            section.get("cases") or {"phases", "line", "memory", "calls", "solvers", "fit"} & set(section)
+        ):
+            continue
+        parts += [f"## {title}", stamp(section), text, show(section)]
+        parts += [f"![{title}](plots/{picture})" for picture in _PICTURES.get(title, ()) if picture in plots]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def write(results: Json) -> Path:
+    """Write README.md and the plots; a quick run's go beside its JSON instead, and are not kept."""
+    from . import plots
+
+    folder = records.RESULTS / "quick" if results["quick"] else HERE.parent
+    drawn = plots.draw(results, folder / "plots")
+    path = folder / "README.md"
+    path.write_text(render(results, drawn))
+    return path

@@ -1,0 +1,275 @@
+"""The targets of kernels, solvers and sparse X, each judged from the saved results; nothing here is measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..peers import PEERS
+
+Json = dict[str, Any]
+Profile = tuple[tuple[str, str], ...]
+
+# Cython, median over roofline: (float64, float32).
+X_ROOF = {
+    "500k": (2.5, 3.0),
+    "581k": (2.5, 3.0),
+    "60k": (1.6, 1.8),
+    "200k": (1.4, 1.6),
+    "50k": (1.2, 1.25),
+    "20k": (1.25, 1.25),
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """What was wanted, what was measured (None: not in these results) and whether it is good enough; and the cases and
+    backends whose phases say why, one or two against each other."""
+
+    text: str
+    wanted: str
+    measured: str | None
+    met: bool | None
+    profile: Profile = ()
+
+    @property
+    def verdict(self) -> str:
+        return "not measured" if self.met is None else "met" if self.met else "**not met**"
+
+
+def at_most(
+    text: str, limit: float, value: float | None, unit: str = "×", note: str = "", profile: Profile = ()
+) -> Target:
+    return _judge(text, "≤", limit, value, unit, note, profile)
+
+
+def at_least(
+    text: str, limit: float, value: float | None, unit: str = "×", note: str = "", profile: Profile = ()
+) -> Target:
+    return _judge(text, "≥", limit, value, unit, note, profile)
+
+
+def _judge(text: str, sign: str, limit: float, value: float | None, unit: str, note: str, profile: Profile) -> Target:
+    wanted = f"{sign} {limit:g} {unit}".strip() if unit != "×" else f"{sign} {limit:g}×"
+    if value is None or not math.isfinite(value):
+        return Target(text, wanted, None, None)
+    shown = f"{value:.3g} {unit}".strip() if unit != "×" else f"{value:.2f}×"
+    met = value <= limit if sign == "≤" else value >= limit
+    return Target(text, wanted, shown + (f" ({note})" if note else ""), met, profile)
+
+
+def cases(results: Json, section: str) -> dict[str, Json]:
+    """Records of a section by case name; empty where it was not run."""
+    return {record["case"]: record for record in results["sections"].get(section, {}).get("cases", [])}
+
+
+def ms(record: Json | None, rival: str) -> float | None:
+    """Median of a rival on a case, or None."""
+    return None if record is None else record["rivals"].get(rival, {}).get("ms")
+
+
+def bound_by_memory(record: Json, roof: Json) -> bool:
+    """Whether reading X takes longer than the arithmetic, by the limits measured in the same run."""
+    rate: float = roof["gflops"]["float64" if record["dtype"] == "float64" else "float32"]
+    return bool(record["intensity"] * roof["gbytes"] < rate)
+
+
+def best_peer(record: Json) -> tuple[str, float] | None:
+    """The fastest rival that is not ours, and its time."""
+    times = {name: row["ms"] for name, row in record["rivals"].items() if "ms" in row and not PEERS[name].ours}
+    return min(times.items(), key=lambda item: item[1]) if times else None
+
+
+def ratio(top: float | None, bottom: float | None) -> float | None:
+    return None if top is None or not bottom else top / bottom
+
+
+def _extreme(ratios: dict[str, float | None], pick: Any = max) -> tuple[float | None, str]:
+    """The worst of some ratios and the case it belongs to."""
+    known = {name: value for name, value in ratios.items() if value is not None}
+    if not known:
+        return None, ""
+    name = pick(known, key=lambda key: known[key])
+    return known[name], name
+
+
+def _mean(ratios: list[float]) -> float | None:
+    """Geometric mean."""
+    return math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else None
+
+
+def against_roof(results: Json) -> Iterator[Target]:
+    main = cases(results, "main")
+    for base, limits in X_ROOF.items():
+        for dtype, limit in zip(("f64", "f32"), limits, strict=True):
+            record = main.get(f"{base}-{dtype}")
+            value = ratio(ms(record, "cython"), record["roof_ms"]) if record else None
+            name = f"{base}-{dtype}"
+            yield at_most(f"Cython over roofline, {name}", limit, value, profile=((name, "cython"),))
+
+
+def against_rivals(results: Json) -> Iterator[Target]:
+    main = cases(results, "main")
+    value, case = _extreme({name: ratio(ms(r, "numba"), ms(r, "cython")) for name, r in main.items()})
+    sides = ((case, "numba"), (case, "cython"))
+    yield at_most("Numba over Cython, worst case", 1.35, value, note=case, profile=sides)
+    gains: dict[str, float | None] = {}
+    for name, record in main.items():
+        peer = best_peer(record)
+        gains[name] = ratio(peer[1] if peer else None, ms(record, "cython"))
+    known = [gain for gain in gains.values() if gain]
+    yield at_least("Fastest peer over Cython, geometric mean", 2.6, _mean(known), note=f"{len(known)} cases")
+    value, case = _extreme(gains, min)
+    yield at_least("Fastest peer over Cython, worst case", 1.1, value, note=case, profile=((case, "cython"),))
+
+
+def layouts(results: Json) -> Iterator[Target]:
+    order = cases(results, "F-order")
+    for backend in ("cython", "numba"):
+        ratios = {
+            name: ratio(ms(record, backend), ms(order.get(name.removesuffix("-F")), backend))
+            for name, record in order.items()
+            if name.endswith("-F")
+        }
+        value, case = _extreme(ratios)
+        sides = ((case, backend), (case.removesuffix("-F"), backend))
+        yield at_most(f"F-order over C-order, {backend}, worst case", 1.1, value, note=case, profile=sides)
+    narrow, roof = cases(results, "narrow"), results["sections"].get("narrow", {}).get("roof", {})
+    for backend in ("cython", "numba"):
+        ratios = {}
+        for name, record in narrow.items():
+            single = narrow.get(name.replace("-u8", "-f32"))
+            if name.endswith("-u8") and single and bound_by_memory(single, roof):
+                ratios[name] = ratio(ms(record, backend), ms(single, backend))
+        value, case = _extreme(ratios)
+        text = f"uint8 over float32, {backend}, worst case bound by memory"
+        sides = ((case, backend), (case.replace("-u8", "-f32"), backend))
+        yield at_most(text, 1.0, value, note=case, profile=sides)
+
+
+def straightness(points: list[Json], rival: str) -> float | None:
+    """p of the best fit cost ~ m^p (least squares in logarithms); 1 is a straight line through the origin."""
+    pairs = [(math.log(p["m"]), math.log(p["ms"][rival])) for p in points if rival in p["ms"]]
+    if len(pairs) < 3:
+        return None
+    x_mean = sum(x for x, _ in pairs) / len(pairs)
+    y_mean = sum(y for _, y in pairs) / len(pairs)
+    return sum((x - x_mean) * (y - y_mean) for x, y in pairs) / sum((x - x_mean) ** 2 for x, _ in pairs)
+
+
+def growth(results: Json) -> Iterator[Target]:
+    points = results["sections"].get("line", {}).get("line", {}).get("points", [])
+    for backend in ("cython", "numba"):
+        value = straightness(points, backend)
+        text = f"Cost grows as m^p, |p − 1|, {backend}"
+        note = "" if value is None else f"p = {value:.3f}"
+        yield at_most(text, 0.05, None if value is None else abs(value - 1), unit="", note=note)
+
+
+def memory_use(results: Json) -> Iterator[Target]:
+    records = {r["case"]: r["rivals"] for r in results["sections"].get("memory", {}).get("memory", [])}
+
+    def extra(case: str, rival: str) -> float | None:
+        value = records.get(case, {}).get(rival, {}).get("extra_mb")
+        return None if value is None else float(value)
+
+    for backend in ("cython", "numba"):
+        yield at_most(f"Extra memory of a pass over 10⁷ rows, {backend}", 100, extra("line-f32", backend), unit="MB")
+    dx = "16k-classes-f32-dX"
+    speed = ratio(*(ms(cases(results, "many classes").get(dx), name) for name in ("torch_eager", "cython")))
+    yield at_least("16,000 classes with dX: PyTorch eager over Cython", 1.3, speed)
+    share = ratio(extra(dx, "cython"), extra(dx, "torch_eager"))
+    yield at_most("16,000 classes with dX: extra memory over PyTorch eager's", 0.2, share)
+
+
+def numba_start(results: Json) -> Iterator[Target]:
+    calls = results["sections"].get("first call", {}).get("calls", [])
+    for cache, limit in (("empty", 10.0), ("full", 1.0)):
+        seconds = [call["seconds"] for call in calls if call["cache"] == cache and "seconds" in call]
+        yield at_most(f"First Numba call, cache {cache}", limit, max(seconds, default=None), unit="s")
+
+
+def solver_gain(record: Json) -> tuple[float | None, bool]:
+    """Time of the fastest of scikit-learn's solvers over ours, both to the gap; and whether any of them got there.
+
+    If none did, it is the time they got: a ratio below the true one.
+    """
+    times = [row["seconds"] for row in record["peers"].values() if "seconds" in row]
+    fastest = min(times) if times else record["limit"]
+    return ratio(fastest, record["ours"].get("seconds")), bool(times)
+
+
+def solver_runs(results: Json) -> Iterator[Target]:
+    section = results["sections"].get("solvers", {})
+    records = section.get("solvers", [])
+    gaps: dict[str, float | None] = {f"{r['set']}, l2 = {r['l2']:.0e}": r["ours"]["final_gap"] for r in records}
+    gap, name = _extreme(gaps)
+    yield at_most("Relative gap with default settings, worst set", 1e-6, gap, unit="", note=name)
+    passes = sorted(r["ours"].get("passes", math.inf) for r in records)
+    median = (passes[(len(passes) - 1) // 2] + passes[len(passes) // 2]) / 2 if passes else None
+    yield at_most("Passes to a gap of 1e-6, median of the sets", 80, median, unit="", note=f"{len(passes)} runs")
+    found = {f"{r['set']}, l2 = {r['l2']:.0e}": solver_gain(r) for r in records if r["peers"]}
+    known = [gain for gain, _ in found.values() if gain]
+    never = sum(not reached for _, reached in found.values())
+    note = f"{len(known)} runs; in {never} no peer arrived, which count with the time it got"
+    yield at_least("Fastest solver of scikit-learn over ours, geometric mean", 6, _mean(known), note=note)
+    reached = [gain for gain, arrived in found.values() if gain and arrived]
+    text = "The same, of those where one arrived"
+    yield at_least(text, 6, _mean(reached), note=f"{len(reached)} runs")
+    worst, name = _extreme({name: gain for name, (gain, _) in found.items()}, min)
+    yield at_least("Fastest solver of scikit-learn over ours, worst set", 1, worst, note=name)
+    gains = {
+        r["set"]: ratio(r["arrived"] or r["saga"][-1]["seconds"], r["ours"].get("seconds"))
+        for r in section.get("l1", [])
+    }
+    worst, name = _extreme(gains, min)
+    yield at_least("l1: saga over ours, worst set", 10, worst, note=name)
+    path = section.get("path", {})
+    yield at_most("A path of 10 l2 over its hardest fit alone", 3, ratio(path.get("seconds"), path.get("alone")))
+
+
+def beyond_gradients(record: Json, rival: str) -> float | None:
+    """MB of a pass over sparse X that neither the plan's gradients nor the one handed over explain."""
+    extra = record["rivals"].get(rival, {}).get("extra_mb")
+    return None if extra is None else max(0.0, extra - record["gradients_mb"] - record["result_mb"])
+
+
+def fit_gain(fit: Json | None) -> float | None:
+    """Time of scikit-learn's fit over that of ours that ends no worse; a lower bound where it was cut short."""
+    if not fit or "seconds" not in fit["peer"]:
+        return None
+    peer, own = fit["peer"], fit["runs"][-1]
+    as_good = own["value"] <= peer["value"] and own["gradient"] <= peer.get("gradient", 1e-4)
+    return ratio(peer["seconds"], own["seconds"]) if as_good else None
+
+
+def sparse_x(results: Json) -> Iterator[Target]:
+    records = cases(results, "sparse")
+    for name in ("sparse-text-f64", "sparse-text-f32"):
+        record = records.get(name)
+        yield at_least(f"scikit-learn over Cython, {name}", 4, ratio(ms(record, "sklearn_loss"), ms(record, "cython")))
+    gains = {
+        name: ratio(ms(record, "sklearn_loss"), ms(record, "cython"))
+        for name, record in records.items()
+        if "text" not in name
+    }
+    value, case = _extreme(gains, min)
+    yield at_least("scikit-learn over Cython, worst of the other sparse cases", 3, value, note=case)
+    value, case = _extreme({name: ratio(ms(r, "numba"), ms(r, "cython")) for name, r in records.items()})
+    yield at_most("Numba over Cython, worst sparse case", 1.35, value, note=case)
+    section = results["sections"].get("sparse", {})
+    for backend in ("cython", "numba"):
+        extra = {r["case"]: beyond_gradients(r, backend) for r in section.get("memory", [])}
+        value, case = _extreme(extra)
+        text = f"Extra memory of a sparse pass beyond its gradients, {backend}, worst case"
+        yield at_most(text, 50, value, unit="MB", note=case)
+    gain = fit_gain(section.get("fit"))
+    yield at_least("Fit of sparse-text-f64: scikit-learn's lbfgs over ours, ending no worse", 4, gain)
+
+
+def judge(results: Json) -> list[Target]:
+    """All targets, in the order of the issues that set them."""
+    parts = (against_roof, against_rivals, layouts, growth, memory_use, numba_start, solver_runs, sparse_x)
+    return [target for part in parts for target in part(results)]

@@ -1,0 +1,68 @@
+"""What is compared: a module for each kind of section, and `run`, which measures and saves them.
+
+The results are kept by section, each with its date and the roofline measured with it, so that a
+single section can be run again (``python -m benchmarks --section memory``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from ..harness import machine, roofline, timing
+from ..harness.records import Effort, Json, Say, load, results_path, save
+from . import dense, phases, solvers, sparse
+
+SECTIONS = (
+    "main",
+    "phases",
+    "F-order",
+    "narrow",
+    "wide",
+    "many classes",
+    "line",
+    "memory",
+    "first call",
+    "solvers",
+    "sparse",
+)
+
+
+_FULL_ONLY = ("wide", "many classes")
+
+
+def run(sections: Sequence[str], effort: Effort, say: Say = print) -> Json:
+    """Measure ``sections``, saving after each; returns all that is saved."""
+    timing.fix_threads(effort.n_threads)
+    path = results_path(effort.quick)
+    saved = load(path) if path.exists() else {"sections": {}}
+    for section in sections:
+        if effort.quick and section in _FULL_ONLY:
+            continue
+        busy = machine.busy(patience=0.0 if effort.quick else machine.PATIENCE)
+        if busy:
+            say(f"warning: {busy}")
+        begin = time.perf_counter()
+        roof = roofline.measure(effort.n_threads, quick=effort.quick)
+        say(f"{section}: {roof}")
+        found: Json = {"date": machine.today(), "busy": busy, "roof": roof.as_dict()}
+        if section == "line":
+            found["line"] = dense.line(roof, effort, say)
+        elif section == "memory":
+            found["memory"] = dense.memory(effort, say)
+        elif section == "first call":
+            found["calls"] = dense.first_call(effort, say)
+        elif section == "phases":
+            found["phases"] = phases.run(roof, effort.rounds, effort.budget, effort.quick, say)
+        elif section == "solvers":
+            found |= solvers.run(effort.quick, say)
+        elif section == "sparse":
+            found |= sparse.run(roof, effort, say)
+        else:
+            found["cases"] = dense.timed(section, roof, effort, say)
+        found["seconds"] = time.perf_counter() - begin
+        saved["machine"] = machine.describe(effort.n_threads)
+        saved["quick"] = effort.quick
+        saved["sections"][section] = found
+        save(saved, path)
+    return saved

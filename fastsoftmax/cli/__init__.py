@@ -1,0 +1,1 @@
+"""The command `fastsoftmax`: what it prints and draws, and the benchmarks it runs."""

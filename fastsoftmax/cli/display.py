@@ -1,0 +1,177 @@
+"""What the command line shows in a terminal: the progress bar, the report of a training run, `info`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from ..solvers.result import Step
+from .bench import BenchTable
+from .info import Machine
+
+# A confusion matrix wider than the terminal becomes a list of this many most frequent mistakes.
+MISTAKES = 10
+
+
+@contextmanager
+def progress(tol: float, max_iter: int) -> Iterator[Callable[[Step], None]]:
+    """A bar on stderr, where that is a terminal, and the callback that moves it.
+
+    Gradient norm and gap fall by factors, so the bar shows how much of the way from its start to ``tol`` the one
+    that is ahead has done on a logarithmic scale; or the share of ``max_iter`` steps, where that is more.
+    """
+    console = Console(stderr=True)
+    bar = Progress(
+        BarColumn(bar_width=8),
+        TextColumn("{task.description}"),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    task = bar.add_task("training", total=1.0)
+    first: dict[str, float] = {}
+    done = 0.0
+
+    def way(name: str, now: float | None) -> float:
+        """The share of the way from the first of these numbers to tol."""
+        if now is None:
+            return 0.0
+        start = first.setdefault(name, now)
+        fallen = math.log(start / now) if 0 < now < start else 0.0
+        return min(1.0, fallen / (math.log(start / tol) if start > tol > 0 else 1.0))
+
+    def advance(step: Step) -> None:
+        nonlocal done
+        done = max(done, way("norm", step.grad_norm), way("gap", step.gap_bound), step.iteration / max_iter)
+        gap = "" if step.gap_bound is None else f"  gap {step.gap_bound:.0e}"
+        text = f"step {step.iteration}  loss {step.value:.6f}  gradient {step.grad_norm:.1e}{gap}"
+        bar.update(task, completed=done, description=f"{text}  {_count(step.n_passes, 'pass')}  {step.seconds:.2f} s")
+
+    with bar:
+        yield advance
+
+
+def show_report(report: dict[str, Any]) -> None:
+    """The outcome of a training run, on stdout."""
+    console = Console(highlight=False)
+    test, rows = report["test"], report["rows"]
+    _facts(
+        console,
+        {
+            "data": f"{report['data']}, target {report['target']!r}: {rows['train'] + rows['test']:,} rows, "
+            f"{report['features']:,} features, {len(report['classes']):,} classes",
+            "split": f"{rows['train']:,} rows to train on, {rows['test']:,} held out",
+            "ran on": f"{report['backend']} ({report['isa']}), {_count(report['threads'], 'thread')}",
+            "training": f"{report['seconds']:.3g} s, {_count(report['passes'], 'pass')} over the data, "
+            f"{_count(report['iterations'], 'iteration')}",
+            "outcome": report["message"],
+            "loss": f"{report['loss']:.6f} on the rows trained on, penalty included",
+        },
+    )
+    if test is None:
+        console.print("No rows were held out, so there is no accuracy to show.", soft_wrap=True)
+    else:
+        _facts(
+            console,
+            {
+                "accuracy": f"{test['accuracy']:.4f} on held-out rows (the largest class alone: "
+                f"{test['largest_class']:.4f})",
+                "log loss": f"{test['log_loss']:.4f} on held-out rows",
+            },
+        )
+        if test["confusion"] is not None:
+            _show_confusion(console, [str(label) for label in report["classes"]], np.array(test["confusion"]))
+    for what in ("out", "plot"):
+        if report[what] is not None:
+            console.print(f"{'model' if what == 'out' else what} written to {report[what]}", soft_wrap=True)
+
+
+def show_info(machine: Machine) -> None:
+    """Backends, machine, versions, and the commands that install what is missing, on stdout."""
+    console = Console(highlight=False)
+    caches = ", ".join(f"{level} {_bytes(size)}" for level, size in sorted(machine.caches.items()))
+    _facts(
+        console,
+        {
+            "fastsoftmax": machine.version,
+            "python": machine.python,
+            "system": machine.system,
+            "threads": str(machine.threads),
+            "caches": caches,
+        },
+    )
+    backends = Table("backend", "instruction set", "threads")
+    for name, row in machine.backends.items():
+        backends.add_row(name, *((row["isa"], row["threads"]) if row["available"] else ("not available", "")))
+    packages = Table("package", "version")
+    for name, version in machine.packages.items():
+        packages.add_row(name, version or "not installed")
+    console.print()
+    console.print(backends)
+    console.print(packages)
+    for what, how in machine.missing.items():
+        console.print(f"missing: {what}: {how}", markup=False, soft_wrap=True)
+    if not machine.missing:
+        console.print("Nothing is missing.")
+
+
+def show_bench(table: BenchTable) -> None:
+    console = Console()
+    out = Table(*table.columns)
+    for whole in (0, 2, 3):  # at 80 columns the dtype in a case's name or the exponent of a time would be cut off
+        out.columns[whole].no_wrap = True
+    for column in out.columns[3:]:
+        column.justify = "right"
+    for row in table.rows:
+        out.add_row(*row)
+    console.print(table.title, markup=False, soft_wrap=True)
+    console.print(out)
+    for note in table.notes:
+        console.print(note, markup=False, soft_wrap=True)
+
+
+def _facts(console: Console, facts: dict[str, str]) -> None:
+    for name, value in facts.items():
+        console.print(Text(f"{name:<12}{value}"), soft_wrap=True)
+
+
+def _show_confusion(console: Console, labels: list[str], confusion: np.ndarray) -> None:
+    """The matrix where it fits, else the most frequent mistakes."""
+    table = Table()
+    table.add_column("", no_wrap=True)
+    for label in labels:
+        table.add_column(Text(label), justify="right", no_wrap=True)
+    for c, counts in enumerate(confusion):
+        cells = [Text(str(count) if count else "·", style="bold" if c == d else "") for d, count in enumerate(counts)]
+        table.add_row(Text(labels[c]), *cells)
+    console.print()
+    if console.measure(table, options=console.options.update(width=10**6)).maximum <= console.width:
+        console.print("confusion matrix (rows: the true class, columns: the predicted one)")
+        console.print(table)
+        return
+    wrong = confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    table = Table("true", "predicted", "rows")
+    for place in np.argsort(-wrong, axis=None, kind="stable")[:MISTAKES]:
+        c, d = divmod(int(place), len(labels))
+        if wrong[c, d]:
+            table.add_row(Text(labels[c]), Text(labels[d]), str(wrong[c, d]))
+    console.print("most frequent mistakes" if table.row_count else "No row was classified wrongly.")
+    if table.row_count:
+        console.print(table)
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 2**20:g} MiB" if size >= 1 << 20 else f"{size / 2**10:g} KiB"
+
+
+def _count(number: int, noun: str) -> str:
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{'' if number == 1 else plural}"

@@ -1,0 +1,195 @@
+"""Data files in, predictions out.
+
+==============================  ===========================================================
+.csv .tsv .txt                  columns by name; comma, semicolon or tab, whichever the first
+                                line has most of
+.parquet .pq                    columns by name
+.npy                            a 2-D array, columns numbered from 0
+.npz                            arrays X and y
+.svmlight .libsvm .svm          sparse text; X stays sparse
+==============================  ===========================================================
+
+Every error of a file is a ValueError with the file and, in text, the line (the first is 1) and
+the column; the rows of binary files count from 0. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ... import _extras
+from ..validation import check_X, nonfinite_place
+from .tables import ArrayTable, CsvTable, Data, ParquetTable, listed, read_npy, read_npz, read_svmlight
+
+__all__ = ["Data", "kind_to_write", "read", "read_features", "write_columns"]
+
+_KINDS = {
+    "csv": (".csv", ".tsv", ".txt"),
+    "parquet": (".parquet", ".pq"),
+    "npy": (".npy",),
+    "npz": (".npz",),
+    "svmlight": (".svmlight", ".libsvm", ".svm"),
+}
+
+
+def read(path: str | Path, target: str | int | None = None, *, header: bool = True) -> Data:
+    """Samples with their labels.
+
+    Parameters
+    ----------
+    path : str or Path
+    target : str or int, optional
+        Column of the labels, by name or by number from 0 (negative: from the end). The last column
+        unless given; .npz and svmlight files say themselves which it is.
+    header : bool
+        Whether the first line of a CSV file holds the names of the columns.
+
+    Returns
+    -------
+    Data
+        With y: integers if all labels are whole numbers, strings otherwise.
+
+    Raises
+    ------
+    ValueError
+        If the type of the file is unknown, the target is not in it, a cell is empty, not a number
+        or not finite, labels are fractions, or the file is empty or damaged.
+    OSError
+        If it cannot be opened.
+    ImportError
+        If the package that reads it is not installed.
+    """
+    path, kind = _existing(path)
+    if kind in ("npz", "svmlight"):
+        if target is not None:
+            raise ValueError(f"{path.name} says itself which values are the labels; leave out the target {target!r}")
+        data = read_npz(path) if kind == "npz" else read_svmlight(path)
+        if data.y is None:
+            raise ValueError(f"{path.name} holds no array y (the labels); it has X only")
+    else:
+        table = _open(path, kind, header)
+        t = _position(table.names, -1 if target is None else target, path)
+        if len(table.names) == 1:
+            raise ValueError(f"{path.name} has one column only, {table.names[0]!r}; features and a target are wanted")
+        data = table.data([j for j in range(len(table.names)) if j != t], t)
+    return _checked(data, path)
+
+
+def read_features(path: str | Path, feature_names: Sequence[str] | None, n: int, *, header: bool = True) -> Data:
+    """The n columns a model needs, in its order; others, the target among them, are left out.
+
+    Parameters
+    ----------
+    path : str or Path
+    feature_names : sequence of str or None
+        Columns to find by name. A file without names, of exactly n columns, is taken as it is.
+    n : int
+        The number of features.
+    header : bool
+        As in `read`.
+
+    Raises
+    ------
+    ValueError, OSError, ImportError
+        As `read`; also if columns are missing (all of them named) or, for a model that has no names, if
+        there are not exactly n.
+    """
+    path, kind = _existing(path)
+    if kind == "svmlight":
+        base = {"feature 0": True, "feature 1": False}.get(feature_names[0]) if feature_names else None
+        data = read_svmlight(path, n, zero_based=base)
+        return _checked(Data(data.X, None, data.feature_names), path)
+    table: Any = ArrayTable(read_npz(path).X, path) if kind == "npz" else _open(path, kind, header)
+    numbered = kind in ("npy", "npz") or not header
+    if len(table.names) == n and (numbered or feature_names is None):
+        return _checked(table.data(range(n)), path)
+    if feature_names is None:
+        raise ValueError(f"{path.name} has {len(table.names)} columns; the model wants {n} and knows no names for them")
+    missing = [name for name in feature_names if name not in table.names]
+    if missing:
+        raise ValueError(
+            f"{path.name} lacks {len(missing)} of the model's {n} columns: {listed(missing)}; "
+            f"it has {listed(table.names)}"
+        )
+    place = {name: j for j, name in enumerate(table.names)}
+    return _checked(table.data([place[name] for name in feature_names]), path)
+
+
+def write_columns(path: str | Path, columns: dict[str, np.ndarray]) -> None:
+    """Write equally long columns: .csv or .parquet as a table; .npy as one array, a lone column in 1-D.
+
+    Raises
+    ------
+    ValueError
+        If the suffix is another one, or if text and numbers would share one .npy array.
+    OSError
+        If the file cannot be written.
+    """
+    path = Path(path)
+    kind = kind_to_write(path)
+    if kind == "npy":
+        values = list(columns.values())
+        if len({np.issubdtype(v.dtype, np.number) for v in values}) > 1:
+            raise ValueError(f"{path.name}: a .npy file cannot hold labels beside numbers; .csv and .parquet can")
+        np.save(path, values[0] if len(values) == 1 else np.stack(values, axis=1), allow_pickle=False)
+        return
+    pyarrow = _extras.load("pyarrow", "writing CSV and Parquet files")
+    table = pyarrow.table({name: pyarrow.array(values) for name, values in columns.items()})
+    if kind == "csv":
+        _extras.load("pyarrow.csv", "writing CSV files").write_csv(table, str(path))
+    else:
+        _extras.load("pyarrow.parquet", "writing Parquet files").write_table(table, str(path))
+
+
+def kind_to_write(path: str | Path) -> str:
+    """The kind of file a path's suffix stands for, of those `write_columns` writes."""
+    suffix = Path(path).suffix.lower()
+    for kind in ("csv", "parquet", "npy"):
+        if suffix == _KINDS[kind][0]:
+            return kind
+    raise ValueError(f"{Path(path).name}: predictions are written as .csv, .parquet or .npy, not {suffix or 'this'!r}")
+
+
+def _open(path: Path, kind: str, header: bool) -> Any:
+    if kind == "csv":
+        return CsvTable(path, header)
+    return ParquetTable(path) if kind == "parquet" else read_npy(path)
+
+
+def _existing(path: str | Path) -> tuple[Path, str]:
+    path = Path(path)
+    kind = next((kind for kind, suffixes in _KINDS.items() if path.suffix.lower() in suffixes), None)
+    if kind is None:
+        known = " ".join(suffix for suffixes in _KINDS.values() for suffix in suffixes)
+        raise ValueError(f"{path}: unknown type of file {path.suffix or path.name!r}; known are {known}")
+    if path.is_file() and path.stat().st_size == 0:
+        raise ValueError(f"{path.name} is empty")
+    with path.open("rb"):  # a missing or unreadable file is the same OSError whatever reads it later
+        return path, kind
+
+
+def _checked(data: Data, path: Path) -> Data:
+    """The same data, or an error if it has no rows, no columns or a value that is not finite."""
+    if 0 in data.X.shape:
+        raise ValueError(f"{path.name} has {data.X.shape[0]} rows of data and {data.X.shape[1]} feature columns")
+    bad = nonfinite_place(check_X(data.X))
+    if bad is not None:
+        row, column, value = bad
+        raise ValueError(
+            f"{path.name}, row {row} (the first is 0), column {data.feature_names[column]!r} holds {value}"
+        )
+    return data
+
+
+def _position(names: list[str], target: str | int, path: Path) -> int:
+    """The number of the target column; a name goes before a number."""
+    if target in names:
+        return names.index(str(target))
+    try:
+        return range(len(names))[int(target)]
+    except (ValueError, IndexError):
+        raise ValueError(f"{path.name} has no column {target!r}; it has {listed(names)}") from None

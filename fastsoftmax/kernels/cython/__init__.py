@@ -1,0 +1,1 @@
+"""The Cython wing: C++ kernels, built once for each instruction set."""

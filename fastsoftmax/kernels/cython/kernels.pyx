@@ -1,0 +1,300 @@
+# cython: language_level=3, freethreading_compatible=True
+"""The kernel contract over the C++ passes; built once for each instruction set."""
+
+import os
+
+import numpy as np
+
+from ..contract import Csr
+from ..machine import cache_bytes
+
+cimport numpy as cnp
+from libc.math cimport isfinite
+from libc.stdint cimport int32_t, int64_t
+
+cnp.import_array()
+
+
+cdef extern from "call.hpp" nogil:
+    const int VEC_BYTES
+
+    ctypedef enum Operation:
+        VALUE_AND_GRAD
+        HESS_PROD
+        GRAM
+        PREDICT
+        HESSIAN
+
+    ctypedef struct Source:
+        const char* data
+        Py_ssize_t row, col
+        int type, itemsize
+
+    ctypedef struct Hot:
+        const int64_t* columns
+        const int64_t* starts
+        Py_ssize_t levels
+        double* grad
+
+    ctypedef struct SparseCut:
+        const int64_t* starts
+        const int64_t* columns
+        Py_ssize_t parts
+        Hot hot
+
+    ctypedef struct SparseSource:
+        const int64_t* indptr
+        const void* indices
+        const void* data
+        bint wide
+        SparseCut cut
+
+    ctypedef struct Call:
+        int operation, kind, threads
+        bint single, by_classes, single_grad
+        Source X
+        SparseSource sparse
+        Py_ssize_t m, n, k
+        const int32_t* y
+        const void* soft
+        double smoothing
+        const double* w
+        const void* theta
+        const void* bias
+        const void* along
+        const void* along_bias
+        double* loss
+        double* grad_bias
+        void* grad
+        void* out
+        void* dX
+        void* row_loss
+        int64_t* row_label
+        int models
+        const int32_t* fold
+        const int32_t* left_out
+        double* held
+        double scale
+        Py_ssize_t slabs, block, run
+        Py_ssize_t L2, L3
+        void* work
+
+    ctypedef struct Finish:
+        const void* grad
+        Py_ssize_t slabs, size
+        bint single_grad, single_out
+        double scale, l2
+        const void* theta
+        void* out
+        int threads
+
+    Py_ssize_t work_bytes(const Call&)
+    int run_finish(const Finish&)
+    int SUMS_WRONG, STORED_WRONG
+    void run_call "run"(const Call&)
+    int openmp_threads()
+
+SOURCE_TYPES = {"d": 0, "f": 1, "e": 2, "B": 3, "b": 4, "h": 5}  # as enum SourceType in block/convert.hpp
+KINDS = {"label": 0, "logits": 1, "proba": 2, "log_proba": 3}  # as enum Kind in passes/dense.hpp
+
+
+def vector_bytes():
+    """Width of the vectors this build computes with."""
+    return VEC_BYTES
+
+
+def max_threads():
+    """Threads OpenMP would use (threadpoolctl can lower it); 0 in a build without OpenMP."""
+    return openmp_threads()
+
+
+_forked = False
+
+
+def _note_fork():
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+cdef int _usable(int n_threads) except -1:
+    """One thread in a forked process: GNU's OpenMP would wait there for threads that stayed in the other one."""
+    return 1 if _forked or not openmp_threads() else n_threads
+
+
+def dense_value_and_grad(rows, params, plan, sums, int n_threads, outputs=None):
+    """See `fastsoftmax.kernels.contract`."""
+    _run(VALUE_AND_GRAD, rows, params, None, plan, sums, n_threads, None, 0, outputs)
+
+
+def dense_hess_prod(rows, params, direction, plan, sums, int n_threads):
+    """See `fastsoftmax.kernels.contract`."""
+    _run(HESS_PROD, rows, params, direction, plan, sums, n_threads)
+
+
+def dense_gram(rows, plan, sums, int n_threads):
+    """See `fastsoftmax.kernels.contract`."""
+    _run(GRAM, rows, None, None, plan, sums, n_threads)
+
+
+def dense_gradient(sums, theta, double l2, out):
+    """See `fastsoftmax.kernels.contract`."""
+    cdef Py_ssize_t slabs = sums.grad.shape[0], k = sums.grad.shape[1], n = sums.grad.shape[2], rows = out.shape[0]
+    cdef double* grad = <double*>_address(sums.grad)
+    cdef double* bias = <double*>_address(sums.bias)
+    cdef const double* penalized = <const double*>_address(theta)
+    cdef double* target = <double*>_address(out)
+    cdef double scale = sums.scale
+    cdef bint finite
+    with nogil:
+        _add_up(grad, slabs, k * n)
+        finite = _scale_and_add(grad, k, n, scale, l2, penalized, target)
+        if rows > n:
+            _add_up(bias, slabs, k)
+            finite &= _scale_and_add(bias, k, 1, scale, 0.0, NULL, target + n * k)
+    return bool(finite)
+
+
+cdef void _add_up(double* slabs, Py_ssize_t count, Py_ssize_t size) noexcept nogil:
+    """The first of the slabs becomes their sum, in the order of their numbers."""
+    cdef Py_ssize_t p, i
+    for p in range(1, count):
+        for i in range(size):
+            slabs[i] += slabs[p * size + i]
+
+
+cdef bint _scale_and_add(
+    const double* grad, Py_ssize_t k, Py_ssize_t n, double scale, double l2, const double* theta, double* out
+) noexcept nogil:
+    """out (n, k) = scale * grad (k, n), transposed, + l2 * theta; whether the former is finite."""
+    cdef Py_ssize_t c, j
+    cdef double value
+    cdef bint finite = True
+    for j in range(n):
+        for c in range(k):
+            value = scale * grad[c * n + j]
+            finite &= isfinite(value) != 0
+            out[j * k + c] = value if theta == NULL else value + l2 * theta[j * k + c]
+    return finite
+
+
+def sparse_value_and_grad(rows, params, plan, sums, int n_threads, outputs=None):
+    """See `fastsoftmax.kernels.contract`."""
+    _run(VALUE_AND_GRAD, rows, params, None, plan, sums, n_threads, None, 0, outputs)
+
+
+def sparse_hess_prod(rows, params, direction, plan, sums, int n_threads):
+    """See `fastsoftmax.kernels.contract`."""
+    _run(HESS_PROD, rows, params, direction, plan, sums, n_threads)
+
+
+def sparse_gram_diagonal(rows, plan, sums, int n_threads):
+    """See `fastsoftmax.kernels.contract`."""
+    _run(GRAM, rows, None, None, plan, sums, n_threads)
+
+
+def sparse_gradient(sums, theta, double l2, out, int n_threads):
+    """See `fastsoftmax.kernels.contract`."""
+    cdef Finish finish
+    cdef int wrong
+    finish.grad, finish.slabs, finish.size = _address(sums.grad), len(sums.grad), out.size
+    finish.single_grad, finish.single_out = sums.grad.dtype.char == "f", out.dtype.char == "f"
+    finish.scale, finish.l2, finish.theta = sums.scale, l2, _address(theta)
+    finish.out, finish.threads = _address(out), _usable(n_threads)
+    with nogil:
+        wrong = run_finish(finish)
+    return not wrong & SUMS_WRONG, not wrong & STORED_WRONG
+
+
+def dense_hessian(rows, params, plan, sums, int n_threads):
+    """See `fastsoftmax.kernels.contract`."""
+    _run(HESSIAN, rows, params, None, plan, sums, n_threads)
+
+
+def predict(rows, params, plan, kind, out, sums, int n_threads):
+    """See `fastsoftmax.kernels.contract`."""
+    _run(PREDICT, rows, params, None, plan, sums, n_threads, out, KINDS[kind])
+
+
+cdef void* _address(array) noexcept:
+    return NULL if array is None else cnp.PyArray_DATA(array)
+
+
+cdef void _describe_dense(Source* source, cnp.ndarray X):
+    source.data = <const char*>cnp.PyArray_DATA(X)
+    source.row, source.col = X.strides[0], X.strides[1]
+    source.type, source.itemsize = SOURCE_TYPES[X.dtype.char], X.itemsize
+
+
+cdef _describe_sparse(SparseSource* source, X, plan, hot, int threads, bint by_features):
+    """Fills in ``source``; what it returns must live as long."""
+    starts = plan.sparse_slabs(X.indptr)
+    columns = _column_cuts(X, threads) if by_features else None
+    source.indptr = <const int64_t*>_address(X.indptr)
+    source.indices, source.data = _address(X.indices), _address(X.data)
+    source.wide = X.indices.itemsize == 8
+    source.cut.starts, source.cut.columns = <const int64_t*>_address(starts), <const int64_t*>_address(columns)
+    source.cut.parts = threads
+    source.cut.hot.levels = 0
+    if hot is not None:
+        source.cut.hot.columns = <const int64_t*>_address(hot.columns)
+        source.cut.hot.starts = <const int64_t*>_address(hot.starts)
+        source.cut.hot.levels, source.cut.hot.grad = len(hot.starts) - 1, <double*>_address(hot.grad)
+    return starts, columns
+
+
+def _column_cuts(X, parts):
+    """Where each thread's columns begin, and n: parts of equal cost. No bit of a result depends on it."""
+    shares = np.arange(parts + 1) / parts
+    cuts = X.n * shares if X.load is None else np.searchsorted(X.load, X.load[X.n] * shares)
+    cuts = cuts.astype(np.int64)
+    cuts[0], cuts[parts] = 0, X.n
+    return cuts
+
+
+cdef _run(Operation operation, rows, params, direction, plan, sums, int n_threads, out=None, int kind=0, outputs=None):
+    cdef Call call
+    X = rows.X
+    m, n = X.shape
+    call.operation, call.kind, call.single = operation, kind, X.dtype.char != "d"
+    call.threads = _usable(n_threads)
+    call.m, call.n = m, n
+    call.k = n if params is None else params.theta.shape[1]
+    call.sparse.indptr = NULL
+    if isinstance(X, Csr):
+        by_features = plan.strategy == "feature-parallel" and operation != PREDICT
+        _alive = _describe_sparse(&call.sparse, X, plan, sums.hot, call.threads, by_features)
+        call.k = 2 if params is None else call.k
+        call.slabs = plan.slabs
+    else:
+        _describe_dense(&call.X, X)
+        call.slabs = plan.slabs_of(m)
+    call.y, call.w = <const int32_t*>_address(rows.y), <const double*>_address(rows.w)
+    call.theta = _address(None if params is None else params.theta)
+    call.bias = _address(None if params is None else params.bias)
+    call.along = _address(None if direction is None else direction.theta)
+    call.along_bias = _address(None if direction is None else direction.bias)
+    call.loss, call.scale = <double*>_address(sums.loss), sums.scale
+    call.grad, call.grad_bias = _address(sums.grad), <double*>_address(sums.bias)
+    call.by_classes = plan.strategy == "class-parallel"
+    call.single_grad = sums.grad is not None and sums.grad.dtype == np.float32
+    call.out = _address(out)
+    call.soft, call.smoothing = _address(rows.soft), rows.smoothing
+    call.dX = _address(None if outputs is None else outputs.dX)
+    call.row_loss = _address(None if outputs is None else outputs.loss)
+    call.row_label = <int64_t*>_address(None if outputs is None else outputs.label)
+    call.block, call.run = plan.block, min(plan.run, -(-m // plan.block) * plan.block)
+    cache = cache_bytes()
+    call.L2, call.L3 = cache["L2"], cache["L3"]
+    call.models = 1 if params is None else params.models
+    call.left_out = <const int32_t*>_address(None if params is None else params.left_out)
+    call.fold = <const int32_t*>_address(None if call.left_out == NULL else rows.fold)
+    call.held = <double*>_address(sums.held)
+    if sums.scratch is None or len(sums.scratch) < work_bytes(call):
+        sums.scratch = np.empty(work_bytes(call), np.uint8)
+    call.work = _address(sums.scratch)
+    with nogil:
+        run_call(call)

@@ -1,0 +1,50 @@
+"""What the kernels ask of the machine: the sizes of its caches and the number of its cores."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import cache
+from pathlib import Path
+
+
+@cache
+def cache_bytes() -> dict[str, int]:
+    """Data cache sizes of the first core, {"L1": ..., "L2": ..., "L3": ...}; usual ones where unknown."""
+    sizes = {"L1": 32 << 10, "L2": 1 << 20, "L3": 16 << 20}
+    for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        try:
+            if (index / "type").read_text().strip() == "Instruction":
+                continue
+            text = (index / "size").read_text().strip()
+            level = "L" + (index / "level").read_text().strip()
+            sizes[level] = int(text.rstrip("KM")) << {"K": 10, "M": 20}.get(text[-1], 0)
+        except (OSError, ValueError):
+            continue
+    return sizes
+
+
+def default_threads() -> int:
+    """Threads to use when the caller does not say.
+
+    The cores this process may run on (its affinity and its control group's quota), or
+    ``OMP_NUM_THREADS`` if that is smaller: joblib sets it in its workers, so that n_jobs
+    processes do not start n_jobs times as many threads as there are cores.
+    """
+    try:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        count = os.cpu_count() or 1
+    count = min(count, _quota())
+    wish = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return min(count, int(wish)) if wish.isdigit() and int(wish) > 0 else count
+
+
+@cache
+def _quota() -> int:
+    """Cores that the control group's quota comes to, read once: 40 us of a fit of 5,000 rows."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, -(-int(quota) // int(period)))
+    except (OSError, ValueError):  # "max" among them
+        return sys.maxsize

@@ -1,0 +1,1 @@
+"""The Numba wing: kernels compiled for the host when they are first called."""

@@ -1,0 +1,105 @@
+"""The Numba backend: kernels compiled for the host at their first call, then cached on disk.
+
+The functions of the contract; `launch_dense` and `launch_sparse` turn a chunk of rows into the record that compiled
+code is called with. Start reading at `passes/dense.py`, one worker's share of a pass.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..contract import Csr, Parameters, RowOutputs, Rows, Sums
+from ..plan import Plan
+from .block import job as jobs
+from .block.convert import KINDS
+from .block.reduce import dense_gradient, sparse_gradient
+from .launch_dense import COLUMN_BYTES, run_dense
+from .launch_sparse import run_sparse
+from .microkernels.simd import host_features, vector_bytes
+
+READS = "".join(KINDS)
+STRATEGIES = ("row-parallel", "class-parallel", "feature-parallel")
+# Blocks of bytes become columns, too, and as long; see `block/convert.py`.
+BYTE_COLUMNS = 128
+FLOAT32_SUMS = True
+
+__all__ = [
+    "BYTE_COLUMNS",
+    "COLUMN_BYTES",
+    "FLOAT32_SUMS",
+    "READS",
+    "STRATEGIES",
+    "dense_gradient",
+    "dense_gram",
+    "dense_hess_prod",
+    "dense_value_and_grad",
+    "isa",
+    "predict",
+    "sparse_gradient",
+    "sparse_gram_diagonal",
+    "sparse_hess_prod",
+    "sparse_value_and_grad",
+    "threading",
+]
+
+
+def isa() -> str:
+    names = {64: "AVX-512", 32: "AVX2", 16: "SSE2"}
+    return names[vector_bytes()] if "x86_64" in host_features() else f"{8 * vector_bytes()}-bit vectors"
+
+
+def threading() -> str:
+    return "Python threads"
+
+
+def dense_value_and_grad(
+    rows: Rows, params: Parameters, plan: Plan, sums: Sums, n_threads: int, outputs: RowOutputs | None = None
+) -> None:
+    """Loss and gradient; see `fastsoftmax.kernels.contract`."""
+    task = jobs.VALUE if sums.grad is None else jobs.GRADIENT
+    run_dense(task, rows, plan, sums, n_threads, params, outputs=outputs)
+
+
+def dense_hess_prod(
+    rows: Rows, params: Parameters, direction: Parameters, plan: Plan, sums: Sums, n_threads: int
+) -> None:
+    """Hessian product; see `fastsoftmax.kernels.contract`."""
+    run_dense(jobs.HESSIAN, rows, plan, sums, n_threads, params, direction)
+
+
+def dense_gram(rows: Rows, plan: Plan, sums: Sums, n_threads: int) -> None:
+    """Gram matrix; see `fastsoftmax.kernels.contract`."""
+    run_dense(jobs.GRAM, rows, plan, sums, n_threads)
+
+
+def dense_hessian(rows: Rows, params: Parameters, plan: Plan, sums: Sums, n_threads: int) -> None:
+    """Gram matrices of the pairs of classes; see `fastsoftmax.kernels.contract`."""
+    run_dense(jobs.PAIRS, rows, plan, sums, n_threads, params)
+
+
+def predict(rows: Rows, params: Parameters, plan: Plan, kind: str, out: np.ndarray, sums: Sums, n_threads: int) -> None:
+    """Predictions; see `fastsoftmax.kernels.contract`."""
+    if isinstance(rows.X, Csr):
+        run_sparse(jobs.PREDICTION_TASKS[kind], rows, plan, sums, n_threads, params, out=out)
+    else:
+        run_dense(jobs.PREDICTION_TASKS[kind], rows, plan, sums, n_threads, params, out=out)
+
+
+def sparse_value_and_grad(
+    rows: Rows, params: Parameters, plan: Plan, sums: Sums, n_threads: int, outputs: RowOutputs | None = None
+) -> None:
+    """Loss and gradient; see `fastsoftmax.kernels.contract`."""
+    task = jobs.VALUE if sums.grad is None else jobs.GRADIENT
+    run_sparse(task, rows, plan, sums, n_threads, params, outputs=outputs)
+
+
+def sparse_hess_prod(
+    rows: Rows, params: Parameters, direction: Parameters, plan: Plan, sums: Sums, n_threads: int
+) -> None:
+    """Hessian product; see `fastsoftmax.kernels.contract`."""
+    run_sparse(jobs.HESSIAN, rows, plan, sums, n_threads, params, direction)
+
+
+def sparse_gram_diagonal(rows: Rows, plan: Plan, sums: Sums, n_threads: int) -> None:
+    """Diagonal of the Gram matrix, and the sums of columns; see `fastsoftmax.kernels.contract`."""
+    run_sparse(jobs.GRAM, rows, plan, sums, n_threads)

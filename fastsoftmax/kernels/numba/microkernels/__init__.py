@@ -1,0 +1,1 @@
+"""The innermost loops, and vectors as Numba values."""

@@ -1,0 +1,1 @@
+"""Compilation, the record that compiled code is called with, and the threads."""

@@ -1,0 +1,1 @@
+"""The NumPy wing: the contract by the plain formulas, for checking."""

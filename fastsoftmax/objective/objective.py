@@ -1,0 +1,337 @@
+"""The objective: loss, gradient, Hessian products and Gram matrix of a data source.
+
+It walks the source chunk by chunk, hands each chunk to the kernels, and adds what kernels do
+not know: the mean, the l2 penalty and the bias row of theta. Whether X is dense or sparse only `passes` knows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..data import validation
+from ..data.sources.memory import Source
+from ..kernels.backends import select
+from ..kernels.contract import Parameters, RowOutputs, Rows, Sums
+from ..kernels.machine import default_threads
+from . import reduce
+from .passes import SparsePasses, passes_over
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `Objective.evaluate` found; None for what was not asked for.
+
+    Attributes
+    ----------
+    value : float
+    grad : ndarray like theta
+    dX : ndarray (m, n)
+        Gradient of the value with respect to X, D theta^T.
+    row_loss : ndarray (m,)
+        Loss of each row: no weight, no mean, no penalty.
+    label : int64 ndarray (m,)
+        Class of the largest logit of each row.
+    """
+
+    value: float
+    grad: np.ndarray | None = None
+    dX: np.ndarray | None = None
+    row_loss: np.ndarray | None = None
+    label: np.ndarray | None = None
+
+
+class Objective:
+    r"""Softmax regression on fixed data, as a function of theta.
+
+    .. math:: L(\theta) = \frac{1}{\sum_i w_i} \sum_i w_i (\log \sum_c e^{H_{ic}} - H_{i y_i})
+              + \frac{l_2}{2} \|\theta\|^2, \qquad H = X \theta
+
+    Parameters
+    ----------
+    X : array_like (m, n), or sparse array or matrix of SciPy
+        Rows are samples. float32 and float64 are read where they are, in C order, F order or
+        strided, memory maps included; other dtypes are converted by the kernels or a chunk at a time.
+        Sparse X is never made dense. CSR is read where it is, by int32 or int64 indices; CSC, COO and other formats
+        are converted to CSR once, which copies every entry and index (12 bytes an entry in float64 with int32 indices)
+        and takes the time of a few passes. So are, once, rows that are not sorted by column or repeat one:
+        repetitions are added up. All indices are checked; X itself is not changed.
+    y : array_like (m,) or (m, k)
+        Class numbers 0..k-1, or soft targets: the share t_ic of each class, not negative. The loss of a
+        row is then sum_c t_ic (logsumexp(H_i) - H_ic).
+    n_classes : int, optional
+        k; 1 + max(y) unless given.
+    fit_intercept : bool
+        Whether theta has a last row, the bias, which the penalty leaves out.
+    sample_weight : array_like (m,), optional
+        Weights, not negative. A row with weight 0 is ignored.
+    l2 : float
+        Strength of the penalty on theta without the bias.
+    label_smoothing : float
+        eps in [0, 1]: targets t become (1 - eps) t + eps / k.
+    backend : {"auto", "cython", "numba", "numpy"}
+        A backend asked for by name is used, or an error says why not.
+    n_threads : int, optional
+        Threads; the process's cores unless given. The result does not depend on it, to the last bit.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Shape of theta, (n, k) or (n + 1, k).
+    sparse : bool
+        Whether X is sparse.
+    n_passes : int
+        Passes over X so far.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For input of a wrong type, shape or value; see `fastsoftmax.validation`.
+    ImportError
+        If the backend asked for cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        n_classes: int | None = None,
+        *,
+        fit_intercept: bool = False,
+        sample_weight: ArrayLike | None = None,
+        l2: float = 0.0,
+        label_smoothing: float = 0.0,
+        backend: str = "auto",
+        n_threads: int | None = None,
+    ) -> None:
+        array = validation.check_X(X)
+        m, self.n_features = array.shape
+        smoothing = validation.check_share(label_smoothing, "label_smoothing")
+        targets, self.n_classes = validation.check_targets(y, m, n_classes, validation.compute_dtype(array.dtype))
+        w, self.weight_sum = validation.check_weights(sample_weight, m)
+        self.backend, self._kernels = select(backend)
+        self._passes = passes_over(array, self._kernels, targets, w, smoothing=smoothing)
+        self.source: Source = self._passes.source
+        self.sparse = isinstance(self._passes, SparsePasses)
+        self.fit_intercept = bool(fit_intercept)
+        self.l2 = validation.check_real(l2, "l2")
+        self.n_threads = default_threads() if n_threads is None else validation.check_count(n_threads, "n_threads")
+        self.plan = self._passes.plan(self.n_classes)
+        self.shape = (self.n_features + self.fit_intercept, self.n_classes)
+        self.n_passes = 0
+
+    def value_and_grad(self, theta: ArrayLike) -> tuple[float, np.ndarray]:
+        """Value and gradient, shaped and typed like theta: (n [+1], k) or flat.
+
+        Raises
+        ------
+        ValueError
+            If X or theta holds NaN or infinity; the row is named.
+        FloatingPointError
+            If the logits of finite X and theta, or the results, overflow.
+        """
+        value, grad = self._pass(self._check(theta))
+        assert grad is not None
+        return value, grad.reshape(np.shape(theta))
+
+    def value(self, theta: ArrayLike) -> float:
+        """The value alone: half the work of `value_and_grad`."""
+        return self._pass(self._check(theta), grad=False)[0]
+
+    def evaluate(
+        self, theta: ArrayLike, *, grad: bool = True, dX: bool = False, row_loss: bool = False, label: bool = False
+    ) -> Evaluation:
+        """Whatever one pass over X can tell at theta: see `Evaluation`. ``dX`` needs ``grad`` and dense X."""
+        checked = self._check(theta)
+        if dX and not grad:
+            raise ValueError("dX=True needs grad=True: both come from the residual")
+        if dX and self.sparse:
+            raise ValueError("dX=True needs dense X: the gradient with respect to sparse X is a dense (m, n) array")
+        wanted = self._row_outputs(dX, row_loss, label)
+        value, out = self._pass(checked, wanted, grad=grad)
+        out = None if out is None else out.reshape(np.shape(theta))
+        return Evaluation(value, out, wanted.dX, wanted.loss, wanted.label)
+
+    def hess_prod(self, theta: ArrayLike, v: ArrayLike) -> np.ndarray:
+        """The Hessian at theta times v, shaped and typed like v. One pass over X."""
+        checked = self._check(theta)
+        direction = self._check(v, "v")
+        params, along = self._parameters(checked), self._parameters(direction)
+        sums = self._sums()
+        for rows in map(weighted_by_mass, self._chunks()):
+            self._passes.hess_prod(rows, params, along, self.plan, sums, self.threads)
+        return self._finish(sums, direction, "Hessian product").reshape(np.shape(v))
+
+    def gram(self) -> np.ndarray:
+        """X^T diag(w) X / sum(w), float64; with the intercept's column of ones last if there is one.
+
+        Raises
+        ------
+        TypeError
+            For sparse X, whose Gram matrix is dense.
+        """
+        n = self.n_features
+        out, column_sums = self._passes.gram(1.0 / self.weight_sum, self.n_threads)
+        self.n_passes += 1
+        self._require_finite(out, "Gram matrix")
+        if not self.fit_intercept:
+            return out
+        joined = np.ones((n + 1, n + 1))
+        joined[:n, :n] = out
+        joined[:n, n] = joined[n, :n] = column_sums
+        return joined
+
+    def gram_diagonal(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weighted means of x_j^2 and of x_j over the rows, each float64 (n,): what `gram` has in its diagonal and
+        in its last row. Dense or sparse X."""
+        self.n_passes += 1
+        second, mean = self._passes.gram_diagonal(1.0 / self.weight_sum, self.n_threads)
+        self._require_finite(second, "diagonal of the Gram matrix")
+        return second, mean
+
+    def gram_diagonal_at(
+        self, theta: np.ndarray, weigh: Callable[[Rows, np.ndarray], np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`gram_diagonal` of sparse X with the weights weigh(rows, Z): for metrics that know theta."""
+        assert isinstance(self._passes, SparsePasses)
+        self.n_passes += 1
+        params = self._parameters(self._check(theta))
+        return self._passes.gram_diagonal_at(params, 1.0 / self.weight_sum, self.n_threads, weigh)
+
+    def _pass(
+        self, theta: np.ndarray, wanted: RowOutputs | None = None, *, grad: bool = True
+    ) -> tuple[float, np.ndarray | None]:
+        """Value and gradient at what `_check` returned; values of each row besides, into ``wanted``."""
+        params, sums = self._parameters(theta), self._sums(grad=grad)
+        for rows in self._chunks():
+            part = None if wanted is None else wanted.rows(rows.start, rows.start + len(rows.X))
+            self._passes.value_and_grad(rows, params, self.plan, sums, self.threads, part)
+        value = float(np.add.reduce(sums.loss))
+        if not math.isfinite(value):
+            explain_nonfinite(self.source, self.plan.chunk, "loss")
+        out = self._finish(sums, theta, "gradient") if grad else None
+        return value + self._penalty(theta), out
+
+    def _row_outputs(self, dX: bool, row_loss: bool, label: bool) -> RowOutputs:
+        m, dtype = self.source.shape[0], self.source.dtype
+        return RowOutputs(
+            dX=np.empty(self.source.shape, dtype) if dX else None,
+            loss=np.empty(m, dtype) if row_loss else None,
+            label=np.empty(m, np.int64) if label else None,
+        )
+
+    def _penalty(self, theta: np.ndarray) -> float:
+        if self.l2 == 0.0:
+            return 0.0
+        penalty = 0.5 * self.l2 * reduce.squared_norm(theta[: self.n_features])
+        if not math.isfinite(penalty):
+            raise FloatingPointError(f"the penalty l2/2 ||theta||^2 overflows float64 (l2 = {self.l2})")
+        return penalty
+
+    @property
+    def threads(self) -> int:
+        """Threads a pass runs on: `n_threads`, or fewer where the work is too little to wake them for."""
+        return min(self.n_threads, self.plan.threads)
+
+    def _chunks(self) -> Iterator[Rows]:
+        """The rows of one pass, a call of the kernels each; Ctrl-C is served between them."""
+        self.n_passes += 1
+        return self._passes.chunks(self.plan)
+
+    def _sums(self, *, grad: bool = True) -> Sums:
+        return self._passes.sums(self.plan, self.n_classes, 1.0 / self.weight_sum, grad=grad)
+
+    def _finish(self, sums: Sums, theta: np.ndarray, what: str) -> np.ndarray:
+        """The gradient of all slabs with its mean and l2 theta; shaped and typed like theta."""
+        out, finite, stored = self._passes.gradient(sums, theta, self.l2, self.threads)
+        if not finite:
+            explain_nonfinite(self.source, self.plan.chunk, what)
+        if not stored:
+            raise FloatingPointError(f"the {what} overflows {out.dtype}, the dtype it was asked for in")
+        return out
+
+    def _parameters(self, theta: np.ndarray) -> Parameters:
+        if theta.dtype != self.source.dtype:
+            with np.errstate(over="ignore"):  # an overflow is found in the loss
+                theta = theta.astype(self.source.dtype)
+        theta = np.ascontiguousarray(theta)
+        if self.fit_intercept:
+            return Parameters(theta[:-1], theta[-1])
+        return Parameters(theta)
+
+    def _check(self, theta: ArrayLike, name: str = "theta") -> np.ndarray:
+        return validation.check_theta(theta, self.n_features, self.n_classes, self.fit_intercept, name)
+
+    def _require_finite(self, result: float | np.ndarray, what: str) -> None:
+        """Raise for a non-finite result, naming the row of X that caused it if one did."""
+        if not validation.all_finite(result):
+            explain_nonfinite(self.source, self.plan.chunk, what)
+
+
+def weighted_by_mass(rows: Rows) -> Rows:
+    """The rows a Hessian product needs: soft targets count only by their totals, as a weight."""
+    if rows.soft is None:
+        return replace(rows, smoothing=0.0) if rows.smoothing else rows
+    mass = (1 - rows.smoothing) * rows.soft.sum(axis=1, dtype=np.float64) + rows.smoothing
+    return replace(rows, soft=None, smoothing=0.0, w=mass if rows.w is None else rows.w * mass)
+
+
+def explain_nonfinite(source: Source, chunk: int, what: str) -> NoReturn:
+    """Raise ValueError with the first NaN or infinity of X, else FloatingPointError.
+
+    Called only after a result came out non-finite, so that sound data is never scanned.
+    """
+    for rows in source.chunks(chunk):
+        place = validation.nonfinite_place(rows.X)
+        if place is not None:
+            row, column, value = place
+            raise ValueError(
+                f"X must be finite; row {rows.start + row}, column {column} holds {value} (NaN or infinity)"
+            )
+    raise FloatingPointError(f"the {what} overflows {source.dtype}: logits X theta must stay finite")
+
+
+def loss_and_grad(
+    X: ArrayLike,
+    y: ArrayLike,
+    theta: ArrayLike,
+    *,
+    fit_intercept: bool = False,
+    sample_weight: ArrayLike | None = None,
+    l2: float = 0.0,
+    label_smoothing: float = 0.0,
+    backend: str = "auto",
+    n_threads: int | None = None,
+) -> tuple[float, np.ndarray]:
+    """Loss and gradient of softmax regression in one pass over X.
+
+    value = (1/sum w) sum_i w_i (logsumexp(H_i) - H[i, y_i]) + l2/2 ||theta||^2 and
+    gradient = X^T D + l2 theta with H = X theta, D = w (softmax(H) - onehot(y)) / sum(w).
+    The number of classes is that of theta's columns. X may be sparse. Parameters, errors and conventions as in
+    `Objective`; theta has shape (n, k), or (n + 1, k) with the bias last if ``fit_intercept``.
+
+    Returns
+    -------
+    value : float
+    grad : ndarray like theta
+    """
+    theta = np.asarray(theta)
+    if theta.ndim != 2:
+        raise ValueError(f"theta has shape {theta.shape}; (features, classes) is wanted")
+    obj = Objective(
+        X,
+        y,
+        theta.shape[1],
+        fit_intercept=fit_intercept,
+        sample_weight=sample_weight,
+        l2=l2,
+        label_smoothing=label_smoothing,
+        backend=backend,
+        n_threads=n_threads,
+    )
+    return obj.value_and_grad(theta)

@@ -1,0 +1,236 @@
+"""What a pass over dense rows and one over sparse rows do differently: the plan, the sums, the kernels.
+
+`Objective` and `Model` walk their rows through one of the two and know no other difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..data.sources.memory import ArraySource, ShiftedSource, SparseSource
+from ..data.validation import all_finite
+from ..kernels.contract import Csr, Parameters, Rows, Sums
+from ..kernels.plan import RUN_ROWS, SLAB_BYTES, Plan, hot_columns, make_plan, make_sparse_plan
+from . import reduce
+
+# Sums of more than malloc keeps by itself, and of no more than a plan's, wait for the next pass: 20k x 1024, k = 1000
+# takes 3 % longer when the kernel has to find and clear 64 MB of pages each time, which a fill does in half the time.
+KEPT_BYTES = 32 << 20
+# Numbers of a gradient that a backend finishes in one call: NumPy's ten took a quarter of what Python adds to a pass.
+SMALL = 1 << 15
+# Probabilities of a chunk of rows that `SparsePasses.gram_diagonal_at` holds.
+PROBABILITY_BYTES = 16 << 20
+
+
+class DensePasses:
+    """Passes over an `ArraySource` by the dense kernels of a backend."""
+
+    def __init__(self, source: ArraySource, kernels: ModuleType) -> None:
+        self.source, self._kernels = source, kernels
+        self.value_and_grad, self.hess_prod = kernels.dense_value_and_grad, kernels.dense_hess_prod
+        self._kept: list[Sums] = []  # at most one, but for threads that call at once
+
+    def less(self, shift: np.ndarray, *, copied: bool) -> DensePasses:
+        """Passes over X - shift: over a copy, or a chunk at a time."""
+        source, kernels = self.source, self._kernels
+        options: Any = {"smoothing": source.smoothing, "column_bytes": kernels.COLUMN_BYTES}
+        given = source.soft if source.y is None else source.y, source.w
+        if not copied:
+            return DensePasses(ShiftedSource(source.X, *given, shift=shift, **options), kernels)
+        X = np.subtract(np.asarray(source.X), shift, dtype=source.dtype)
+        return DensePasses(ArraySource(X, *given, reads=kernels.READS, **options), kernels)
+
+    def plan(self, k: int, *, gradient: bool = True) -> Plan:
+        m, n = self.source.shape
+        strategy = None if "class-parallel" in self._kernels.STRATEGIES else "row-parallel"
+        return make_plan(m, n, k, self.source.dtype, strategy=strategy, gradient=gradient, **self.source.hints)
+
+    def sums(self, plan: Plan, k: int, scale: float, *, grad: bool = True) -> Sums:
+        # The one large gradient of a class-parallel pass may stay float32 as long as a run of rows may.
+        shared = plan.strategy == "class-parallel" and "class-parallel" in self._kernels.STRATEGIES
+        few = shared and self.source.shape[0] <= RUN_ROWS
+        dtype = self.source.dtype if few else np.float64
+        kept = self._take(plan.slabs, k) if grad else None
+        if kept is None:
+            return Sums.zeros(plan.slabs, k, self.source.shape[1], scale, grad=grad, dtype=dtype)
+        kept.clear(scale)
+        return kept
+
+    def _take(self, slabs: int, k: int) -> Sums | None:
+        """What `_keep` kept, if it is of that size."""
+        try:
+            kept = self._kept.pop()
+        except IndexError:
+            return None
+        fits = kept.grad is not None and kept.grad.shape[:2] == (slabs, k)
+        return kept if fits else None
+
+    def _keep(self, sums: Sums) -> None:
+        """For the next pass, where that pays. (One slab is the caller's result.)"""
+        assert sums.grad is not None
+        if not self._kept and len(sums.grad) > 1 and KEPT_BYTES <= sums.grad.nbytes <= SLAB_BYTES:
+            self._kept.append(sums)
+
+    def chunks(self, plan: Plan) -> Iterator[Rows]:
+        return self.source.chunks(plan.chunk)
+
+    def gradient(self, sums: Sums, theta: np.ndarray, l2: float, n_threads: int) -> tuple[np.ndarray, bool, bool]:
+        """The total of sums, scaled, + l2 theta (but for the bias), shaped and typed like theta; whether the scaled
+        total is finite, and whether what is returned is. The sums are used up."""
+        n = self.source.shape[1]
+        assert sums.grad is not None
+        if theta.size <= SMALL and sums.grad.dtype == np.float64:
+            out = np.empty(theta.shape)
+            penalized = np.ascontiguousarray(theta, np.float64) if l2 else None
+            finite = self._kernels.dense_gradient(sums, penalized, l2, out)
+            if theta.dtype != np.float64:
+                with np.errstate(over="ignore"):
+                    out = out.astype(theta.dtype)
+        else:
+            out, finite = reduce.finish(sums.joined(len(theta) > n), sums.scale, l2, theta, n)
+            self._keep(sums)
+        return out, finite, (l2 == 0.0 and out.dtype == np.float64) or all_finite(out)
+
+    def gram(self, scale: float, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
+        """scale * X^T diag(w) X and scale * X^T w."""
+        m, n = self.source.shape
+        plan = make_plan(m, n, n, self.source.dtype, strategy="row-parallel", **self.source.hints)
+        sums = Sums.zeros(plan.slabs, n, n, scale)
+        for rows in self.source.chunks(plan.chunk):
+            self._kernels.dense_gram(rows, plan, sums, min(n_threads, plan.threads))
+        sums.scratch = None
+        return sums.total()
+
+    def gram_diagonal(self, scale: float, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
+        """The diagonal of the first and the second of `gram`, summed in float64 without a copy of a chunk."""
+        second, first = np.zeros(self.source.shape[1]), np.zeros(self.source.shape[1])
+        options: Any = {"dtype": np.float64, "casting": "safe"}
+        for rows in self.source.chunks(self.plan(2).chunk):
+            w = np.ones(len(rows.X)) if rows.w is None else rows.w
+            second += np.einsum("i,ij,ij->j", w, rows.X, rows.X, **options)
+            first += np.einsum("i,ij->j", w, rows.X, **options)
+        return second * scale, first * scale
+
+
+class SparsePasses:
+    """Passes over a `SparseSource` by the sparse kernels of a backend."""
+
+    def __init__(self, source: SparseSource, kernels: ModuleType) -> None:
+        self.source, self._kernels = source, kernels
+        self.value_and_grad, self.hess_prod = kernels.sparse_value_and_grad, kernels.sparse_hess_prod
+        self._single = kernels.FLOAT32_SUMS and source.dtype == np.float32
+        self._hot: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
+
+    def plan(self, k: int, *, gradient: bool = True) -> Plan:
+        m, n = self.source.shape
+        return make_sparse_plan(m, n, k, self.source.nnz, self.source.dtype, gradient=gradient)
+
+    def sums(self, plan: Plan, k: int, scale: float, *, grad: bool = True) -> Sums:
+        hot = self._hot_columns(plan) if grad and self._single else None
+        return Sums.zeros_by_feature(plan.slabs, k, self.source.shape[1], scale, grad=grad, hot=hot)
+
+    def _hot_columns(self, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
+        """`plan.hot_columns` of this plan, made once."""
+        key = plan.block, plan.slabs
+        if key not in self._hot:
+            self._hot[key] = hot_columns(self.source.load, self.source.shape[0], plan)
+        return self._hot[key]
+
+    def gradient(self, sums: Sums, theta: np.ndarray, l2: float, n_threads: int) -> tuple[np.ndarray, bool, bool]:
+        """As of dense rows; in the memory of the sums where they are one gradient of theta's dtype."""
+        n, room = self.source.shape[1], sums.room
+        if room is None or room.dtype != theta.dtype:
+            room = np.empty(theta.shape, theta.dtype)
+        out = room[: len(theta)]
+        hot = None if sums.hot is None else sums.hot_total()
+        penalized = np.ascontiguousarray(theta[:n]) if l2 else None
+        finite, stored = self._kernels.sparse_gradient(sums, penalized, l2, out[:n], n_threads)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if hot is not None and sums.hot is not None:
+                hot *= sums.scale
+                finite &= all_finite(hot)
+                out[sums.hot.columns] = hot + l2 * theta[sums.hot.columns].astype(np.float64, copy=False)
+                stored &= all_finite(out[sums.hot.columns])
+            if len(theta) > n:
+                assert sums.bias is not None
+                bias = np.add.reduce(sums.bias, axis=0) * sums.scale
+                finite &= all_finite(bias)
+                out[n] = bias
+                stored &= all_finite(out[n])
+        return out, finite, stored
+
+    def chunks(self, plan: Plan) -> Iterator[Rows]:
+        for rows in self.source.chunks(plan.chunk):
+            if plan.strategy == "feature-parallel":
+                assert isinstance(rows.X, Csr)
+                rows = replace(rows, X=replace(rows.X, load=self.source.load))
+            yield rows
+
+    def gram(self, scale: float, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
+        n = self.source.shape[1]
+        raise TypeError(f"gram() needs dense X: of sparse X it would be a dense {n} x {n} matrix; use gram_diagonal()")
+
+    def gram_diagonal(self, scale: float, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
+        """As of dense rows."""
+        return self._diagonal(self.plan(2), scale, n_threads, lambda rows: rows)
+
+    def gram_diagonal_at(
+        self,
+        params: Parameters,
+        scale: float,
+        n_threads: int,
+        weigh: Callable[[Rows, np.ndarray], np.ndarray],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same with the weights weigh(rows, Z), Z the probabilities by these parameters."""
+        k = params.theta.shape[1]
+        predicting = self.plan(k, gradient=False)
+
+        def weighted(rows: Rows) -> Rows:
+            Z = np.empty((len(rows.X), k), self.source.dtype)
+            sums = self.sums(predicting, k, 1.0, grad=False)
+            self._kernels.predict(rows, params, predicting, "proba", Z, sums, min(n_threads, predicting.threads))
+            return replace(rows, w=weigh(rows, Z))
+
+        plan = self.plan(2)
+        few = max(plan.block, PROBABILITY_BYTES // (k * self.source.dtype.itemsize))
+        return self._diagonal(replace(plan, chunk=min(plan.chunk, few)), scale, n_threads, weighted)
+
+    def _diagonal(
+        self, plan: Plan, scale: float, n_threads: int, weighted: Callable[[Rows], Rows]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        sums = Sums.zeros_by_feature(plan.slabs, 2, self.source.shape[1], scale)
+        for rows in self.chunks(plan):
+            self._kernels.sparse_gram_diagonal(weighted(rows), plan, sums, min(n_threads, plan.threads))
+        both, _ = sums.total()
+        return both[:, 0].copy(), both[:, 1].copy()
+
+
+Passes = DensePasses | SparsePasses
+
+
+def passes_over(
+    X: np.ndarray | Csr,
+    kernels: ModuleType,
+    targets: np.ndarray | None = None,
+    w: np.ndarray | None = None,
+    *,
+    smoothing: float = 0.0,
+) -> Passes:
+    """The passes over what `validation.check_X` returned, its targets and weights."""
+    if isinstance(X, Csr):
+        return SparsePasses(SparseSource(X, targets, w, smoothing=smoothing), kernels)
+    source = ArraySource(
+        X,
+        targets,
+        w,
+        smoothing=smoothing,
+        reads=kernels.READS,
+        column_bytes=kernels.COLUMN_BYTES,
+        byte_columns=kernels.BYTE_COLUMNS,
+    )
+    return DensePasses(source, kernels)

@@ -1,0 +1,142 @@
+"""Several models of the same data, evaluated in one pass over X, and minimised in lock-step.
+
+Parameters lie side by side, theta (n, L k): X is read, packed and transposed once for all models. The models differ in
+the fold that each leaves out. Five models of 10 classes on 60k x 784 cost 3.6 passes of one, of 7 classes on 200k x 54
+3.5, on digits 2.6.
+
+Every model is minimised by a solver of its own in a thread of its own, as it would be alone. Where all that still
+run have asked for a value and gradient, one pass answers them:
+
+    thread 0    step | ask .......... | step | ask ..... | step, converged
+    thread 1    step step | ask ..... | step | ask ..... | step | ask ...
+    caller                | one pass  |      | one pass  |      | one pass, of fewer models
+
+The cut of the pass stays that of all models. What loops work on it goes by the classes of those that still run, and
+with the loops the last bits; who runs is the same each time, and so are they.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..kernels.backends import select
+from ..kernels.contract import Parameters, Rows, Sums
+from ..kernels.plan import make_plan
+from .objective import Objective
+
+
+class StackedObjective:
+    """Objectives that share the data of one, each without the rows of a fold.
+
+    Parameters
+    ----------
+    obj : Objective
+        With dense X and labels, not smoothed. Its l2 is that of every model; set ``l2`` to change it.
+    fold : int32 ndarray (m,)
+        Number of each row's fold.
+    left_out : int32 ndarray (L,)
+        The fold that each model leaves out, -1 for none.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Shape of one model's theta.
+    n_passes : int
+        Passes over X for values and gradients so far, of however many models.
+    weight_sums, held_sums : ndarray (L,)
+        Weights of the rows that each model has, and of those it leaves out.
+
+    Raises
+    ------
+    ValueError
+        For soft targets or smoothed labels, and for a model without rows of positive weight.
+    """
+
+    def __init__(self, obj: Objective, fold: np.ndarray, left_out: np.ndarray) -> None:
+        if obj.source.y is None or obj.source.smoothing:
+            raise ValueError("several models in one pass take labels, neither soft targets nor smoothed labels")
+        self.obj, self.l2 = obj, obj.l2
+        self.fold, self.left_out = np.ascontiguousarray(fold, np.int32), np.ascontiguousarray(left_out, np.int32)
+        self.shape, self.n_passes = obj.shape, 0
+        w = obj.source.w
+        self.held_sums = np.array([np.sum(self.fold == f) if w is None else w[self.fold == f].sum() for f in left_out])
+        self.weight_sums = obj.weight_sum - self.held_sums
+        if not self.weight_sums.min(initial=np.inf) > 0:
+            raise ValueError(f"model {int(self.weight_sums.argmin())} has no row of positive weight outside its fold")
+        m, n = obj.source.shape
+        classes = obj.n_classes * len(self.left_out)
+        self.plan = make_plan(m, n, classes, obj.source.dtype, strategy="row-parallel", **obj.source.hints)
+
+    def __len__(self) -> int:
+        return len(self.left_out)
+
+    def value_and_grads(
+        self, thetas: Sequence[np.ndarray], models: Sequence[int] | None = None
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Values and gradients of some models (all, unless ``models`` numbers them) at their thetas, in one pass."""
+        models = range(len(self)) if models is None else models
+        sums = self._pass(thetas, models, grad=True)
+        share = self.obj.weight_sum / self.weight_sums[list(models)]
+        values = np.add.reduce(sums.loss, axis=0) * share
+        gradient, bias = sums.total()
+        for what, result in (("loss", values), ("gradient", gradient), ("gradient", bias)):
+            self.obj._require_finite(result, what)
+        grads, (n, k) = [], (self.obj.n_features, self.obj.n_classes)
+        for i, theta in enumerate(thetas):
+            grad = np.empty(self.shape)
+            grad[:n] = gradient[:, i * k : (i + 1) * k] * share[i] + self.l2 * theta[:n]
+            grad[n:] = bias[i * k : (i + 1) * k] * share[i]
+            values[i] += 0.5 * self.l2 * float(np.vdot(theta[:n], theta[:n]))
+            grads.append(grad)
+        return values, grads
+
+    def held_out(self, thetas: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Mean loss and share of right labels, by weight, of the rows that each model leaves out; NaN for none."""
+        sums = self._pass(thetas, range(len(self)), held=True)
+        assert sums.held is not None
+        total = np.add.reduce(sums.held, axis=0) * self.obj.weight_sum
+        with np.errstate(invalid="ignore"):
+            mean = total / self.held_sums[:, None]
+        return mean[:, 0], mean[:, 1]
+
+    def _pass(self, thetas: Sequence[np.ndarray], models: Any, *, grad: bool = False, held: bool = False) -> Sums:
+        obj, n = self.obj, self.obj.n_features
+        stacked = np.hstack(thetas).astype(obj.source.dtype, copy=False)
+        params = Parameters(
+            np.ascontiguousarray(stacked[:n]),
+            stacked[n] if obj.fit_intercept else None,
+            len(thetas),
+            np.ascontiguousarray(self.left_out[list(models)]),
+        )
+        scale, classes = 1.0 / obj.weight_sum, obj.n_classes * len(thetas)
+        sums = Sums.zeros(self.plan.slabs, classes, n, scale, grad=grad, models=len(thetas), held=held)
+        kernel, threads = select(obj.backend)[1].dense_value_and_grad, min(obj.n_threads, self.plan.threads)
+        self.n_passes += 1
+        for rows in obj.source.chunks(self.plan.chunk):
+            fold = self.fold[rows.start : rows.start + len(rows.X)]
+            kernel(replace(rows, fold=fold), params, self.plan, sums, threads)
+        return sums
+
+
+class FoldSource:
+    """The rows of a source, those of one fold with weight 0; weights are made chunk by chunk."""
+
+    def __init__(self, source: Any, fold: np.ndarray, left_out: int) -> None:
+        self._source, self._fold, self._left_out = source, fold, left_out
+        self.shape, self.dtype, self.hints = source.shape, source.dtype, source.hints
+        self.y, self.smoothing = source.y, source.smoothing
+
+    @property
+    def w(self) -> np.ndarray:
+        return self._weights(self._source.w, slice(None))
+
+    def chunks(self, rows: int) -> Iterator[Rows]:
+        for part in self._source.chunks(rows):
+            yield replace(part, w=self._weights(part.w, slice(part.start, part.start + len(part.X))))
+
+    def _weights(self, w: np.ndarray | None, rows: slice) -> np.ndarray:
+        return np.where(self._fold[rows] == self._left_out, 0.0, 1.0 if w is None else w)

@@ -1,0 +1,287 @@
+"""scikit-learn's API: `SoftmaxRegression`, an estimator like any of its own."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..solvers.methods.sgd import Stream
+from ..solvers.minimize import minimize
+from ..solvers.result import Result, Step
+from .base import SoftmaxClassifier, checked_samples, encode_two_or_more
+
+from sklearn.exceptions import ConvergenceWarning  # isort: skip  # after `.sklearn_base`, which says how to install it
+
+
+class SoftmaxRegression(SoftmaxClassifier):
+    r"""Softmax (multinomial logistic) regression.
+
+    .. math:: \min_{\theta, b} \frac{1}{\sum_i w_i} \sum_i w_i \Big(\log \sum_c e^{H_{ic}} - H_{i y_i}\Big)
+              + \frac{l_2}{2} \|\theta\|^2 + l_1 \|\theta\|_1, \qquad H = X \theta + b
+
+    Two classes are treated as any other number: each has its column of theta.
+
+    Parameters
+    ----------
+    l2 : float, default=1e-4
+        Strength of the penalty, 0 for none; the bias is never penalised. The loss is a mean, so the same
+        l2 means the same at any number of rows. scikit-learn's ``C`` is a factor on the sum of losses:
+        ``l2 = 1 / (C * sum(w))`` is the same model for three or more classes, and
+        ``l2 = 2 / (C * sum(w))`` for two, where scikit-learn has one column in place of two.
+        ``sum(w)`` is the number of rows if there are no weights.
+    l1 : float, default=0
+        Strength of a penalty l1 sum |theta_jc|, the bias left out: above 0 some coefficients are exactly 0. With l2 it
+        is the elastic net. Needs ``solver="auto"``.
+    fit_intercept : bool, default=True
+        Whether the logits have a bias.
+    solver : {"auto", "lbfgs", "newton", "newton_cg", "sgd", "gradient_descent"}, default="auto"
+        See `fastsoftmax.minimize`.
+    tol : float, default=1e-6
+        The fit has converged where the relative gap to the minimum is proven to be no larger, or the gradient, in
+        units that the scale of X has no part in. See `fastsoftmax.minimize`.
+    max_iter : int, default=1000
+        Steps at most.
+    class_weight : dict, "balanced" or None, default=None
+        Weights by label, multiplied with ``sample_weight``; labels left out of a dict have weight 1. "balanced"
+        is sum(w) / (k * sum of w in the class): every class then weighs the same.
+    warm_start : bool, default=False
+        Start from the previous fit, which must have had the same classes and features.
+    backend : {"auto", "cython", "numba", "numpy"}, default="auto"
+        Kernels to run on.
+    n_threads : int or None, default=None
+        Threads; the process's cores unless given. The result does not depend on it.
+    callback : callable or None, default=None
+        Called with a `fastsoftmax.solvers.Step` for the start and after every step; StopIteration ends the fit.
+    verbose : int, default=0
+        Above 0 each step prints a line.
+
+    Attributes
+    ----------
+    classes_ : ndarray (k,)
+        The labels, sorted, in their own dtype.
+    coef_ : ndarray (k, n), or (1, n) for two classes
+        Columns of theta as rows. For two classes their difference, second minus first, as in scikit-learn.
+    intercept_ : ndarray (k,) or (1,)
+        The bias likewise; zeros without one.
+    model_ : Model
+        All parameters, theta (n, k) and bias (k,): to save, or to predict without scikit-learn.
+    result_ : Result
+        What the solver reported: value, gradient norm, passes, message, history. Not after `partial_fit`.
+    n_iter_ : int
+        Steps the solver took. Not after `partial_fit`.
+    stream_ : Stream
+        What `partial_fit` goes on from: iterate, average, moments of the rows so far.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str (n,)
+        Only where X had names, all of them strings.
+
+    Notes
+    -----
+    X is read where it lies: float32 and float64 in C order, F order or strided, memory maps
+    included, are not copied, and other numeric dtypes are converted a chunk at a time. float32 is
+    computed in float32 with sums in float64; predictions have the dtype X is computed in. X is not scanned
+    for NaN and infinity beforehand: they are found in the result, and named by row and column.
+
+    Columns may lie far from zero. Predictions read them as they are: where a float32 column is 10^4 of its deviations
+    away, probabilities are right to about 1e-3; those of ``X.astype(float)`` have all digits.
+
+    Sparse X is never made dense, the intercept included. CSR is read where it lies; other formats, and rows that are
+    not sorted or repeat a column, are copied to CSR once in every call.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from fastsoftmax import SoftmaxRegression
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = SoftmaxRegression().fit(X, y)
+    >>> clf.predict(X[:2])
+    array([0, 0])
+    >>> clf.coef_.shape
+    (3, 4)
+    """
+
+    def __init__(
+        self,
+        *,
+        l2: float = 1e-4,
+        l1: float = 0.0,
+        fit_intercept: bool = True,
+        solver: str = "auto",
+        tol: float = 1e-6,
+        max_iter: int = 1000,
+        class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
+        warm_start: bool = False,
+        backend: str = "auto",
+        n_threads: int | None = None,
+        callback: Callable[[Step], Any] | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.l2 = l2
+        self.l1 = l1
+        self.fit_intercept = fit_intercept
+        self.solver = solver
+        self.tol = tol
+        self.max_iter = max_iter
+        self.class_weight = class_weight
+        self.warm_start = warm_start
+        self.backend = backend
+        self.n_threads = n_threads
+        self.callback = callback
+        self.verbose = verbose
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit theta and the bias.
+
+        Parameters
+        ----------
+        X : array_like (m, n), or sparse array or matrix of SciPy
+        y : array_like (m,)
+            Labels: integers, whole floats, booleans or strings.
+        sample_weight : array_like (m,), optional
+            Weights, not negative. A row with weight 0 is ignored, but its label is still one of the classes.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            For empty, non-numeric or malformed sparse X, NaN or infinity, one class only, or a bad parameter.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the solver ended before it reached ``tol``.
+        """
+        X, labels = checked_samples(self, X, y)
+        classes, codes = encode_two_or_more(labels)
+        obj = self._objective(X, codes, classes, sample_weight, self.l2)
+        result = minimize(
+            obj,
+            solver=self.solver,
+            l1=self.l1,
+            theta0=self._previous(classes, obj.n_features) if self.warm_start and hasattr(self, "model_") else None,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            callback=_printing(self.callback) if self.verbose else self.callback,
+        )
+        self._keep(result.theta, classes)
+        self.result_ = result
+        self.n_iter_ = result.n_iter
+        self._forget("stream_")
+        if not result.converged:
+            warnings.warn(_advice(result), ConvergenceWarning, stacklevel=2)
+        return self
+
+    def partial_fit(
+        self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Learn from some rows more: one walk over them by averaged mini-batch gradients, see `solvers.sgd`.
+
+        Each call goes on from the one before, or from `fit`; the parameters are the average over all
+        mini-batches so far. The same calls give the same parameters. Several hundred rows a call are better than few:
+        a call is at least one step. ``solver``, ``tol``, ``max_iter`` and ``callback`` have no part in it.
+
+        Sparse X is never made dense, and gives what the dense array gives, up to rounding, where its mini-batches (a
+        32nd of the rows, 32 at least) have six entries or more for each column. Else they are larger, since a
+        step touches all n k parameters: wide X wants calls with more entries than columns.
+
+        Parameters
+        ----------
+        X : array_like (m, n), or sparse array or matrix of SciPy
+        y : array_like (m,)
+            Labels, all of them among the classes.
+        classes : array_like (k,), optional
+            All labels that will ever come; needed in the first call, and the same later if given.
+        sample_weight : array_like (m,), optional
+            As in `fit`; weights of different calls are on the same scale only within a mini-batch.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `fit`; for missing or other ``classes``, a label that is not one of them, l1 above 0, or
+            class_weight="balanced", which would need all rows.
+        """
+        started = hasattr(self, "model_")
+        known = _classes(classes, self.model_.classes if started else None)
+        if self.l1 or isinstance(self.class_weight, str):
+            raise ValueError("partial_fit takes no l1 above 0 and no class_weight='balanced'; fit does")
+        X, labels = checked_samples(self, X, y, reset=not started)
+        codes = np.searchsorted(known, labels).clip(max=len(known) - 1)
+        strange = np.flatnonzero(known[codes] != labels)
+        if len(strange):
+            raise ValueError(f"y must hold labels of classes; row {strange[0]} holds {labels[strange[0]]!r}")
+        obj = self._objective(X, codes, known, sample_weight, self.l2)
+        if hasattr(self, "stream_"):
+            stream = copy.deepcopy(self.stream_)  # so that bad rows leave all as it was
+        else:
+            stream = Stream.start(self._previous(known, obj.n_features) if started else np.zeros(obj.shape))
+        stream.walk(obj)
+        self._keep(stream.average, known)
+        self.stream_: Stream = stream
+        self._forget("result_", "n_iter_")
+        return self
+
+    def _previous(self, classes: np.ndarray, n: int) -> np.ndarray:
+        """theta of the previous fit as a start."""
+        old = self.model_
+        if not np.array_equal(old.classes, classes) or old.n_features != n:
+            raise ValueError(
+                f"warm_start needs the classes and features of the previous fit, {old.n_classes} classes"
+                f" and {old.n_features} features; got {len(classes)} classes and {n} features, or other labels"
+            )
+        if not self.fit_intercept:
+            return old.theta
+        return np.vstack([old.theta, np.zeros(len(classes)) if old.bias is None else old.bias])
+
+    def _forget(self, *names: str) -> None:
+        """Drop fitted attributes that do not hold any more."""
+        for name in names:
+            if hasattr(self, name):
+                delattr(self, name)
+
+
+def _classes(given: ArrayLike | None, known: np.ndarray | None) -> np.ndarray:
+    """The classes of a call of partial_fit, sorted; those before are ``known``."""
+    if given is None:
+        if known is None:
+            raise ValueError("classes must be given in the first call of partial_fit: all labels that will ever come")
+        return known
+    classes: np.ndarray = np.unique(np.asarray(given))
+    if known is not None and not np.array_equal(classes, known):
+        raise ValueError(f"classes must be those of the calls before, {known.tolist()}; got {classes.tolist()}")
+    if len(classes) < 2:
+        raise ValueError(f"classes must hold at least two labels; got {classes.tolist()}")
+    return classes
+
+
+def _printing(callback: Callable[[Step], Any] | None) -> Callable[[Step], None]:
+    """A callback that prints the step, then calls the caller's."""
+
+    def show(step: Step) -> None:
+        print(
+            f"iteration {step.iteration:5d}  value {step.value:.8g}  gradient {step.grad_norm:.3g}"
+            f"  passes {step.n_passes}  {step.seconds:.2f} s"
+        )
+        if callback is not None:
+            callback(step)
+
+    return show
+
+
+def _advice(result: Result) -> str:
+    """The solver's message and what may help."""
+    return (
+        f"{result.message}. The parameters are the last ones reached. A larger l2 helps most where classes are"
+        " (nearly) separable; more steps (max_iter), a larger tol or float64 data may help too."
+    )

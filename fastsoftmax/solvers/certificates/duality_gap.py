@@ -1,0 +1,156 @@
+r"""How far the value can be from the minimum at most: the duality gap, from numbers every step has anyway.
+
+The dual of softmax regression has one distribution alpha_i over the classes for each row. Its value,
+
+.. math:: \sum_i w_i \operatorname{Ent}(\alpha_i) - \frac{1}{2 l_2} \| \operatorname{soft}(A, l_1) \|^2, \qquad
+          A = X^T W (\alpha - I), \quad 1^T W (\alpha - I) = 0
+
+is below the minimum for every alpha (w sums to 1; soft moves each entry by l1 towards 0; with l2 = 0 no
+entry of A may exceed l1). With alpha = Z this needs nothing but the gradient, for A is the gradient of
+the loss, and Ent(z) = loss - <theta, A>. Without a bias, and with l1 = 0, the bound is ||gradient||^2 / (2 l2),
+the one that strong convexity gives. Soft targets must be distributions; of rows with another mass nothing is told.
+
+The bias asks that alpha has the classes' shares p, whereas Z has q = p + (gradient of the bias). Mixing
+every row with one distribution r, alpha = (1 - t) Z + t r with (1 - t) q + t r = p, puts that right; t is the least
+that keeps r from being negative, and the entropy is concave. With l2 = 0, alpha = (1 - s) I + s Z scales A by s
+until no entry exceeds l1. Columns are taken as centred (the bias absorbs it), so that A of a constant is 0.
+
+The dual value found at one iterate holds for all that follow: the largest so far is kept, whether duality told it or
+an exact Hessian (see `local`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..geometry.metric import Metric
+
+# A difference of two values rounded to eps each is known no better than this many eps.
+ROUNDINGS = 4.0
+# Above 0 and below any value that matters: what a divisor of 0 becomes.
+TINY = float(np.finfo(np.float64).tiny)
+
+
+def has_distributions(obj: Any) -> bool:
+    """Whether each row's targets sum to 1, up to rounding."""
+    soft: np.ndarray | None = getattr(getattr(obj, "source", None), "soft", None)
+    if soft is None:
+        return True
+    mass = np.add.reduce(soft, axis=1, dtype=np.float64)
+    eps = float(np.finfo(soft.dtype).eps)
+    return bool(np.abs(mass - 1.0).max(initial=0.0) <= soft.shape[1] * eps)
+
+
+class GapBound:
+    """Upper bounds on (value - minimum) / value of one objective.
+
+    Parameters
+    ----------
+    obj : Problem
+    metric : Metric
+        For the means of X's columns.
+    eps : float
+        Rounding of the numbers the objective computes with: the bound is never below `ROUNDINGS` of these.
+    l1 : float
+    """
+
+    def __init__(self, obj: Any, metric: Metric, eps: float, l1: float = 0.0) -> None:
+        self.floor = ROUNDINGS * eps
+        self.obj, self.metric, self.l1, self.l2 = obj, metric, l1, float(obj.l2)
+        self.told = has_distributions(obj)
+        self.origin: tuple[np.ndarray, list[float]] | None = None
+        self.dual = -np.inf
+
+    def __call__(self, theta: np.ndarray, value: float, grad: np.ndarray, local: float = np.inf) -> float | None:
+        """The bound at theta, or None where there is none; value - minimum is known to be ``local`` at most.
+
+        ``value`` includes the l1 term, ``grad`` does not.
+        """
+        if not value > 0.0:
+            return None
+        gap = min(local, self._duality_gap(theta, value, grad))
+        self.dual = max(self.dual, value - gap)
+        if not math.isfinite(self.dual):
+            return None
+        return max(0.0, min(gap, value - self.dual)) / value + self.floor
+
+    def _duality_gap(self, theta: np.ndarray, value: float, grad: np.ndarray) -> float:
+        if (self.l2 == 0.0 and self.l1 == 0.0) or not self.told:
+            return np.inf
+        if self.l1 == 0.0:
+            return self._smooth_gap(theta, value, grad)
+        n = len(theta) - bool(self.obj.fit_intercept)
+        weights = theta[:n]
+        A = self.metric.centred(grad) - self.l2 * weights
+        penalty = 0.5 * self.l2 * float(np.vdot(weights, weights)) + self.l1 * float(np.abs(weights).sum())
+        loss, t, entropy = value - penalty, 0.0, 0.0
+        # loss - Ent, the part that the bias takes in it, and that mixing brings.
+        excess = float(np.vdot(weights, A))
+        if self.obj.fit_intercept:
+            assert self.metric.mean is not None
+            bias = theta[n] + self.metric.mean @ weights
+            excess += float((bias - np.add.reduce(bias) / len(bias)) @ grad[n])
+            if self.origin is None:
+                self.origin = self._at_origin(theta, grad)
+            t, entropy = self._mix(grad[n].tolist())
+            if t:
+                A *= 1.0 - t
+                A += t * self.origin[0]
+        excess = (1.0 - t) * excess + t * (loss - entropy)
+        return excess + penalty + self._dual_penalty(A, loss - excess)
+
+    def _smooth_gap(self, theta: np.ndarray, value: float, grad: np.ndarray) -> float:
+        """The same without l1, where all that is large cancels: with V = A + l2 theta, which is the centred gradient
+        where t = 0, the penalty, its dual and <theta, A> come to ||V||^2 / (2 l2) - t <theta, A at 0>."""
+        V = self.metric.centred(grad)
+        if self.metric.mean is None:
+            return float(np.vdot(V, V)) / (2.0 * self.l2)
+        weights, slope = theta[:-1], grad[-1].tolist()
+        if self.origin is None:
+            self.origin = self._at_origin(theta, grad)
+        t, entropy = self._mix(slope)
+        bias = (theta[-1] + np.dot(self.metric.mean, weights)).tolist()
+        middle = sum(bias) / len(bias)
+        excess: float = (1.0 - t) * sum((b - middle) * s for b, s in zip(bias, slope, strict=True))
+        if t:
+            start = self.origin[0]
+            loss = value - 0.5 * self.l2 * float(np.vdot(weights, weights))
+            excess += t * (loss - entropy - float(np.vdot(weights, start)))
+            V *= 1.0 - t
+            V += t * start
+            V += (t * self.l2) * weights
+        return excess + float(np.vdot(V, V)) / (2.0 * self.l2)
+
+    def _dual_penalty(self, A: np.ndarray, entropy: float) -> float:
+        if self.l2 > 0.0:
+            beyond = np.maximum(np.abs(A) - self.l1, 0.0)
+            return float(np.vdot(beyond, beyond)) / (2.0 * self.l2)
+        largest = float(np.abs(A).max(initial=0.0))
+        return max(0.0, 1.0 - self.l1 / largest) * entropy if largest > 0 else 0.0
+
+    def _mix(self, slope: list[float]) -> tuple[float, float]:
+        """t, and the entropy of r; ``slope`` is the gradient of the bias. A loop: classes are few, or passes long."""
+        assert self.origin is not None
+        p = self.origin[1]
+        q = [a + s for a, s in zip(p, slope, strict=True)]
+        # 1 - p / q is (q - p) / q: how much of q is too much.
+        t = min(max([s / b for s, b in zip(slope, q, strict=True) if b > 0.0], default=0.0), 1.0)
+        entropy = 0.0
+        if not t > 0.0:
+            return 0.0, entropy
+        for a, b in zip(p, q, strict=True):
+            r = (a - (1.0 - t) * b) / t
+            if r > 0.0:
+                entropy -= r * math.log(r)
+        return t, entropy
+
+    def _at_origin(self, theta: np.ndarray, grad: np.ndarray) -> tuple[np.ndarray, list[float]]:
+        """Of the gradient at theta = 0: that of centred columns, and the classes' shares, which its bias row tells.
+
+        It takes a pass unless the run starts there.
+        """
+        at = grad if not theta.any() else self.obj.value_and_grad(np.zeros(theta.shape))[1]
+        return self.metric.centred(at), np.maximum(1.0 / theta.shape[1] - at[-1], 0.0).tolist()

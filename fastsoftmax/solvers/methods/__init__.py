@@ -1,0 +1,1 @@
+"""The methods, a file each: `solve(run)` chooses the points."""

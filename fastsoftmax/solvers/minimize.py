@@ -1,0 +1,169 @@
+"""Solvers: `minimize`, and the table of methods behind it.
+
+A solver is a module with one function, ``solve(run)``: from ``run.theta`` it chooses points, asks
+``run.evaluate`` for value and gradient and hands every new iterate to ``run.accept``, which ends the
+run. A new method is a file and a row of the table.
+"""
+
+from __future__ import annotations
+
+import importlib
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..data import validation
+from .blas import one_thread
+from .geometry.centering import inward
+from .result import Callback, Problem, Result
+from .run import Run, Stop
+
+
+@dataclass(frozen=True)
+class Solver:
+    """A row of the table: where a method lives and what it is."""
+
+    name: str
+    module: str
+    what: str
+
+    def load(self) -> ModuleType:
+        return importlib.import_module(self.module)
+
+
+SOLVERS: dict[str, Solver] = {
+    s.name: s
+    for s in (
+        Solver("lbfgs", "fastsoftmax.solvers.methods.lbfgs", "limited-memory quasi-Newton"),
+        Solver("newton", "fastsoftmax.solvers.methods.newton", "exact Hessian, and L-BFGS between two of them"),
+        Solver("newton_cg", "fastsoftmax.solvers.methods.newton_cg", "truncated Newton on Hessian products"),
+        Solver("sgd", "fastsoftmax.solvers.methods.sgd", "averaged mini-batch gradients"),
+        Solver("gradient_descent", "fastsoftmax.solvers.methods.gradient_descent", "constant step 1/L"),
+    )
+}
+
+
+def select(name: str = "auto") -> tuple[str, ModuleType]:
+    """The solver called ``name`` and its name; "auto" is `methods.auto`, which chooses when it sees the problem.
+
+    Raises
+    ------
+    ValueError
+        If there is no solver of that name.
+    """
+    if name == "auto":
+        return name, importlib.import_module("fastsoftmax.solvers.methods.auto")
+    if not isinstance(name, str) or name not in SOLVERS:
+        raise ValueError(f"solver must be one of 'auto', {', '.join(map(repr, SOLVERS))}; got {name!r}")
+    return name, SOLVERS[name].load()
+
+
+def minimize(
+    obj: Problem,
+    *,
+    solver: str = "auto",
+    l1: float = 0.0,
+    theta0: ArrayLike | None = None,
+    tol: float = 1e-6,
+    max_iter: int = 1000,
+    callback: Callback | None = None,
+) -> Result:
+    """Solve for theta: minimise an objective to a relative gap that does not depend on the units of X.
+
+    A run has converged where one of two numbers is at most ``tol``: ``gap_bound``, which proves that
+    (value - minimum) / value is no larger (it needs a penalty or an exact Hessian), or ``grad_norm``,
+    sqrt(g^T M^-1 g / (2 value)) with M a bound on the Hessian, which is the gradient's size in units that X's columns
+    have no part in. The second is no proof, but the gap goes with its square: see `solvers.run`.
+
+    Parameters
+    ----------
+    obj : Objective
+        Or anything with ``shape``, ``n_passes``, ``l2``, ``fit_intercept``, ``value_and_grad`` and ``gram``; newton_cg
+        needs ``hess_prod`` too, and newton and sgd the rows themselves. X may be sparse. Where columns of a dense X
+        lie far from zero (90 deviations in float32), passes are over a copy that does not: see
+        `solvers.geometry.centering`.
+    solver : {"auto", "lbfgs", "newton", "newton_cg", "sgd", "gradient_descent"}
+        "auto" takes newton or lbfgs, whichever should be faster, and newton after lbfgs where that converges slowly;
+        of sparse X, newton_cg or lbfgs. ``message`` says what it took and why. newton needs dense X. "sgd" comes
+        within 1 % of the minimum in a few passes where rows are many, but not to 1e-6: give it a ``max_iter`` (its
+        steps are walks over X) or a larger ``tol``.
+    l1 : float
+        Strength of a penalty l1 sum |theta_jc| (bias left out) beside the objective's own l2: above 0 it makes
+        parameters exactly 0, and takes a method of its own (``solver`` must be "auto"). ``value`` includes it.
+    theta0 : array_like, shape of obj or flat, optional
+        The start; zeros unless given.
+    tol : float
+        See above; above 0. Where rounding makes it unreachable the run ends all the same, with
+        ``converged`` false and the reason in ``message``.
+    max_iter : int
+        Steps at most.
+    callback : callable, optional
+        Called with a `Step` for the start and after every step. Raising StopIteration ends the
+        run; its text becomes part of the message.
+
+    Returns
+    -------
+    Result
+        theta (float64, shape of obj), value, grad_norm, gap_bound, n_passes, n_iter, converged, message,
+        solver, history. Separable classes have no minimum without a penalty: that is what the message then
+        says, and ``converged`` is false. Where only some are separable from the others, newton can tell.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an unknown solver, or an argument of a wrong type, shape or value.
+
+    Examples
+    --------
+    >>> import fastsoftmax
+    >>> obj = fastsoftmax.Objective([[0.0], [1.0], [2.0], [3.0]], [0, 1, 0, 1], fit_intercept=True)
+    >>> res = fastsoftmax.minimize(obj)
+    >>> res.converged, res.theta.shape
+    (True, (2, 2))
+    """
+    check_options(solver, l1, tol, max_iter, callback)
+    theta = _start(obj, theta0)
+    with blas_for(obj):
+        run = Run(obj, tol=tol, max_iter=max_iter, callback=callback, l1=l1)
+        return run_solver(run, theta if run.obj is obj else inward(run.obj, theta), solver)
+
+
+def check_options(solver: str, l1: float, tol: float, max_iter: int, callback: Callback | None) -> None:
+    """Raise for what `minimize` cannot do."""
+    validation.check_real(tol, "tol", positive=True)
+    validation.check_count(max_iter, "max_iter")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable or None; got {callback!r}")
+    validation.check_real(l1, "l1")
+    select(solver)
+    if l1 > 0 and solver != "auto":
+        raise ValueError(f"solver must be 'auto' where l1 is above 0, which takes a method of its own; got {solver!r}")
+
+
+def blas_for(obj: Problem) -> AbstractContextManager[Any]:
+    """See `blas`; objectives that may use BLAS themselves, as the NumPy backend does, keep all of its threads."""
+    return one_thread() if getattr(obj, "backend", "numpy") != "numpy" else nullcontext()
+
+
+def run_solver(run: Run, theta: np.ndarray, solver: str) -> Result:
+    """A run from theta to its end, within `blas_for`."""
+    name, module = ("l1", importlib.import_module("fastsoftmax.solvers.methods.l1")) if run.l1 else select(solver)
+    # What has converged at the start ran no method; auto's is then the one that it takes most often.
+    run.solver = "lbfgs" if name == "auto" else name
+    with suppress(Stop):
+        run.accept(theta)
+        module.solve(run)
+    return run.result()
+
+
+def _start(obj: Problem, theta0: ArrayLike | None) -> np.ndarray:
+    """theta0 as float64 in the objective's shape."""
+    rows, k = obj.shape
+    if theta0 is None:
+        return np.zeros((rows, k))
+    bias = bool(getattr(obj, "fit_intercept", False))
+    return validation.check_theta(theta0, rows - bias, k, bias, "theta0").astype(np.float64)

@@ -1,0 +1,140 @@
+"""Every row belongs to one slab of one chunk, and nothing depends on the number of threads."""
+
+import inspect
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastsoftmax.kernels import machine
+from fastsoftmax.kernels import plan as plan_module
+from fastsoftmax.kernels.machine import cache_bytes, default_threads
+from fastsoftmax.kernels.plan import (
+    ALIASED_BYTES,
+    LARGE_MAX,
+    ROW_ENTRIES,
+    RUN_ROWS,
+    SHARED_BLOCK,
+    SLAB_BYTES,
+    SLABS_MAX,
+    VECTOR_BYTES,
+    Plan,
+    make_hessian_plan,
+    make_plan,
+)
+
+SIZES = st.tuples(st.integers(1, 10**7), st.integers(1, 10**4), st.integers(2, 10**4), st.sampled_from(["f4", "f8"]))
+
+
+@given(rows=st.integers(1, 20000), tiles=st.integers(1, 6), slabs=st.integers(1, 300))
+def test_slabs_cover_every_row_once_and_in_order(rows, tiles, slabs):
+    block = 32 * tiles
+    plan = make_plan(rows, 3, 2, np.dtype("f8"), block=block, slabs=slabs)
+    ranges = plan.slab_ranges(rows)
+    numbers, starts, ends = zip(*ranges, strict=True)
+    assert numbers == tuple(range(len(ranges))) and len(ranges) <= slabs
+    assert starts[0] == 0 and ends[-1] == rows and starts[1:] == ends[:-1]
+    assert all(a < b for _, a, b in ranges)
+    assert all(a % block == 0 for a in starts), "a slab must start with a whole block"
+
+
+@given(SIZES)
+def test_default_plan_keeps_its_bounds(size):
+    m, n, k, dtype = size
+    plan = make_plan(m, n, k, np.dtype(dtype))
+    most = SHARED_BLOCK if plan.strategy == "class-parallel" else LARGE_MAX
+    assert 1 <= plan.block <= most and plan.block * np.dtype(dtype).itemsize % VECTOR_BYTES == 0
+    assert 1 <= plan.slabs <= SLABS_MAX
+    assert plan.slabs <= 4 or plan.slabs * n * k * 8 <= SLAB_BYTES
+    assert plan.chunk % (plan.slabs * plan.block) == 0
+    most = RUN_ROWS if dtype == "f4" else plan.chunk
+    assert plan.run % plan.block == 0 and plan.block <= plan.run <= max(plan.block, most)
+
+
+def test_overrides_are_taken_as_given():
+    plan = make_plan(1000, 7, 3, np.dtype("f8"), block=96, slabs=3, chunk=77)
+    assert (plan.block, plan.slabs, plan.chunk) == (96, 3, 77)
+    assert plan.run % 96 == 0
+
+
+@pytest.mark.parametrize("block", [1, 5, 33, 100])
+def test_a_block_is_always_whole_vectors(dtype, block):
+    """Kernels write whole vectors: a block of 5 rows would let them write past their scratch memory."""
+    plan = make_plan(1000, 7, 3, dtype, block=block)
+    assert plan.block >= block and plan.block * dtype.itemsize % VECTOR_BYTES == 0
+
+
+def test_a_block_of_many_features_has_few_rows(dtype):
+    plan = make_plan(1000, 10**6, 3, dtype)
+    assert plan.block * dtype.itemsize == VECTOR_BYTES
+
+
+@pytest.mark.parametrize("k", [3, 100, 400, 2000])
+def test_a_block_of_columns_is_long_while_its_logits_fit_in_the_cache_too(monkeypatch, dtype, k):
+    monkeypatch.setattr(plan_module, "cache_bytes", lambda: {"L1": 32 << 10, "L2": 1 << 20, "L3": 16 << 20})
+    plan = make_plan(10**5, 50, k, dtype, column_bytes=2560)
+    size = dtype.itemsize
+    assert plan.block * size == 2560 if k <= 100 else plan.block * (50 + k) * size < 1 << 20
+    assert plan.block * size not in (0, ALIASED_BYTES)
+
+
+@pytest.mark.parametrize(("n", "block"), [(10, 320), (100, 320), (200, 192), (300, 128)])
+def test_a_block_of_a_hessian_fits_in_the_cache_by_columns(monkeypatch, n, block):
+    monkeypatch.setattr(plan_module, "cache_bytes", lambda: {"L1": 32 << 10, "L2": 1 << 20, "L3": 16 << 20})
+    assert make_hessian_plan(10**5, n, 3).block == block
+    assert make_hessian_plan(10**5, n, 3, block=64).block == 64
+
+
+def test_one_row_makes_one_slab():
+    assert make_plan(1, 1, 2, np.dtype("f4")).slab_ranges(1) == [(0, 0, 1)]
+
+
+def test_the_plan_does_not_know_the_number_of_threads(monkeypatch):
+    assert not [name for name in inspect.signature(make_plan).parameters if "thread" in name]
+    before = make_plan(10**6, 50, 3, np.dtype("f4"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert make_plan(10**6, 50, 3, np.dtype("f4")) == before
+
+
+def test_float32_run_is_at_most_a_few_thousand_rows():
+    assert RUN_ROWS <= 4096
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"), [("1", 1), ("1,4", 1), ("", None), ("0", None), ("many", None), ("100000", None)]
+)
+def test_default_threads_is_the_smaller_of_omp_num_threads_and_the_cores(monkeypatch, value, wanted):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    cores = default_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    assert default_threads() == (wanted or cores)
+
+
+def test_default_threads_is_at_least_one_and_at_most_the_affinity():
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert 1 <= default_threads() <= cores
+
+
+def test_cache_sizes_are_plausible_and_a_broken_sysfs_leaves_the_usual_ones(monkeypatch):
+    sizes = cache_bytes()
+    assert 0 < sizes["L1"] < sizes["L2"] <= sizes["L3"]
+    monkeypatch.setattr(machine.Path, "read_text", lambda self: "?")
+    assert cache_bytes.__wrapped__() == {"L1": 32 << 10, "L2": 1 << 20, "L3": 16 << 20}
+
+
+@given(
+    counts=st.lists(st.one_of(st.integers(0, 5), st.integers(0, 500)), max_size=400),
+    slabs=st.integers(1, 16),
+    block=st.sampled_from([1, 8, 64]),
+)
+def test_sparse_slabs_begin_where_the_work_reaches_their_share(counts, slabs, block):
+    plan = Plan(block=block, slabs=slabs, chunk=400, run=block, threads=1)
+    rows, indptr = len(counts), np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+    work = [int(indptr[i]) + ROW_ENTRIES * i for i in range(rows + 1)]
+    starts = plan.sparse_slabs(indptr)
+    assert starts[0] == 0 and starts[-1] == rows and starts.dtype == np.int64
+    for p in range(1, slabs):
+        first = next(i for i in range(rows + 1) if work[i] >= work[-1] * p / slabs)
+        assert starts[p] == min(-(-first // block) * block, rows)

@@ -1,0 +1,403 @@
+"""`Model`, `softmax`, `predict_proba`: predictions against the reference, files sound and damaged, bad input."""
+
+import io
+import json
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from fastsoftmax import Model, predict_proba, reference, softmax
+from fastsoftmax.model import file
+from fastsoftmax.model import model as model_module
+
+FORMATS = [".npz", ".safetensors"]
+formats = pytest.mark.parametrize("suffix", FORMATS)
+
+
+def random_model(n=5, k=4, bias=True, seed=0, **parts):
+    rng = np.random.default_rng(seed)
+    return Model(rng.standard_normal((n, k)), rng.standard_normal(k) if bias else None, **parts)
+
+
+def random_rows(m=70, n=5, dtype=np.float64, seed=1):
+    return np.random.default_rng(seed).standard_normal((m, n)).astype(dtype)
+
+
+# ----------------------------------------------------------------------------------- predictions
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_predictions_are_the_references(backend, dtype, as_layout, bias):
+    model, X = random_model(bias=bias, classes=list("dcba")), random_rows(dtype=dtype)
+    H = reference.logits(X.astype("f8"), model.theta, model.bias)
+    Z = reference.softmax(H)
+    X = as_layout(X)
+    # Logits are sums of 6 terms of a few units each.
+    atol = 64 * np.finfo(dtype).eps
+    np.testing.assert_array_equal(model.predict(X, backend=backend), model.classes[H.argmax(axis=1)])
+    for got, wanted in [
+        (model.decision_function(X, backend=backend), H),
+        (model.predict_proba(X, backend=backend), Z),
+        (model.predict_log_proba(X, backend=backend), np.log(Z)),
+    ]:
+        assert got.dtype == dtype
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("given, computed", [("u1", "f4"), ("i2", "f4"), ("?", "f4"), ("f2", "f4"), ("i8", "f8")])
+def test_other_dtypes_are_predicted_in_the_one_that_holds_them(backend, given, computed):
+    model, X = random_model(), (10 * random_rows()).astype(given)
+    got = model.predict_proba(X, backend=backend)
+    assert got.dtype == computed
+    np.testing.assert_array_equal(got, model.predict_proba(X.astype(computed), backend=backend))
+
+
+def test_the_bits_do_not_depend_on_the_number_of_threads(backend):
+    model, X = random_model(), random_rows(3000)
+    one, three = (model.predict_proba(X, backend=backend, n_threads=t) for t in (1, 3))
+    np.testing.assert_array_equal(one, three)
+
+
+def test_lists_will_do_and_labels_default_to_numbers(backend):
+    model = Model([[1, -1]])
+    np.testing.assert_array_equal(model.predict([[1], [-1]], backend=backend), [0, 1])
+    assert (model.n_features, model.n_classes) == (1, 2)
+    assert repr(model) == "Model(n_features=1, n_classes=2)"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("k", [4, 300])
+def test_top_k_is_the_head_of_the_sorted_probabilities(backend, monkeypatch, count, k):
+    monkeypatch.setattr(model_module, "_TOP_BYTES", 20 * k * 8)
+    model, X = random_model(k=k, classes=[f"class {c}" for c in range(k)]), random_rows()
+    labels, probabilities = model.top_k(X, count, backend=backend)
+    Z = model.predict_proba(X, backend=backend)
+    order = np.argsort(-Z, axis=1)[:, :count]
+    np.testing.assert_array_equal(labels, model.classes[order])
+    np.testing.assert_allclose(probabilities, np.take_along_axis(Z, order, axis=1), rtol=1e-13)
+    np.testing.assert_array_equal(labels[:, 0], model.predict(X, backend=backend))
+
+
+def test_top_k_ranks_by_logits_and_the_first_of_equals_comes_first(backend):
+    model = Model([[0.0, -2000.0, -1000.0, 0.0]])
+    labels, probabilities = model.top_k([[1.0]], 4, backend=backend)
+    np.testing.assert_array_equal(labels, [[0, 3, 2, 1]])
+    np.testing.assert_array_equal(probabilities, [[0.5, 0.5, 0, 0]])
+
+
+@pytest.mark.parametrize("count", [0, 5, 2.0])
+def test_top_k_needs_a_count_within_the_classes(count):
+    with pytest.raises((TypeError, ValueError), match="count"):
+        random_model().top_k(random_rows(), count)
+
+
+METHODS = ["predict", "predict_proba", "predict_log_proba", "decision_function", "top_k"]
+
+
+def call(model, method, X, **options):
+    return getattr(model, method)(X, **({"count": 2} if method == "top_k" else {}), **options)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_row_that_is_not_finite_is_named(backend, method, bad):
+    X = random_rows(60)
+    X[41, 3] = bad
+    with pytest.raises(ValueError, match="X must be finite; row 41, column 3"):
+        call(random_model(), method, X, backend=backend)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_wrong_number_of_features_is_an_error_with_both_numbers(method):
+    with pytest.raises(ValueError, match="X has 6 features, but the model was fitted with 5 features"):
+        call(random_model(), method, random_rows(n=6))
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "message"),
+    [
+        (np.zeros(5), ValueError, r"X has shape \(5,\); a 2-D array"),
+        (np.zeros((0, 5)), ValueError, "at least one row"),
+        (np.zeros((2, 5), complex), TypeError, "X has dtype complex128"),
+        ([["a"] * 5], TypeError, "X has dtype <U1"),
+    ],
+)
+def test_bad_rows(X, error, message):
+    with pytest.raises(error, match=message):
+        random_model().predict(X)
+
+
+def test_logits_that_overflow_are_an_error_of_their_own(backend):
+    with pytest.raises(FloatingPointError, match="overflows float64"):
+        Model(np.full((2, 2), 1e200)).predict_proba(np.full((1, 2), 1e200), backend=backend)
+    with pytest.raises(FloatingPointError, match="overflows float32"):
+        Model(np.full((1, 2), 1e200)).predict(np.ones((1, 1), "f4"), backend=backend)
+
+
+@pytest.mark.parametrize("arguments", [{"backend": "fortran"}, {"n_threads": 0}])
+def test_bad_options(arguments):
+    with pytest.raises(ValueError, match=f"{next(iter(arguments))} must be"):
+        random_model().predict(random_rows(), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("parts", "error", "message"),
+    [
+        ({"theta": [1.0, 2.0]}, ValueError, "theta has shape"),
+        ({"theta": [[1.0], [2.0]]}, ValueError, "one class only"),
+        ({"theta": [[1.0, np.nan]]}, ValueError, "theta must be finite"),
+        ({"theta": [["a", "b"]]}, TypeError, "theta has dtype"),
+        ({"bias": [1.0]}, ValueError, "bias has shape"),
+        ({"classes": ["a", "b", "c"]}, ValueError, r"classes has shape \(3,\)"),
+        ({"feature_names": ["a", "b"]}, ValueError, "feature_names must be 1 strings"),
+        ({"feature_names": [3]}, ValueError, "feature_names must be 1 strings"),
+        ({"metadata": {"rows": 3}}, TypeError, "metadata must be a dict of str to str"),
+    ],
+)
+def test_parts_that_do_not_fit(parts, error, message):
+    with pytest.raises(error, match=message):
+        Model(**{"theta": [[1.0, 2.0]], **parts})
+
+
+# ----------------------------------------------------------------------------------- the functions
+
+LOGITS = npst.arrays(
+    st.sampled_from([np.float32, np.float64]),
+    npst.array_shapes(min_dims=2, max_dims=2, max_side=6),
+    elements=st.floats(-(2.0**120), 2.0**120, width=32),
+)
+
+
+@given(LOGITS)
+def test_softmax_is_the_references(H):
+    kept = H.copy()
+    Z = softmax(H)
+    assert Z.dtype == H.dtype
+    np.testing.assert_array_equal(H, kept)
+    np.testing.assert_allclose(Z, reference.softmax(H.astype("f8")), rtol=0, atol=8 * np.finfo(H.dtype).eps)
+    np.testing.assert_allclose(Z.sum(axis=1), 1, rtol=8 * np.finfo(H.dtype).eps)
+
+
+def test_softmax_of_huge_and_of_whole_logits():
+    np.testing.assert_array_equal(softmax([[1e308, -1e308], [1e308, 1e308]]), [[1, 0], [0.5, 0.5]])
+    assert softmax(np.zeros((1, 2), np.int64)).dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("H", "error", "message"),
+    [
+        ([[0.0], [np.nan]], ValueError, "H must be finite; row 1, column 0 holds nan"),
+        ([[0.0, -np.inf]], ValueError, "H must be finite; row 0, column 1 holds -inf"),
+        ([0.0, 1.0], ValueError, "H has shape"),
+        ([[1j]], TypeError, "H has dtype complex128"),
+    ],
+)
+def test_softmax_of_bad_logits(H, error, message):
+    with pytest.raises(error, match=message):
+        softmax(H)
+
+
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_predict_proba_is_the_models(backend, fit_intercept):
+    model, X = random_model(bias=fit_intercept), random_rows()
+    theta = np.vstack([model.theta, model.bias]) if fit_intercept else model.theta
+    got = predict_proba(X, theta, fit_intercept=fit_intercept, backend=backend, n_threads=2)
+    np.testing.assert_array_equal(got, model.predict_proba(X, backend=backend))
+
+
+@pytest.mark.parametrize(
+    ("theta", "error", "message"),
+    [
+        (np.zeros((6, 3)), ValueError, r"theta has shape \(6, 3\); \(5, 3\)"),
+        (np.zeros(15), ValueError, r"theta has shape \(15,\); \(features, classes\)"),
+        (np.full((5, 3), np.nan), ValueError, "theta must be finite; row 0"),
+    ],
+)
+def test_predict_proba_with_bad_theta(theta, error, message):
+    with pytest.raises(error, match=message):
+        predict_proba(random_rows(), theta)
+
+
+# ---------------------------------------------------------------------------------------- files
+
+LABELS = {
+    "int64": np.array([-3, 0, 2**62, 7]),
+    "uint8": np.array([0, 1, 2, 255], np.uint8),
+    "float64": np.array([0.1, -2.0, 1e300, 5e-324]),
+    "float32": np.array([0.1, 0.2, 3.0, 4.0], np.float32),
+    "bool": np.array([False, True]),
+    "str": np.array(["yes", "no", "", "naïve 猫 \U0001f40d"]),
+    "object str": np.array(["yes", "no", "perhaps", "x" * 100], object),
+    "object int": np.array([1, 2, 10**30, np.int64(4)], object),
+    "big-endian": np.array([1, 2, 3, 4], ">i4"),
+}
+
+
+@formats
+@pytest.mark.parametrize("kind", LABELS)
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_model_comes_back_from_its_file(tmp_path, suffix, kind, bias):
+    classes = LABELS[kind]
+    names = ["Größe", "a,b", "", "\ud800", "e"]
+    model = random_model(k=len(classes), bias=bias, classes=classes, feature_names=names, metadata={"l2": "0.1"})
+    model.save(tmp_path / f"model{suffix}")
+    loaded = Model.load(str(tmp_path / f"model{suffix}"))
+    np.testing.assert_array_equal(loaded.theta, model.theta)
+    assert (loaded.bias is None) == (not bias)
+    if bias:
+        np.testing.assert_array_equal(loaded.bias, model.bias)
+    assert loaded.classes.dtype == classes.dtype
+    assert loaded.classes.tolist() == classes.tolist()
+    assert loaded.feature_names == tuple(names) and loaded.metadata == {"l2": "0.1"}
+    np.testing.assert_array_equal(loaded.predict(random_rows()), model.predict(random_rows()))
+
+
+@formats
+def test_float32_and_transposed_parameters_keep_dtype_and_order(tmp_path, suffix):
+    theta = np.arange(6, dtype=">f4").reshape(2, 3).T
+    Model(theta).save(tmp_path / f"m{suffix}")
+    loaded = Model.load(tmp_path / f"m{suffix}")
+    assert loaded.theta.dtype == np.float32
+    np.testing.assert_array_equal(loaded.theta, theta)
+
+
+@formats
+def test_labels_that_cannot_be_saved_are_an_error(tmp_path, suffix):
+    for classes in [np.array([(1,), None], object), np.array(["2020", "2021"], "M8[Y]"), np.array([b"a", b"b"])]:
+        with pytest.raises(ValueError, match="only int, float, bool and str labels can be saved"):
+            Model([[1.0, 2.0]], classes=classes).save(tmp_path / f"m{suffix}")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["model", "model.pkl", "model.npy"])
+def test_other_suffixes_are_an_error(tmp_path, name):
+    for action in (random_model().save, Model.load):
+        with pytest.raises(ValueError, match=r"must end in \.npz or \.safetensors; got .*model"):
+            action(tmp_path / name)
+
+
+@formats
+def test_a_missing_file_is_file_not_found(tmp_path, suffix):
+    with pytest.raises(FileNotFoundError):
+        Model.load(tmp_path / f"nowhere{suffix}")
+
+
+def test_safetensors_missing_is_an_import_error_that_says_how_to_get_it(tmp_path, monkeypatch):
+    path = tmp_path / "m.safetensors"
+    random_model().save(path)
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    for action in (random_model().save, Model.load):
+        with pytest.raises(ImportError, match=r"safetensors file needs safetensors: pip install"):
+            action(path)
+
+
+@pytest.fixture(params=FORMATS)
+def sound(request, tmp_path):
+    """Path and bytes of a sound file."""
+    path = tmp_path / f"model{request.param}"
+    random_model(classes=list("abcd"), feature_names=list("vwxyz")).save(path)
+    return path, path.read_bytes()
+
+
+def load_error(path, data):
+    """The error of loading ``data``; None if it loads."""
+    path.write_bytes(data)
+    try:
+        Model.load(path)
+    except ValueError as error:
+        assert str(path) in str(error) and "\n" not in str(error)[:-1]
+        return str(error)
+    return None
+
+
+def test_a_truncated_file_is_an_error_wherever_it_ends(sound):
+    path, data = sound
+    for length in range(len(data)):
+        assert load_error(path, data[:length]), f"{length} bytes of {len(data)} were loaded"
+
+
+def test_a_flipped_bit_is_an_error_or_changes_nothing(sound):
+    path, data = sound
+    wanted = random_model(classes=list("abcd"), feature_names=list("vwxyz"))
+    for place in range(len(data)):
+        changed = bytearray(data)
+        changed[place] ^= 1 << (place % 8)
+        if load_error(path, changed) is None:
+            loaded = Model.load(path)
+            np.testing.assert_array_equal(loaded.theta, wanted.theta)
+            np.testing.assert_array_equal(loaded.bias, wanted.bias)
+            assert loaded.classes.tolist() == list("abcd") and loaded.feature_names == tuple("vwxyz")
+
+
+def test_foreign_files_are_errors(sound):
+    path, _ = sound
+    rng = np.random.default_rng(0)
+    for size in (1, 8, 100, 5000):
+        assert load_error(path, rng.bytes(size))
+    assert load_error(path, b"PK\x03\x04" + rng.bytes(100))
+    assert load_error(path, (200).to_bytes(8, "little") + b"{" * 200)
+    assert "is empty" in load_error(path, b"")
+
+
+def npz(**arrays):
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def test_an_archive_of_something_else_is_no_model(tmp_path):
+    from safetensors.numpy import save
+
+    assert "it has no header" in load_error(tmp_path / "m.npz", npz(theta=np.zeros((2, 2))))
+    assert "it has no header" in load_error(tmp_path / "m.safetensors", save({"theta": np.zeros((2, 2))}))
+    other = npz(header=np.frombuffer(b'{"format": "other"}', "u1"), checksum=np.zeros(1, "u1"))
+    assert "does not say 'fastsoftmax model'" in load_error(tmp_path / "m.npz", other)
+    text = npz(header=np.frombuffer(b"hello", "u1"), checksum=np.zeros(1, "u1"))
+    assert "not JSON" in load_error(tmp_path / "m.npz", text)
+
+
+def test_a_pickle_in_an_archive_is_never_opened(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (pytest.fail, ("a pickle was opened",))
+
+    path = tmp_path / "m.npz"
+    data = npz(theta=np.array([Bomb()], object), header=np.zeros(1, "u1"), checksum=np.zeros(1, "u1"))
+    assert "allow_pickle" in load_error(path, data)
+
+
+def rewritten(path, **changes):
+    """The bytes of an .npz model with some header entries changed and the checksum made right again."""
+    with np.load(path) as archive:
+        arrays = {name: archive[name] for name in file.ARRAYS}
+        header = json.loads(archive["header"].tobytes()) | changes
+    text = json.dumps(header)
+    texts = {"header": text, "checksum": file._checksum(text, arrays)}
+    return npz(**arrays, **{name: np.frombuffer(value.encode(), "u1") for name, value in texts.items()})
+
+
+def test_a_newer_format_and_a_header_that_does_not_fit(tmp_path):
+    path = tmp_path / "m.npz"
+    random_model().save(path)
+    assert load_error(path, rewritten(path)) is None
+    for changes, message in [
+        ({"format_version": 2}, "has format version 2, this fastsoftmax reads up to 1"),
+        ({"classes": {"dtype": "<i8", "values": [1, 2]}}, "classes has shape"),
+        ({"classes": {"dtype": "<i8", "values": ["a", "b", "c", "d"]}}, "cannot be read"),
+        ({"classes": 3}, "cannot be read"),
+        ({"feature_names": ["a"]}, "feature_names must be"),
+        ({"metadata": 7}, "not a sound"),
+    ]:
+        random_model().save(path)
+        assert message in load_error(path, rewritten(path, **changes))
+
+
+def test_an_npz_model_is_an_ordinary_archive(tmp_path):
+    path = tmp_path / "m.npz"
+    random_model().save(path)
+    assert sorted(zipfile.ZipFile(path).namelist()) == ["bias.npy", "checksum.npy", "header.npy", "theta.npy"]
