@@ -46,7 +46,7 @@ Precision policy
 ==================  =======================================================================
 losses              summed in float64, always
 float64 X           products and sums in float64
-float32 X           products in float32, summed in float32 over ``plan.run`` rows at most, then
+float32 X           products in float32, summed in float32 over ``plan.flush_rows`` rows at most, then
                     added to the float64 slabs: the error does not grow with the number of rows;
                     sparse X likewise, see `Hot`
 narrow X            float16, 8- and 16-bit integers: exact in float32, computed as float32

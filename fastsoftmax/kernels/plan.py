@@ -63,7 +63,7 @@ SHARED_CLASSES = 512
 # starts without having been fetched ahead: 60k x 784 in float64 took 10 % longer in chunks of 64 MB.
 CHUNK_BYTES = 1 << 30
 CHUNK_FLOPS = 2e10
-# ... or `RUN_ROWS` rows a slab, because where a slab's rows end its gradient is added up: 20k x 1024, k = 1000,
+# ... or `FLUSH_ROWS` rows a slab, because where a slab's rows end its gradient is added up: 20k x 1024, k = 1000,
 # float64 takes 920 ms in chunks of 5,000 rows (8 slabs of 640 rows), 868 in two and 840 in one of 20,000.
 
 # Gram matrices of all pairs of classes, of all slabs together, and slabs at least: a Hessian of 10,000 parameters then
@@ -105,7 +105,7 @@ FLOAT32_TERMS = 256
 
 # float32 products are summed in float32 over at most this many rows, then added to float64: block by block, so that
 # 4,096 rows are chains of 128 + 32 additions, and 1,024 would be 128 + 8.
-RUN_ROWS = 4096
+FLUSH_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -120,23 +120,26 @@ class Plan:
         Row ranges with a loss and a gradient of their own.
     chunk : int
         Rows given to one kernel call.
-    run : int
-        Rows summed in one go before they are added to the float64 slab (a multiple of `block`): float32 at most
-        `RUN_ROWS`.
+    flush_rows : int
+        Rows whose products are summed before they go into the float64 slab (a multiple of `block`): float32 at most
+        `FLUSH_ROWS`.
     threads : int
         The most threads that are worth waking; results do not depend on how many there are.
     strategy : str
         "row-parallel": each slab owns a gradient. "class-parallel": the gradient is large, and
         threads share one by splitting the classes of each block. "feature-parallel", of sparse X: threads
-        share one gradient by splitting the features of each run of rows.
+        share one gradient by splitting the features, phase after phase.
+    phase_rows : int
+        Rows of a phase of a feature-parallel pass: threads work out their residuals, then add them column by column.
     """
 
     block: int
     slabs: int
     chunk: int
-    run: int
+    flush_rows: int
     threads: int
     strategy: str = "row-parallel"
+    phase_rows: int = 0
 
     def slabs_of(self, rows: int) -> int:
         """Slabs of a chunk that have rows: the first ones."""
@@ -212,13 +215,13 @@ def make_plan(
         slabs = int(max(1, min(SLABS_MAX, most, max(fitting_slabs, SLABS_MIN), by_rows)))
     if chunk is None:
         by_bytes = (CONVERTED_BYTES if converted else CHUNK_BYTES) // (n * itemsize)
-        by_flops = max(int(CHUNK_FLOPS / max(1, 4 * n * k)), slabs * RUN_ROWS)
+        by_flops = max(int(CHUNK_FLOPS / max(1, 4 * n * k)), slabs * FLUSH_ROWS)
         chunks = -(-m // max(min(by_bytes, by_flops), slabs * block))
         chunk = -(-m // (chunks * slabs * block)) * slabs * block
-    run = max(block, (RUN_ROWS if itemsize == 4 else chunk) // block * block)
+    flush_rows = max(block, (FLUSH_ROWS if itemsize == 4 else chunk) // block * block)
     # Softmax costs a logit as much as ten features: 50,000 x 10, k = 3 takes 1.05 ms on one thread, 0.65 on two.
     threads = max(1, int(4.0 * min(m, chunk) * (n + 10) * k / THREAD_FLOPS))
-    return Plan(block=block, slabs=slabs, chunk=chunk, run=run, threads=threads, strategy=strategy)
+    return Plan(block=block, slabs=slabs, chunk=chunk, flush_rows=flush_rows, threads=threads, strategy=strategy)
 
 
 def make_hessian_plan(m: int, n: int, k: int, *, block: int | None = None, chunk: int | None = None) -> Plan:
@@ -272,22 +275,22 @@ def make_sparse_plan(
     if chunk is None:
         chunk = max(int(CHUNK_FLOPS / 10 / (4 * per_row)), slabs * block)
         chunk = -(-chunk // (slabs * block)) * slabs * block
-    run = max(1, SHARED_BYTES // max(k * itemsize, CACHE_LINE) // block) * block
+    phase_rows = max(1, SHARED_BYTES // max(k * itemsize, CACHE_LINE) // block) * block
     threads = max(1, int(4.0 * min(m, chunk) * per_row / THREAD_FLOPS))
-    return Plan(block=block, slabs=slabs, chunk=chunk, run=run, threads=threads, strategy=strategy)
+    return Plan(block, slabs, chunk, flush_rows=block, threads=threads, strategy=strategy, phase_rows=phase_rows)
 
 
 def hot_columns(load: np.ndarray, rows: int, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
     """`Hot.columns` and `Hot.starts` for float32 X of that many rows, load[j] entries before column j.
 
-    A column is moved to float64 after each `FLOAT32_TERMS` entries or so, and after `RUN_ROWS` rows, or where the rows
-    of a slab or a chunk end, at the latest;
-    one that never is has at most as many entries as `SPARSE_SLABS_MAX` times `FLOAT32_TERMS`: both are 4,096.
+    A column is moved to float64 after each `FLOAT32_TERMS` entries or so, and after `FLUSH_ROWS` rows, or where the
+    rows of a slab or a chunk end, at the latest; one that never is has at most as many entries as `SPARSE_SLABS_MAX`
+    times `FLOAT32_TERMS`: both are 4,096.
     """
     counts = np.diff(load)
     hot = np.flatnonzero(counts > FLOAT32_TERMS * plan.slabs)
     blocks = FLOAT32_TERMS * rows / (plan.block * counts[hot])
-    level = np.log2(np.clip(blocks, 1, max(1, RUN_ROWS // plan.block))).astype(np.int64)
+    level = np.log2(np.clip(blocks, 1, max(1, FLUSH_ROWS // plan.block))).astype(np.int64)
     starts = np.concatenate([[0], np.cumsum(np.bincount(level))])
     return hot[np.argsort(level, kind="stable")].astype(np.int64), starts.astype(np.int64)
 

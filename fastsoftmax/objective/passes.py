@@ -15,7 +15,7 @@ import numpy as np
 from ..data.sources.memory import ArraySource, ShiftedSource, SparseSource
 from ..data.validation import all_finite
 from ..kernels.contract import Csr, Parameters, Rows, Sums
-from ..kernels.plan import RUN_ROWS, SLAB_BYTES, Plan, hot_columns, make_plan, make_sparse_plan
+from ..kernels.plan import FLUSH_ROWS, SLAB_BYTES, Plan, hot_columns, make_plan, make_sparse_plan
 from . import reduce
 
 # Sums of more than malloc keeps by itself, and of no more than a plan's, wait for the next pass: 20k x 1024, k = 1000
@@ -53,7 +53,7 @@ class DensePasses:
     def sums(self, plan: Plan, k: int, scale: float, *, grad: bool = True) -> Sums:
         # The one large gradient of a class-parallel pass may stay float32 as long as a run of rows may.
         shared = plan.strategy == "class-parallel" and "class-parallel" in self._kernels.STRATEGIES
-        few = shared and self.source.shape[0] <= RUN_ROWS
+        few = shared and self.source.shape[0] <= FLUSH_ROWS
         dtype = self.source.dtype if few else np.float64
         kept = self._take(plan.slabs, k) if grad else None
         if kept is None:

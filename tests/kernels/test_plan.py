@@ -13,9 +13,9 @@ from fastsoftmax.kernels import plan as plan_module
 from fastsoftmax.kernels.machine import cache_bytes, default_threads
 from fastsoftmax.kernels.plan import (
     ALIASED_BYTES,
+    FLUSH_ROWS,
     LARGE_MAX,
     ROW_ENTRIES,
-    RUN_ROWS,
     SHARED_BLOCK,
     SLAB_BYTES,
     SLABS_MAX,
@@ -49,14 +49,14 @@ def test_default_plan_keeps_its_bounds(size):
     assert 1 <= plan.slabs <= SLABS_MAX
     assert plan.slabs <= 4 or plan.slabs * n * k * 8 <= SLAB_BYTES
     assert plan.chunk % (plan.slabs * plan.block) == 0
-    most = RUN_ROWS if dtype == "f4" else plan.chunk
-    assert plan.run % plan.block == 0 and plan.block <= plan.run <= max(plan.block, most)
+    most = FLUSH_ROWS if dtype == "f4" else plan.chunk
+    assert plan.flush_rows % plan.block == 0 and plan.block <= plan.flush_rows <= max(plan.block, most)
 
 
 def test_overrides_are_taken_as_given():
     plan = make_plan(1000, 7, 3, np.dtype("f8"), block=96, slabs=3, chunk=77)
     assert (plan.block, plan.slabs, plan.chunk) == (96, 3, 77)
-    assert plan.run % 96 == 0
+    assert plan.flush_rows % 96 == 0
 
 
 @pytest.mark.parametrize("block", [1, 5, 33, 100])
@@ -99,7 +99,7 @@ def test_the_plan_does_not_know_the_number_of_threads(monkeypatch):
 
 
 def test_float32_run_is_at_most_a_few_thousand_rows():
-    assert RUN_ROWS <= 4096
+    assert FLUSH_ROWS <= 4096
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_cache_sizes_are_plausible_and_a_broken_sysfs_leaves_the_usual_ones(monk
     block=st.sampled_from([1, 8, 64]),
 )
 def test_sparse_slabs_begin_where_the_work_reaches_their_share(counts, slabs, block):
-    plan = Plan(block=block, slabs=slabs, chunk=400, run=block, threads=1)
+    plan = Plan(block=block, slabs=slabs, chunk=400, flush_rows=block, threads=1)
     rows, indptr = len(counts), np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
     work = [int(indptr[i]) + ROW_ENTRIES * i for i in range(rows + 1)]
     starts = plan.sparse_slabs(indptr)

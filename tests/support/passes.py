@@ -78,7 +78,7 @@ class SparseProblem:
         block = tiles * BLOCK_BYTES // dtype.itemsize
         entries = int(self.entries.sum())
         plan = make_sparse_plan(m, n, self.dense.k, entries, dtype, block=block, slabs=slabs, strategy=strategy)
-        return replace(plan, run=2 * plan.block)
+        return replace(plan, phase_rows=2 * plan.block)
 
     def sums(self, plan, module, *, k=None, grad=True):
         """Zeros; where float32 is summed in float32, every third column is hot, of three levels."""

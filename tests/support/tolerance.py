@@ -20,7 +20,7 @@ lose, where NumPy adds pairwise or in the lanes of a BLAS:
 
 Each addition rounds the partial sum by eps/2 at most, evenly to both sides, so the roundings of N terms
 of one sign make up a random walk of standard deviation sqrt(N)/2 eps/3: the last part is three of them.
-N is the longer of the two contractions, n features or m rows; float32 counts `RUN_ROWS` rows at most, since
+N is the longer of the two contractions, n features or m rows; float32 counts `FLUSH_ROWS` rows at most, since
 beyond them the package promises float64. Where scale is zero the result must be exact. Numbers under
 the smallest normal one may be flushed to zero.
 """
@@ -31,7 +31,7 @@ import mpmath
 import numpy as np
 
 from fastsoftmax import reference
-from fastsoftmax.kernels.plan import RUN_ROWS
+from fastsoftmax.kernels.plan import FLUSH_ROWS
 
 FEW = 4
 
@@ -44,7 +44,7 @@ def wide(dtype):
 def terms(problem):
     """N, the number of terms in the longest sum that runs in the dtype of X."""
     m, n = problem.X.shape
-    return max(n, m if problem.dtype == np.float64 else min(m, RUN_ROWS))
+    return max(n, m if problem.dtype == np.float64 else min(m, FLUSH_ROWS))
 
 
 def assert_within(got, truth, plain, scale, dtype, *, terms=0, floor=0.0):

@@ -36,7 +36,7 @@ struct Call {
     const int32_t *fold, *left_out;
     double* held;
     double scale;
-    ptrdiff_t slabs, block, run;
+    ptrdiff_t slabs, block, flush_rows, phase_rows;
     ptrdiff_t L2, L3;  // bytes of a core's cache and of the one cores share
     void* work;
 };
@@ -54,7 +54,7 @@ Pass<T> pass_of(const Call& c) {
     p.loss = c.loss, p.grad = c.grad, p.grad_bias = c.grad_bias, p.single_grad = c.single_grad;
     p.models = c.models, p.fold = c.fold, p.left_out = c.left_out, p.held = c.held;
     p.scale = c.scale;
-    p.slabs = c.slabs, p.block = c.block, p.run = c.run;
+    p.slabs = c.slabs, p.block = c.block, p.flush_rows = c.flush_rows, p.phase_rows = c.phase_rows;
     p.threads = c.threads;
     p.work = (T*)c.work;
     p.part = 0;

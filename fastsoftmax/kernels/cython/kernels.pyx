@@ -75,7 +75,7 @@ cdef extern from "call.hpp" nogil:
         const int32_t* left_out
         double* held
         double scale
-        Py_ssize_t slabs, block, run
+        Py_ssize_t slabs, block, flush_rows, phase_rows
         Py_ssize_t L2, L3
         void* work
 
@@ -286,7 +286,8 @@ cdef _run(Operation operation, rows, params, direction, plan, sums, int n_thread
     call.dX = _address(None if outputs is None else outputs.dX)
     call.row_loss = _address(None if outputs is None else outputs.loss)
     call.row_label = <int64_t*>_address(None if outputs is None else outputs.label)
-    call.block, call.run = plan.block, min(plan.run, -(-m // plan.block) * plan.block)
+    most = -(-m // plan.block) * plan.block
+    call.block, call.flush_rows, call.phase_rows = plan.block, min(plan.flush_rows, most), min(plan.phase_rows, most)
     cache = cache_bytes()
     call.L2, call.L3 = cache["L2"], cache["L3"]
     call.models = 1 if params is None else params.models

@@ -116,7 +116,7 @@ def _frame(
         grad_itemsize=grad_itemsize,
         models=n_models,
         block=plan.block,
-        run=plan.run,
+        flush_rows=plan.flush_rows,
         unit=plan.block,
         slabs=slabs,
         turn=max(1, slabs // (TURNS * n_threads)),

@@ -53,7 +53,7 @@ def run_sparse(
         result_itemsize=X.dtype.itemsize,
         rows=len(X),
         block=plan.block,
-        run=_run_rows(plan, k, width),
+        phase_rows=_phase_rows(plan, k, width),
         theta_ahead=_ahead(X.n * k * X.dtype.itemsize),
         grad_ahead=_ahead(0 if sums.grad is None else sums.grad[0].nbytes),
         grad_itemsize=0 if sums.grad is None else sums.grad.itemsize,
@@ -87,16 +87,16 @@ def _share_features(entry: Entry, job: SparseJob, layout: SparseLayout, cuts: np
     job = job._replace(cuts=address_of(cuts), ranges=len(cuts) - 1, kept=kept)
     record = Record(SparseJob._fields, job[2:], pack(layout), n_threads * layout.size)
     # Once more after the last run, for its columns. A Gram matrix has no runs.
-    last = 0 if job.task == jobs.GRAM else -(-job.rows // job.run) * job.run
-    for row in range(0, last + 1, job.run):
+    last = 0 if job.task == jobs.GRAM else -(-job.rows // job.phase_rows) * job.phase_rows
+    for row in range(0, last + 1, job.phase_rows):
         record.begin(row=row)
         run(entry, record.address, n_threads)
 
 
-def _run_rows(plan: Plan, k: int, width: int) -> int:
-    """Rows of a run whose residuals, padded to whole registers, take as many bytes as planned for `Plan.run` rows."""
+def _phase_rows(plan: Plan, k: int, width: int) -> int:
+    """Rows of a phase whose residuals, padded to whole registers, take as many bytes as planned."""
     padded = -(-k // width) * width
-    return max(1, plan.run * k // padded // plan.block) * plan.block
+    return max(1, plan.phase_rows * k // padded // plan.block) * plan.block
 
 
 def _ahead(size: int) -> int:

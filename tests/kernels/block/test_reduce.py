@@ -13,7 +13,7 @@ from tolerance import assert_within
 from fastsoftmax import Objective
 from fastsoftmax.kernels import backends
 from fastsoftmax.kernels.contract import Sums
-from fastsoftmax.kernels.plan import FLOAT32_TERMS, RUN_ROWS, hot_columns, make_sparse_plan
+from fastsoftmax.kernels.plan import FLOAT32_TERMS, FLUSH_ROWS, hot_columns, make_sparse_plan
 
 
 def skip_without_float32_sums(module):
@@ -67,7 +67,7 @@ def test_hot_columns(counts, block, slabs):
     for level, (a, b) in enumerate(zip(starts[:-1], starts[1:], strict=True)):
         part, between = columns[a:b], 2**level * block
         assert (np.diff(part) > 0).all()
-        assert between <= max(block, RUN_ROWS)
+        assert between <= max(block, FLUSH_ROWS)
         if level:  # as many entries as wanted or fewer, where they are spread evenly
             assert (np.asarray(counts)[part] * between <= FLOAT32_TERMS * rows).all()
 

@@ -29,7 +29,7 @@ void choose_parts(Pass<T>& p, ptrdiff_t L2, ptrdiff_t L3) {
     const bool sized = p.block < rows && rows * p.slabs <= p.m && bytes > L2 / 2 && bytes <= L3 / 4;
     if (!plain || !sized || !few_sums<T>(rows, p.k)) return;
     p.block = rows;
-    p.run = std::max(p.run / rows, ptrdiff_t(1)) * rows;
+    p.flush_rows = std::max(p.flush_rows / rows, ptrdiff_t(1)) * rows;
     p.part = std::max<int>(1, PART_BYTES / (rows * size * WIDTH<T>));
 }
 

@@ -25,7 +25,7 @@ struct Pass {
     int models;                      // k is of all of them together; above 1, or with fold: see stacked.hpp
     const int32_t *fold, *left_out;  // (m,), (models,); or null
     double* held;                    // per slab: (models, 2); or null
-    ptrdiff_t slabs, block, run;
+    ptrdiff_t slabs, block, flush_rows, phase_rows;
     int part;  // panels of features that the products take at a time, or 0; see parts.hpp
     int threads;
     T* work;  // work_size() values

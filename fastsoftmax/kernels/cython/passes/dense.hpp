@@ -103,16 +103,16 @@ void do_slab(int slab, const Pass<T>& p, ptrdiff_t outputs, Scratch<T>& s, After
     double* grad_bias = p.grad_bias ? p.grad_bias + slab * outputs : nullptr;
     if (grad) clear(outputs, p, s);
     const ptrdiff_t end = slab_start(slab + 1, p), steps = tile_steps(p, outputs);
-    ptrdiff_t run = 0;
+    ptrdiff_t unflushed = 0;
     for (ptrdiff_t first = slab_start(slab, p); first < end; first += p.block) {
         const ptrdiff_t next = after(first + p.block);
         Ahead ahead = p.part ? fetch_first_part(next, p) : fetch_block(p, next, steps);
         ahead.far = outputs * p.n * ptrdiff_t(sizeof(T)) > FAR_BYTES;
         block(first, int(std::min(p.block, end - first)), slab, s, ahead);
-        run += p.block;
-        if (grad && (run >= p.run || first + p.block >= end)) {
+        unflushed += p.block;
+        if (grad && (unflushed >= p.flush_rows || first + p.block >= end)) {
             flush(outputs, p, s, grad, grad_bias);
-            run = 0;
+            unflushed = 0;
         }
     }
 }

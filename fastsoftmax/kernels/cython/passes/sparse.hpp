@@ -67,8 +67,8 @@ struct Run {
     ptrdiff_t size;
     Run(T* at, const Pass<T>& p) {
         T* start = at;
-        const ptrdiff_t blocks = p.run / p.block, doubles = sizeof(double) / sizeof(T);
-        D = at, at += round_up<T>(p.run * round_up<T>(p.k, VL<T>));
+        const ptrdiff_t blocks = p.phase_rows / p.block, doubles = sizeof(double) / sizeof(T);
+        D = at, at += round_up<T>(p.phase_rows * round_up<T>(p.k, VL<T>));
         loss = (double*)at, at += round_up<T>(blocks * doubles);
         bias = (double*)at, at += round_up<T>(blocks * p.k * doubles);
         size = at - start;
@@ -171,9 +171,9 @@ void sparse_by_features(const Csr<T, I>& X, const Pass<T>& p, const SparseCut& c
 #pragma omp parallel num_threads(p.threads)
     {
         SparseScratch<T> s(owned + size * thread_number(), p);
-        for (ptrdiff_t start = 0; start < X.m; start += p.run) {
-            const Run<T>& run = start / p.run % 2 ? odd : even;
-            const ptrdiff_t run_rows = std::min(p.run, X.m - start);
+        for (ptrdiff_t start = 0; start < X.m; start += p.phase_rows) {
+            const Run<T>& run = start / p.phase_rows % 2 ? odd : even;
+            const ptrdiff_t run_rows = std::min(p.phase_rows, X.m - start);
             const int blocks = int((run_rows + p.block - 1) / p.block);
 #pragma omp for schedule(dynamic, 1)
             for (int b = 0; b < blocks; ++b) {

@@ -23,8 +23,8 @@ PREDICTION_TASKS = {"label": LABEL, "logits": LOGITS, "proba": PROBA, "log_proba
 OWN = (*COMMON.split(), "X", "dX", "fold", "left_out", "held")
 Job = namedtuple(
     "Job",
-    (*OWN, *"task n k kind itemsize result_itemsize row_step feature_step rows grad_itemsize models block run unit "
-     "slabs turn tiles row_dots column_dots forward_parts parts row_forward row_backward convert across predict "
+    (*OWN, *"task n k kind itemsize result_itemsize row_step feature_step rows grad_itemsize models block flush_rows "
+     "unit slabs turn tiles row_dots column_dots forward_parts parts row_forward row_backward convert across predict "
      "soft_loss fetch".split()),
 )  # fmt: skip
 JOB_BYTES = record_bytes(Job)

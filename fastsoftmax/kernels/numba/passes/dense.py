@@ -81,8 +81,8 @@ def make_take_slabs(do_block):
         G = pointer(run_sums if in_runs else grad, zero)
         bias_grad = pointer(job.bias_grad + p * job.k * 8, np.float64(0))
         loss = 0.0
-        for start in range(first, end, job.run):
-            stop = min(start + job.run, end)
+        for start in range(first, end, job.flush_rows):
+            stop = min(start + job.flush_rows, end)
             if in_runs:
                 clear(G, size)
             for row in range(start, stop, job.block):

@@ -41,7 +41,7 @@ from .dense import fill_bias, use_logits, write_row_losses
 # columns cuts[p] .. cuts[p + 1] are range p. Row-parallel: rows starts[p] .. starts[p + 1] are slab p, cuts is 0.
 SparseJob = namedtuple(
     "SparseJob",
-    f"{COMMON} task n k indptr indices data entries result_itemsize rows block run theta_ahead grad_ahead "
+    f"{COMMON} task n k indptr indices data entries result_itemsize rows block phase_rows theta_ahead grad_ahead "
     "grad_itemsize hot_columns hot_starts hot_levels hot_grad hot_size starts slabs predict soft_loss cuts ranges kept",
 )
 JOB_BYTES = record_bytes(SparseJob)
@@ -81,8 +81,8 @@ def sparse_layout(job, width):
         "low": rows * 8 // size,
         "high": rows * 8 // size,
     }
-    blocks = -(-job.run // job.block)
-    kept = place_parts({"D": job.run * step * size, "losses": blocks * 8, "sums": blocks * k * 8}, 1)
+    blocks = -(-job.phase_rows // job.block)
+    kept = place_parts({"D": job.phase_rows * step * size, "losses": blocks * 8, "sums": blocks * k * 8}, 1)
     names = {"kept_losses": kept["losses"], "kept_sums": kept["sums"], "kept": kept["size"]}
     return SparseLayout(**place_parts(elements, size), **names, step=step, ld=ld, itemsize=size)
 
@@ -172,10 +172,10 @@ def slab(job, R, p):
 @kernel
 def block_of_run(job, layout, b, row):
     """Block b of the run that begins at ``row``, as a share."""
-    first, end = row + b * job.block, min(row + job.run, job.rows)
+    first, end = row + b * job.block, min(row + job.phase_rows, job.rows)
     if first >= end or job.task == GRAM:
         return Share(-1, -1, 0, 0, 0, 0, 0)
-    kept = job.kept + row // job.run % 2 * layout.kept
+    kept = job.kept + row // job.phase_rows % 2 * layout.kept
     sums, loss = kept + layout.kept_sums + b * job.k * 8, kept + layout.kept_losses + b * 8
     clear(pointer(sums, np.float64(0)), job.k)
     clear(pointer(loss, np.float64(0)), 1)
@@ -186,12 +186,12 @@ def block_of_run(job, layout, b, row):
 @kernel
 def do_range(job, layout, s, p, row, zero, index):
     """Range p of the columns, for the run before ``row``. A Gram matrix needs no D: all rows are one run."""
-    first, end = row - job.run, min(row, job.rows)
+    first, end = row - job.phase_rows, min(row, job.rows)
     if job.task == GRAM:
         first, end = 0, job.rows
     elif first < 0:
         return
-    kept = job.kept + first // job.run % 2 * layout.kept
+    kept = job.kept + first // job.phase_rows % 2 * layout.kept
     if job.grad:
         for start in range(first, end, job.block):
             r = min(job.block, end - start)
