@@ -37,7 +37,7 @@ MAY_IMPORT["cli"] += ["kernels.backends", "kernels.machine"]
 # Storeys of a wing, from the top; each may import those below it.
 STOREYS = {
     "numba": ["backend", "launch_dense", "launch_sparse", "passes", "block", "runtime", "microkernels"],
-    "cython": ["backend", "kernels", "call", "passes", "block", "microkernels"],
+    "cython": ["units", "passes", "block", "microkernels", "call"],
 }
 BENCHMARKS = ["__main__", "bench_kernels", "revisions", "report", "sections", "peers", "harness"]
 SOURCES = (".py", ".pyx", ".pxd", ".hpp", ".h", ".cpp", ".md", ".typed")
