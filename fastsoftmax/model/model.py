@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -187,7 +186,7 @@ class _Prediction:
         self.m = X.shape[0]
         if X.shape[1] != n:
             raise ValueError(f"X has {X.shape[1]} features, but the model was fitted with {n} features")
-        self.kernels: ModuleType = select(backend)[1]
+        self.kernels = select(backend)[1]
         self.passes = passes_over(X, self.kernels)
         self.source = self.passes.source
         self.n_threads = default_threads() if n_threads is None else validation.check_count(n_threads, "n_threads")
