@@ -217,7 +217,7 @@ def nonfinite_place(X: np.ndarray | Csr) -> tuple[int, int, float] | None:
 
 
 def nonfinite_row(X: np.ndarray) -> tuple[int, int] | None:
-    """Row and column of the first NaN or infinity of dense X, or None. It looks at about a million numbers at a time."""
+    """Row and column of the first NaN or infinity of dense X, or None; about a million numbers at a time."""
     if X.dtype.kind != "f":
         return None
     step = max(1, (1 << 20) // X.shape[1])

@@ -20,7 +20,7 @@ PIECE = 1 << 20
 
 
 def is_sparse(X: Any) -> bool:
-    """Whether X is a sparse array or matrix of SciPy. If nobody has imported scipy.sparse it is not, so nor does this."""
+    """Whether X is a sparse array or matrix of SciPy. It is not where nobody has imported scipy.sparse."""
     scipy_sparse = sys.modules.get("scipy.sparse")
     return scipy_sparse is not None and bool(scipy_sparse.issparse(X))
 

@@ -1,4 +1,4 @@
-"""What is in a text file, and in which line it is wrong: read line by line where a fast reader fails without saying where."""
+"""Text files line by line: their layout, and the line and column of an error, which the fast readers don't tell."""
 
 from __future__ import annotations
 
