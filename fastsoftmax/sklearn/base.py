@@ -26,7 +26,7 @@ _CHECKS: dict[str, Any] = {"accept_sparse": True, "dtype": "numeric", "order": N
 
 
 def checked_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
-    """X after scikit-learn's checks; number and names of features are stored (``reset``), or compared with the stored."""
+    """X after scikit-learn's checks; number and names of features are stored (``reset``) or compared."""
     return validate_data(estimator, X, reset=reset, skip_check_array=_is_plain(X), **_CHECKS)
 
 
