@@ -1,5 +1,8 @@
 """What the package shows: its names, the cost of importing it, its table of backends, its layers."""
 
+import inspect
+import typing
+
 import child
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ import pytest
 import fastsoftmax
 from fastsoftmax.kernels import backends
 from fastsoftmax.kernels.backends import Backend
+from fastsoftmax.kernels.contract import Kernels
 
 PUBLIC = [
     "Model",
@@ -78,12 +82,25 @@ def test_numpy_is_always_there():
     assert fastsoftmax.backends()["numpy"]["available"]
 
 
-CONTRACT = ["dense_value_and_grad", "dense_hess_prod", "dense_gram", "predict", "isa", "threading"]
+CONSTANTS = list(inspect.get_annotations(Kernels))
+FUNCTIONS = [name for name in vars(Kernels) if not name.startswith("_")]
 
 
-@pytest.mark.parametrize("function", CONTRACT)
+def test_the_contract_has_constants_and_functions():
+    assert {"READS", "STRATEGIES"} <= set(CONSTANTS)
+    assert {"dense_value_and_grad", "sparse_gradient", "predict"} <= set(FUNCTIONS)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
 def test_each_backend_has_every_function_of_the_contract(module, function):
-    assert callable(getattr(module, function))
+    wanted = list(inspect.signature(getattr(Kernels, function)).parameters)[1:]  # all but self
+    assert list(inspect.signature(getattr(module, function)).parameters) == wanted
+
+
+@pytest.mark.parametrize("constant", CONSTANTS)
+def test_each_backend_has_every_constant_of_the_contract(module, constant):
+    wanted = typing.get_origin(hint := typing.get_type_hints(Kernels)[constant]) or hint
+    assert type(getattr(module, constant)) is wanted
 
 
 def test_each_backend_reads_both_floats_as_they_are(module):

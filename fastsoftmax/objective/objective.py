@@ -94,6 +94,17 @@ class Objective:
         For input of a wrong type, shape or value; see `fastsoftmax.validation`.
     ImportError
         If the backend asked for cannot be loaded.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastsoftmax
+    >>> obj = fastsoftmax.Objective([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], [0, 1, 2], l2=0.1)
+    >>> obj.shape
+    (2, 3)
+    >>> value, grad = obj.value_and_grad(np.zeros(obj.shape))
+    >>> round(value, 6), grad.shape
+    (1.098612, (2, 3))
     """
 
     def __init__(
@@ -319,6 +330,15 @@ def loss_and_grad(
     -------
     value : float
     grad : ndarray like theta
+
+    Examples
+    --------
+    >>> import fastsoftmax
+    >>> value, grad = fastsoftmax.loss_and_grad([[1.0], [2.0]], [0, 1], [[0.0, 0.0]])
+    >>> round(value, 6)
+    0.693147
+    >>> grad
+    array([[ 0.25, -0.25]])
     """
     theta = np.asarray(theta)
     if theta.ndim != 2:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from ..data.sources.memory import ArraySource, ShiftedSource, SparseSource
 from ..data.validation import all_finite
-from ..kernels.contract import Csr, Parameters, Rows, Sums
+from ..kernels.contract import Csr, Kernels, Parameters, Rows, Sums
 from ..kernels.plan import FLUSH_ROWS, SLAB_BYTES, Plan, hot_columns, make_plan, make_sparse_plan
 from . import reduce
 
@@ -30,7 +29,7 @@ PROBABILITY_BYTES = 16 << 20
 class DensePasses:
     """Passes over an `ArraySource` by the dense kernels of a backend."""
 
-    def __init__(self, source: ArraySource, kernels: ModuleType) -> None:
+    def __init__(self, source: ArraySource, kernels: Kernels) -> None:
         self.source, self._kernels = source, kernels
         self.value_and_grad, self.hess_prod = kernels.dense_value_and_grad, kernels.dense_hess_prod
         self._kept: list[Sums] = []  # at most one, but for threads that call at once
@@ -120,7 +119,7 @@ class DensePasses:
 class SparsePasses:
     """Passes over a `SparseSource` by the sparse kernels of a backend."""
 
-    def __init__(self, source: SparseSource, kernels: ModuleType) -> None:
+    def __init__(self, source: SparseSource, kernels: Kernels) -> None:
         self.source, self._kernels = source, kernels
         self.value_and_grad, self.hess_prod = kernels.sparse_value_and_grad, kernels.sparse_hess_prod
         self._single = kernels.FLOAT32_SUMS and source.dtype == np.float32
@@ -143,7 +142,7 @@ class SparsePasses:
 
     def gradient(self, sums: Sums, theta: np.ndarray, l2: float, n_threads: int) -> tuple[np.ndarray, bool, bool]:
         """As of dense rows; in the memory of the sums where they are one gradient of theta's dtype."""
-        n, room = self.source.shape[1], sums.room
+        n, room = self.source.shape[1], sums.joint
         if room is None or room.dtype != theta.dtype:
             room = np.empty(theta.shape, theta.dtype)
         out = room[: len(theta)]
@@ -215,7 +214,7 @@ Passes = DensePasses | SparsePasses
 
 def passes_over(
     X: np.ndarray | Csr,
-    kernels: ModuleType,
+    kernels: Kernels,
     targets: np.ndarray | None = None,
     w: np.ndarray | None = None,
     *,

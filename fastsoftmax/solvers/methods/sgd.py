@@ -29,13 +29,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from ...kernels.backends import select
-from ...kernels.contract import Csr, Rows
+from ...kernels.contract import Csr, Kernels, Rows
 from ...objective import reduce
 from ...objective.objective import explain_nonfinite
 from ...objective.passes import passes_over
@@ -135,7 +134,7 @@ class Stream:
                 self._learn(rows, total, obj)
                 self._step(grad, len(rows.X))
 
-    def _gradient(self, rows: Rows, total: float, obj: Any, kernels: ModuleType) -> np.ndarray:
+    def _gradient(self, rows: Rows, total: float, obj: Any, kernels: Kernels) -> np.ndarray:
         """Of the objective on a mini-batch, at theta."""
         targets = rows.y if rows.soft is None else rows.soft
         passes = passes_over(rows.X, kernels, targets, rows.w, smoothing=rows.smoothing)
