@@ -37,9 +37,8 @@ from fastsoftmax.kernels.machine import default_threads
 
 from .harness import machine, revision_build, timing
 from .harness.cases import Case, SparseCase, select
+from .harness.records import Json
 from .harness.revision_build import RevisionError
-
-Json = dict[str, Any]
 
 WORKER = Path(__file__).parent / "harness" / "revision_worker.py"
 OPERATIONS = ("value_and_grad", "hess_prod", "predict")
@@ -325,7 +324,7 @@ def compare_folders(folders: Sequence[Path], names: Sequence[str], args: argpars
     busy = machine.busy(patience=0.0 if args.quick else machine.PATIENCE)
     if busy:
         say(f"warning: {busy}")
-    say(f"\nBASE {names[0]}, HEAD {names[1]}: {effort.rounds} rounds, {effort.n_threads} threads\n\n{HEAD_ROW}")
+    say(f"\nBASE is {names[0]}, HEAD is {names[1]}; {effort.rounds} rounds, threads: {effort.n_threads}\n\n{HEAD_ROW}")
     records = measure(folders, passes, effort)
     again = measure_again(folders, passes, records, effort, args.limit)
     slower = [r for r in again if is_slower(r, args.limit)]

@@ -1,7 +1,7 @@
-"""What is compared: a module for each kind of section, and `run`, which measures and saves them.
+"""What is compared: a module for each kind of section, and `run`, which measures and saves sections.
 
-The results are kept by section, each with its date and the roofline measured with it, so that a
-single section can be run again (``python -m benchmarks --section memory``).
+Results are saved by section, each with its date and the roofline measured with it, so that a single one can be measured
+again (``python -m benchmarks --section memory``).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ SECTIONS = (
 )
 
 
+# A quick run has no small cases of these.
 _FULL_ONLY = ("wide", "many classes")
 
 
