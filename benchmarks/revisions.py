@@ -1,22 +1,25 @@
 """Did a change make anything slower? Times two revisions of this package against each other, in one run.
 
     python -m benchmarks.revisions main
-    python -m benchmarks.revisions v0.1 HEAD --cases 500k,60k-f32-F,hess_prod:60k-f64 --backends cython
+    python -m benchmarks.revisions f9582c0 HEAD --cases 500k,60k-f32-F,hess_prod:60k-f64 --backends cython
     python -m benchmarks.revisions --prebuilt ../old . --cases sparse --json sparse.json
 
-Both revisions are unpacked and built in a temporary folder (minutes; --prebuilt takes folders in which
-``python setup.py build_ext --inplace`` has been run, such as a working tree with changes that are not committed).
-Then each has a process of its own, with the same data, and in every round both run the same pass, one right after the
-other, the first in turn. What disturbs a shared machine for seconds so disturbs both, and the ratio of the two times,
-HEAD / BASE, is what a round tells. Printed are the median times, the median of the ratios, and their quartiles.
+Both revisions are unpacked and built in a temporary folder (minutes; --prebuilt takes folders in which ``python
+setup.py build_ext --inplace`` has been run, such as a working tree with changes that are not committed). Then each has
+a process of its own, with the same data, and in every round both run the same pass, one right after the other; now BASE
+begins, now HEAD. Whatever disturbs a shared machine for seconds disturbs both, so each round has a ratio of its own,
+HEAD / BASE. Printed are the median times, the median of the ratios, and the quartiles of the ratios.
 
-Where that median is above the limit, the pass is measured again in new processes, with three times the rounds, and
-counts as slower only if it is above the limit again: of 80 passes that are as fast as before some are always above it
-once, be it that the pages an array got from the system were slower ones.
+Where the median ratio is above the limit, the pass is measured again in new processes with three times the rounds, and
+counts as slower only if it is above the limit again. Of 80 passes that are as fast as before some are above it once, by
+noise or by where in memory their arrays happen to lie.
 
-A pass is named by its case (see `benchmarks.harness.cases`), with "hess_prod:" or "predict:" in front where it is not
-loss and gradient. Exit code: 0 where nothing is slower, 1 where something is, or no longer works, or has another
-answer, 2 where nothing could be compared. All passes of both backends take half an hour on two cores.
+--cases takes names of cases, shapes and groups as `benchmarks.harness.cases.select` does: 60k-f32-F, 500k (both
+floats), main. A pass is loss and gradient, unless "hess_prod:" or "predict:" stands before the case. All passes of both
+backends take about half an hour on two cores, which should have nothing else to do.
+
+Exit code: 0 if nothing is slower; 1 if something is, or fails in one revision, or has another answer there; 2 if
+nothing could be compared.
 """
 
 from __future__ import annotations

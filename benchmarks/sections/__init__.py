@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 from ..harness import machine, roofline, timing
 from ..harness.records import Effort, Json, Say, load, results_path, save
-from . import dense, phases, solvers, sparse
 
 SECTIONS = (
     "main",
@@ -34,6 +33,9 @@ _FULL_ONLY = ("wide", "many classes")
 
 def run(sections: Sequence[str], effort: Effort, say: Say = print) -> Json:
     """Measure ``sections``, saving after each; returns all that is saved."""
+    # Not at the top: some of these are commands as well, which Python would load twice.
+    from . import dense, phases, solvers, sparse
+
     timing.fix_threads(effort.n_threads)
     path = results_path(effort.quick)
     saved = load(path) if path.exists() else {"sections": {}}
