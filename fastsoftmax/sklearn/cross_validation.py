@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 from ..data import validation
 from ..objective.objective import Objective
 from ..objective.stacked import StackedObjective
-from ..solvers.geometry.centering import centred, outward
+from ..solvers.geometry.centering import centered, to_original
 from ..solvers.geometry.metric import Moments
 from ..solvers.lock_step import minimize_all
 from ..solvers.methods.auto import predict as predict_cost
@@ -147,13 +147,13 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
         else:
             # Once for all models: thetas up to the end, and scores, are those of its rows.
             obj.l2 = float(l2s.max())
-            obj, found = centred(obj)
+            obj, found = centered(obj)
             stacked = StackedObjective(obj, fold, np.arange(len(splits)))
             full, failed = self._fit_path(stacked, found, l2s, splits, X, labels)
         mean = self.scores_.mean(axis=0)
         best = max(range(len(l2s)), key=lambda i: (mean[i], l2s[i]))
         self.l2s_, self.l2_ = l2s, float(l2s[best])
-        self.result_ = replace(full[best], theta=outward(obj, full[best].theta))
+        self.result_ = replace(full[best], theta=to_original(obj, full[best].theta))
         self._keep(self.result_.theta, classes)
         self.n_iter_ = sum(full[i].n_iter for i in range(len(l2s)) if l2s[i] >= l2s[best])
         if failed:
@@ -187,17 +187,17 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
         self.scores_ = np.empty((len(splits), len(l2s)))
         full: dict[int, Result] = {}
         failed: list[Result] = []
-        trail, trails = WarmStart(), [WarmStart() for _ in splits]
+        warm_start, warm_starts = WarmStart(), [WarmStart() for _ in splits]
         for i in np.argsort(-l2s, kind="stable"):
             obj.l2 = stacked.l2 = float(l2s[i])
             with blas_for(obj):
-                run = Run(obj, callback=None, trail=trail, moments=found, **options)
-                full[i] = run_solver(run, trail.start(run), self.solver)
-            trail.keep(run)
+                run = Run(obj, callback=None, warm_start=warm_start, moments=found, **options)
+                full[i] = run_solver(run, warm_start.start(run), self.solver)
+            warm_start.keep(run)
             cost = predict_cost(obj)
             newton = self.solver == "newton" or (self.solver == "auto" and cost.newton < cost.lbfgs)
             together = not newton and cost.one_pass > TOGETHER
-            fits = minimize_all(stacked, trails, solver=self.solver, known=run, together=together, **options)
+            fits = minimize_all(stacked, warm_starts, solver=self.solver, similar_run=run, together=together, **options)
             failed += [fit for fit in (full[i], *fits) if not fit.converged]
             self.scores_[:, i] = self._scores(stacked, fits, splits, X, labels)
         self.n_passes_ = stacked.n_passes
@@ -242,7 +242,7 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
         if self.scoring in STACKED:
             loss, right = stacked.held_out([fit.theta for fit in fits])
             return right if self.scoring == "accuracy" else -loss
-        thetas = [outward(stacked.obj, fit.theta) for fit in fits]
+        thetas = [to_original(stacked.obj, fit.theta) for fit in fits]
         return np.array(
             [self._call_scorer(theta, X[test], labels[test]) for theta, (_, test) in zip(thetas, splits, strict=True)]
         )

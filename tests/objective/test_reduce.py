@@ -25,7 +25,7 @@ def test_finish_is_the_formula(rows, columns, bias, order, l2, dtype):
     wanted[:n] += l2 * theta[:n].astype("f8")
     saved, reduce.BLOCK_BYTES = reduce.BLOCK_BYTES, 128
     try:
-        out, finite = reduce.finish(sums, 0.3, l2, theta, n)
+        out, finite = reduce.scale_and_penalize(sums, 0.3, l2, theta, n)
     finally:
         reduce.BLOCK_BYTES = saved
     assert finite and out.dtype == dtype
@@ -39,11 +39,11 @@ def test_finish_is_the_formula(rows, columns, bias, order, l2, dtype):
 def test_finish_finds_what_is_not_finite(bad, at):
     sums = np.ones((200_000, 2))
     sums[at, 1] = bad
-    assert not reduce.finish(sums, 1.0, 0.0, sums, len(sums))[1]
+    assert not reduce.scale_and_penalize(sums, 1.0, 0.0, sums, len(sums))[1]
 
 
 def test_a_sum_that_overflows_is_no_infinite_number():
-    assert reduce.finish(np.full((100, 2), 1e308), 1.0, 0.0, np.ones((100, 2)), 100)[1]
+    assert reduce.scale_and_penalize(np.full((100, 2), 1e308), 1.0, 0.0, np.ones((100, 2)), 100)[1]
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])

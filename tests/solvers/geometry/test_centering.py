@@ -77,7 +77,7 @@ def test_a_copy_and_chunks_and_a_memory_map_are_the_same_rows(monkeypatch, tmp_p
     copied = minimize(Objective(X, y, fit_intercept=True, l2=1e-4))
     monkeypatch.setattr(centering, "COPY_BYTES", 0)
     obj = Objective(on_disk, y, fit_intercept=True, l2=1e-4)
-    inner, _ = centering.centred(obj)
+    inner, _ = centering.centered(obj)
     rows = np.vstack([part.X for part in inner.source.chunks(300)])
     np.testing.assert_array_equal(rows, X - inner.shift.astype("f4"))
     np.testing.assert_array_equal(inner.source.pick(np.array([3, 7])), rows[[3, 7]])
@@ -103,10 +103,10 @@ def test_a_column_is_constant_where_all_its_numbers_are_the_same_and_not_before(
     X, y, _ = far_from_zero(0.0, dtype)
     X[:, 0] = 1234.5
     obj = Objective(X, y, fit_intercept=True)
-    assert centering.centred(obj)[0] is obj
+    assert centering.centered(obj)[0] is obj
     # One row of 2000 by the last bit.
     X[77, 0] = np.nextafter(X[77, 0], X.dtype.type(2000))
-    inner, found = centering.centred(obj)
+    inner, found = centering.centered(obj)
     assert inner is not obj and (Metric(found, 0.0).scale > 0).all()
     np.testing.assert_allclose(found.variance[0], np.spacing(X[0, 0].astype(dtype)) ** 2 / 2000, rtol=1e-3)
 
@@ -126,18 +126,18 @@ def test_columns_near_zero_and_data_without_an_intercept_stay_as_they_are():
         X, y, _ = far_from_zero(ratio, "f4")
         obj = Objective(X, y, fit_intercept=intercept)
         before = obj.n_passes
-        assert centering.centred(obj)[0] is obj and obj.n_passes == before + 1
+        assert centering.centered(obj)[0] is obj and obj.n_passes == before + 1
 
 
 def test_parameters_come_back_as_they_went():
     X, y, _ = far_from_zero(1e5, "f4")
-    inner, _ = centering.centred(Objective(X, y, fit_intercept=True, l2=0.5))
+    inner, _ = centering.centered(Objective(X, y, fit_intercept=True, l2=0.5))
     theta = np.random.default_rng(0).standard_normal(inner.shape)
-    there = centering.inward(inner, theta)
+    there = centering.to_centered(inner, theta)
     np.testing.assert_array_equal(there[:-1], theta[:-1])
     # Two sums of terms as large as |shift theta|.
     few = 8 * np.finfo("f8").eps * (np.abs(inner.shift) @ np.abs(theta[:-1]) + np.abs(theta[-1]))
-    assert (np.abs(centering.outward(inner, there) - theta)[-1] <= few).all()
+    assert (np.abs(centering.to_original(inner, there) - theta)[-1] <= few).all()
     value = Objective(X.astype("f8"), y, fit_intercept=True, l2=0.5).value(theta)
     logit = np.abs(X - inner.shift).max(axis=0) @ np.abs(theta[:-1]) + np.abs(there[-1])
     assert abs(inner.value(there) - value) <= 8 * np.finfo("f4").eps * (value + logit.max())
@@ -220,10 +220,10 @@ def test_rows_of_weight_zero_have_no_say_in_the_shift(monkeypatch, copy_bytes):
 
 def test_a_shifted_objective_is_not_shifted_again():
     X, y, _ = far_from_zero(1e3, "f4")
-    inner, _ = centering.centred(Objective(X, y, fit_intercept=True))
+    inner, _ = centering.centered(Objective(X, y, fit_intercept=True))
     assert isinstance(inner, centering.Shifted)
     inner.source.X[:, 2] += 1e3
-    assert centering.centred(inner)[0] is inner
+    assert centering.centered(inner)[0] is inner
 
 
 def test_passes_of_ones_own_are_what_is_minimised():

@@ -16,8 +16,8 @@ def small_samples(monkeypatch):
     monkeypatch.setattr(subsample, "ROWS_MIN", 1000)
     monkeypatch.setattr(subsample, "ROWS_EACH", 10)
     monkeypatch.setattr(subsample, "FEW", 50)
-    monkeypatch.setattr(auto, "SAMPLE_COST", np.inf)
-    monkeypatch.setattr(auto, "SAMPLE_SURE", np.inf)
+    monkeypatch.setattr(auto, "SUBSAMPLE_COST", np.inf)
+    monkeypatch.setattr(auto, "SUBSAMPLE_SURE", np.inf)
 
 
 def problem(m=8000, n=6, k=3, *, seed=0, **options):
@@ -190,7 +190,7 @@ def test_a_path_takes_fewer_passes_with_it_and_ends_where_fits_do(monkeypatch):
 @pytest.mark.parametrize(("n", "k", "method", "saved"), [(20, 6, "newton", 0.4), (20, 10, "lbfgs", 1.0)])
 def test_where_it_costs_more_the_first_steps_without_it_tell(monkeypatch, n, k, method, saved):
     """Of labels that have little to do with X it takes none, and the run is as it would be; of others it does."""
-    monkeypatch.setattr(auto, "SAMPLE_SURE", 0.0)
+    monkeypatch.setattr(auto, "SUBSAMPLE_SURE", 0.0)
     monkeypatch.setattr(auto, "SAVED", saved)
     for signal, samples in ((1.0, False), (20.0, True)):
         X, y, _ = make_problem(8000, n, k, signal=signal, seed=0)
@@ -206,9 +206,9 @@ def test_where_it_costs_more_the_first_steps_without_it_tell(monkeypatch, n, k, 
 
 
 def test_it_must_not_cost_too_much(monkeypatch):
-    monkeypatch.setattr(auto, "SAMPLE_SURE", 0.0)
+    monkeypatch.setattr(auto, "SUBSAMPLE_SURE", 0.0)
     monkeypatch.setattr(auto, "SAVED", 0.0)
     assert "sample" not in minimize(problem()).message
     # On a path nothing is tried.
-    monkeypatch.setattr(auto, "SAMPLE_COST", 0.0)
+    monkeypatch.setattr(auto, "SUBSAMPLE_COST", 0.0)
     assert "sample" not in regularization_path(problem(), [1e-3, 1e-4])[-1].message
