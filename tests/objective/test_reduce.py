@@ -1,4 +1,4 @@
-"""Blocks give what whole arrays give, wherever they meet."""
+"""Arithmetic in blocks gives what it gives on whole arrays, whatever the size of the blocks."""
 
 import numpy as np
 import pytest
@@ -50,6 +50,6 @@ def test_a_sum_that_overflows_is_no_infinite_number():
 def test_squared_norm(dtype):
     array = np.random.default_rng(0).standard_normal((60_000, 7)).astype(dtype)
     wanted = np.sum(array.astype(np.longdouble) ** 2)
-    # All terms are of one sign: a sum of N of them in blocks of B loses at most B + N / B roundings.
+    # All terms have one sign: a sum of N terms in blocks of B has at most B + N / B roundings.
     assert abs(reduce.squared_norm(array) - wanted) <= wanted * 1e4 * np.finfo(float).eps
     assert reduce.squared_norm(np.full((2, 2), 1e200)) == np.inf

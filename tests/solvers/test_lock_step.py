@@ -1,4 +1,4 @@
-"""Models in lock-step: they find what separate runs do, the same every time, and an error in one ends all."""
+"""`minimize_all`: models find what separate runs find, the same in every run, and an error in one model ends all."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def test_lock_step_runs_find_what_separate_runs_do(backend, solver, together):
 
 
 def test_models_of_quasi_separable_classes_say_so(backend):
-    """One class lies apart, two overlap: without a penalty no model has a minimum."""
+    """One class is apart from two that overlap: without a penalty no model has a minimum."""
     rng = np.random.default_rng(3)
     y = rng.integers(3, size=300).astype(np.int32)
     X = rng.standard_normal((300, 2)) + np.where(y == 2, 100.0, 0.0)[:, None]

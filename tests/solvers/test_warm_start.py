@@ -1,4 +1,4 @@
-"""What runs along a path hand on: starts, and pairs of steps and gradient changes."""
+"""`WarmStart`, what the runs along a path hand on: starts, and pairs of steps and gradient changes."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from fastsoftmax.solvers.warm_start import WarmStart
 
 
 class Quadratic:
-    """A loss of six parameters with a constant Hessian, in place of softmax."""
+    """An objective of six parameters whose loss is quadratic, in place of softmax."""
 
     shape, fit_intercept = (3, 2), False
 
@@ -56,7 +56,7 @@ def test_after_as_many_optima_as_unknowns_a_quadratic_starts_at_its_optimum():
         result, start = go(obj, state, l2, tol=1e-12)
         assert result.converged
         norms.append(result.history[0].grad_norm)
-    # Optima are known to 1e-12, differences of them lose some of it where they nearly depend on each other.
+    # Optima are right to 1e-12; their differences are less precise where optima nearly depend on each other.
     assert norms[1] > 1e-3 and max(norms[6:]) < 1e-6
     np.testing.assert_allclose(start, obj.optimum(obj.l2), atol=1e-5)
 
@@ -65,7 +65,7 @@ def test_the_first_start_is_zero_and_the_second_takes_what_the_step_from_zero_te
     obj, state = Quadratic(), WarmStart()
     assert not go(obj, state, 1.0)[1].any()
     assert [bool(point[0].any()) for point in state.points] == [False, True]
-    # In the plane of a single direction: a multiple of the first optimum.
+    # With one direction to go along, the start is a multiple of the first optimum.
     first, second = state.points[1][0], go(obj, state, 0.5)[1]
     cosine = np.vdot(first, second) / np.linalg.norm(first) / np.linalg.norm(second)
     assert cosine == pytest.approx(1, abs=1e-12) and np.linalg.norm(second) > np.linalg.norm(first)
@@ -79,7 +79,7 @@ def test_a_start_that_is_worse_than_the_last_optimum_is_not_taken(monkeypatch):
     before, last = obj.n_passes, state.points[-1][0]
     result, start = go(obj, state, 0.25)
     np.testing.assert_array_equal(start, last)
-    # What is known of the last optimum gives the value there: the pass at the other start is the only one wasted.
+    # The value at the last optimum is known, so that only the pass at the rejected start is wasted.
     assert result.history[0].n_passes == 1 and result.converged
     assert obj.n_passes == before + result.n_passes
 
@@ -95,7 +95,7 @@ def test_pairs_are_those_of_the_hessian_with_the_new_penalty_in_any_metric():
     for s, y in zip(S, Y, strict=True):
         step = metric.to_theta(s.reshape(obj.shape))
         wanted = metric.to_phi_gradient((obj.H @ step.ravel()).reshape(obj.shape) + obj.l2 * step).ravel()
-        # The change is a difference of gradients, which are below 10.
+        # A change is the difference of two gradients, whose entries are below 10.
         np.testing.assert_allclose(y, wanted, rtol=0, atol=64 * np.finfo(float).eps * 10 * abs(metric.root).max())
 
 
