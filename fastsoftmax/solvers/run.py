@@ -66,7 +66,7 @@ class PreviousRuns(Protocol):
 
 
 class Run:
-    """One minimisation: the objective, when to stop, and the iterates so far.
+    """One minimization: the objective, when to stop, and the iterates so far.
 
     Parameters
     ----------

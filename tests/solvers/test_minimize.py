@@ -208,7 +208,7 @@ class Duck:
 
 
 @pytest.mark.parametrize("solver", ["auto", "lbfgs", "gradient_descent"])
-def test_any_object_with_the_interface_can_be_minimised(solver):
+def test_any_object_with_the_interface_can_be_minimized(solver):
     obj = objective()
     got = minimize(Duck(obj), solver=solver, tol=1e-9)
     assert got.converged and got.n_passes == got.history[-1].n_passes

@@ -170,7 +170,7 @@ class Metric:
             self._join(self.root.copy())
 
     def _cholesky(self, second: np.ndarray, moving: np.ndarray, ridge: np.ndarray) -> np.ndarray:
-        """Upper R with R^T R = the scaled bound; the ridge is raised until the factorisation succeeds."""
+        """Upper R with R^T R = the scaled bound; the ridge is raised until the factorization succeeds."""
         from scipy.linalg.lapack import dpotrf
 
         C = second if self.mean is None else second - np.multiply.outer(self.mean, self.mean)
