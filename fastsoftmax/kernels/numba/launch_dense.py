@@ -2,7 +2,7 @@
 
 Here it is chosen, once for each shape of a pass, how the products of a block are made:
 
-    narrow rows, few classes     class_lane_forward, narrow_backward     rows in place     `few_classes.py`
+    short rows, few classes      class_lane_forward, narrow_backward     rows in place     `few_classes.py`
     long rows                    forward_by_dots                         rows in place     `dot_tile.py`
     columns (F order), bytes     backward_by_dots                        columns in place  `dot_tile.py`
     columns beyond L2            forward_by_kc_blocks, backward_by_dots  columns in place  `dot_tile.py`
@@ -215,8 +215,8 @@ def _choose_products(job: Job, dtype: np.dtype, width: int) -> Job:
 
 def _choose_few_classes(job: Job, dtype: np.dtype) -> Job:
     """Few classes: both products read rows in place."""
-    near = job.feature_step == 1 and 0 < job.row_step <= 2 * job.n
-    if not (near and few_classes.classes_in_lanes(job.k, job.n, job.result_itemsize)):
+    adjacent = job.feature_step == 1 and 0 < job.row_step <= 2 * job.n
+    if not (adjacent and few_classes.classes_in_lanes(job.k, job.n, job.result_itemsize)):
         return job
     job = job._replace(class_lane_forward=compiled_function(few_classes.make_forward, dtype, job.k).address)
     if jobs.GRADIENT <= job.task <= jobs.HESSIAN:

@@ -104,6 +104,7 @@ def load_rows(job, s, row, r, width):
 
 @kernel
 def clear(G, count):
+    """``count`` zeros."""
     for i in range(count):
         write(G, i, 0.0)
 

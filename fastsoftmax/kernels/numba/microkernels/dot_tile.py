@@ -25,9 +25,9 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from .memory import INT32, INT64, address_at, at, call, call_entry, emit_table, internal_function, jitable, kernel, read
-from .prefetch import LINE, idle, prefetch_of_tile, start_column_prefetch
+from .prefetch import LINE, Prefetcher, idle, prefetch_of_tile, start_column_prefetch
 from .simd import element_type, emit_fma, emit_load, emit_splat, lanes, lanes_of, suffix, tile_vectors, vector_bytes
-from .tile import TILE_SCALARS, TILE_VECTORS, Prefetcher, ceil_div, cut, run_tile
+from .tile import TILE_SCALARS, TILE_VECTORS, ceil_div, cut, run_tile
 
 ARGUMENTS = "A line last B b_next out out_step count valid bias assign prefetch".split()
 POINTERS = {"A", "B", "out", "bias"}

@@ -19,7 +19,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from .memory import INT32, INT64, at, call_entry, emit_prefetch, emit_table, internal_function, kernel, read, write
-from .prefetch import AT, STRIDE, prefetch_of_tile
+from .prefetch import AT, STRIDE, Prefetcher, prefetch_of_tile
 from .simd import (
     element_type,
     emit_fma,
@@ -32,7 +32,7 @@ from .simd import (
     tile_vectors,
     vector_bytes,
 )
-from .tile import Prefetcher, ceil_div, cut
+from .tile import ceil_div, cut
 
 LEAST_LANES = 4
 # Rows of a class_lane_tile side by side, which is the number of multiply-adds under way.

@@ -18,7 +18,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .memory import at, kernel, read, write
+from llvmlite import ir
+
+from .memory import INT64, at, emit_prefetch, kernel, read, write
 
 AT, REST, STRIDE, SECOND, JUMP, PIECE, LEFT, TOTAL, STEPS, CREDIT = range(10)
 IDLE = 10  # where the six numbers of idle tiles begin
@@ -130,3 +132,28 @@ def prefetch_of_tile(prefetch: Any, steps: int) -> Any:
         return prefetch
     write(prefetch, CREDIT, credit)
     return at(prefetch, IDLE)
+
+
+class Prefetcher:
+    """Writes the LLVM code of a loop's prefetches; ``prefetch`` is the state that `prefetch_of_tile` returns."""
+
+    def __init__(self, builder: Any, prefetch: Any) -> None:
+        self.builder = builder
+        self.places = [builder.gep(prefetch, [ir.Constant(INT64, i)]) for i in range(6)]
+        at, rest, self.stride, self.second, self.jump, self.piece = (builder.load(place) for place in self.places)
+        self.start = at, rest
+
+    def step(self, at: Any, rest: Any) -> tuple[Any, Any]:
+        """Prefetch two lines; returns the address and the rest of the piece for the next step."""
+        builder = self.builder
+        emit_prefetch(builder, at)
+        emit_prefetch(builder, builder.add(at, self.second))
+        rest = builder.sub(rest, ir.Constant(INT64, 1))
+        ended = builder.icmp_signed("==", rest, ir.Constant(INT64, 0))
+        at = builder.add(at, builder.select(ended, self.jump, self.stride))
+        return at, builder.select(ended, self.piece, rest)
+
+    def end(self, at: Any, rest: Any) -> None:
+        """Save where the next tile goes on."""
+        self.builder.store(at, self.places[0])
+        self.builder.store(rest, self.places[1])

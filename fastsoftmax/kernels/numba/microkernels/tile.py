@@ -30,7 +30,6 @@ from .memory import (
     INT64,
     call,
     call_entry,
-    emit_prefetch,
     emit_table,
     internal_function,
     jitable,
@@ -38,6 +37,7 @@ from .memory import (
     pointer,
     write,
 )
+from .prefetch import Prefetcher
 from .simd import element_type, emit_fma, emit_load, emit_splat, emit_store, lanes_of, suffix, tile_vectors
 
 TILE_VECTORS = tile_vectors()
@@ -199,31 +199,6 @@ class Tile:
         old = call(builder, f"llvm.masked.load.{suffix(vector)}.p0", vector, place, align, mask, zero)
         new = builder.fadd(old, x)
         call(builder, f"llvm.masked.store.{suffix(vector)}.p0", ir.VoidType(), new, place, align, mask)
-
-
-class Prefetcher:
-    """Writes the prefetches of a loop; see `prefetch.py` for the state that ``prefetch`` points to."""
-
-    def __init__(self, builder, prefetch):
-        self.builder = builder
-        self.places = [builder.gep(prefetch, [ir.Constant(INT64, i)]) for i in range(6)]
-        at, rest, self.stride, self.second, self.jump, self.piece = (builder.load(place) for place in self.places)
-        self.start = at, rest
-
-    def step(self, at, rest):
-        """Prefetch two lines; returns the address and the rest of the piece for the next step."""
-        builder = self.builder
-        emit_prefetch(builder, at)
-        emit_prefetch(builder, builder.add(at, self.second))
-        rest = builder.sub(rest, ir.Constant(INT64, 1))
-        ended = builder.icmp_signed("==", rest, ir.Constant(INT64, 0))
-        at = builder.add(at, builder.select(ended, self.jump, self.stride))
-        return at, builder.select(ended, self.piece, rest)
-
-    def end(self, at, rest):
-        """Save where the next tile goes on."""
-        self.builder.store(at, self.places[0])
-        self.builder.store(rest, self.places[1])
 
 
 @jitable

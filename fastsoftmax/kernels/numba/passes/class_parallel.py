@@ -91,6 +91,7 @@ def make_work(digest, zeros):
 
 @kernel
 def make_shared(layout, scratch, zero):
+    """The `Shared` scratch at an address."""
     return Shared(
         pointer(scratch + layout.P, zero),
         pointer(scratch + layout.S, zero),
@@ -113,6 +114,7 @@ def make_shared(layout, scratch, zero):
 
 @kernel
 def make_own(layout, scratch, tiles, zero):
+    """The `Own` scratch at an address."""
     return Own(
         tiles,
         pointer(scratch + layout.theta, zero),
@@ -184,10 +186,10 @@ def has_targets(job):
 @kernel
 def group_forward(job, s, o, ld, g, first, size, row, r, zero):
     """Logits, exponentials and sums of a group."""
-    H, U, part, itemsize = at(s.H, first * ld), at(s.U, first * ld), g * ld, job.result_itemsize
+    H, U, offset, itemsize = at(s.H, first * ld), at(s.U, first * ld), g * ld, job.result_itemsize
     logits_of_group(job, s, o, job.theta, job.bias, itemsize, first, size, r, H, ld, zero)
     if job.row_label:
-        label_rows(H, ld, size, r, at(s.best, part))
+        label_rows(H, ld, size, r, at(s.best, offset))
     if job.task == HESSIAN:
         logits_of_group(job, s, o, job.direction, job.direction_bias, itemsize, first, size, r, U, ld, zero)
     soft = has_targets(job)
@@ -197,13 +199,13 @@ def group_forward(job, s, o, ld, g, first, size, row, r, zero):
         if soft:
             top = top_logits(H, ld, size, i)
             more, mass = linear_loss(H, o.targets, ld, size, i, top)
-            store(s.mass, part + i, mass)
+            store(s.mass, offset + i, mass)
         else:
             label = load(s.labels, i)
             top, more = top_and_hit(H, ld, size, i, label - splat(label, first))
-        store(s.sums, part + i, exponentials(H, ld, size, i, top))
-        store(s.tops, part + i, top)
-        store(s.more, part + i, inner_product(H, U, ld, size, i) if job.task == HESSIAN else more)
+        store(s.sums, offset + i, exponentials(H, ld, size, i, top))
+        store(s.tops, offset + i, top)
+        store(s.more, offset + i, inner_product(H, U, ld, size, i) if job.task == HESSIAN else more)
 
 
 @kernel

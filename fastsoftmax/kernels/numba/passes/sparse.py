@@ -80,6 +80,7 @@ def make_work(digest, zeros):
 
 @kernel
 def make_scratch(job, layout, scratch, gathers, scatters, zero):
+    """The `SparseScratch` at an address, with the bias in it."""
     s = SparseScratch(
         gathers,
         scatters,
