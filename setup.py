@@ -9,6 +9,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy
@@ -16,31 +17,56 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-KERNELS = "fastsoftmax/kernels/cython"
+WING = "fastsoftmax/kernels/cython"
 DEBUG = os.environ.get("FASTSOFTMAX_DEBUG") == "1"
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 # A module per instruction set: the best one the processor has is picked at import.
-LEVELS = (
-    {"v2": ["-march=x86-64-v2"], "v3": ["-march=x86-64-v3"], "v4": ["-march=x86-64-v4"]} if X86 else {"generic": []}
-)
+LEVELS = ("v2", "v3", "v4") if X86 else ("generic",)
 # -ffast-math would delete the rounding trick in exp; contraction (fused multiply-add) and no errno is all we want.
 FLAGS = ["-std=c++17", "-ffp-contract=fast", "-fno-math-errno", "-fvisibility=hidden"]
 FLAGS += ["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O3", "-DNDEBUG", "-g0"]
 DIRECTIVES = {"boundscheck": DEBUG, "wraparound": DEBUG, "initializedcheck": DEBUG, "cdivision": True}
-HEADERS = sorted(str(p) for p in Path(KERNELS).rglob("*.hpp"))
+UNITS = sorted(str(path) for path in Path(WING, "units").glob("*.cpp"))
+HEADERS = sorted(str(path) for path in Path(WING).rglob("*.hpp"))
 
 
 class BuildExt(build_ext):
-    """Adds OpenMP where a trial program with it compiles and links."""
+    """Compiles all sources of all modules side by side, with OpenMP where a trial program with it links."""
 
     def build_extensions(self):
         flags = self._openmp_flags()
-        for extension in self.extensions:
-            if ".kernels_" in extension.name:
-                extension.extra_compile_args += flags
-                extension.extra_link_args += flags
-        super().build_extensions()
+        for module in self.extensions:
+            module.extra_compile_args += flags
+            module.extra_link_args += flags
+        self.parallel = len(self.extensions)  # threads that wait for the pool
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            self._compile_in(pool)
+            super().build_extensions()
+
+    def _compile_in(self, pool):
+        """Have the compiler hand each source to the pool, where distutils would compile one after the other."""
+        compiler = self.compiler
+        if not hasattr(compiler, "_compile"):  # Microsoft's compiles all sources in one call
+            return
+
+        def compile(sources, output_dir=None, macros=None, include_dirs=None, debug=0, extra_preargs=None,
+                    extra_postargs=None, depends=None):  # fmt: skip
+            # The same source is compiled for each level.
+            level = next((flag for flag in extra_postargs or [] if flag.startswith("-march=")), "baseline")
+            output_dir = os.path.join(output_dir or "", level.removeprefix("-march="))
+            setup = compiler._setup_compile(output_dir, macros, include_dirs, sources, depends, extra_postargs)
+            _, objects, arguments, preprocessor, build = setup
+            options = compiler._get_cc_args(preprocessor, debug, extra_preargs)
+
+            def one(target):
+                source, suffix = build[target]
+                compiler._compile(target, source, suffix, options, arguments, preprocessor)
+
+            list(pool.map(one, build))
+            return objects
+
+        compiler.compile = compile
 
     def _openmp_flags(self):
         if os.environ.get("FASTSOFTMAX_NO_OPENMP") == "1" or sys.platform == "win32":
@@ -56,24 +82,25 @@ class BuildExt(build_ext):
         return ["-fopenmp"]
 
 
-def extension(name, source, flags, language):
+def extension(name, sources, flags, language):
     return Extension(
         f"fastsoftmax.kernels.cython.{name}",
-        [f"{KERNELS}/{source}"],
-        include_dirs=[KERNELS, numpy.get_include()],
+        sources,
+        include_dirs=[WING, numpy.get_include()],
         depends=HEADERS,
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-        extra_compile_args=flags,
+        extra_compile_args=[*flags],
         extra_link_args=[],
         language=language,
     )
 
 
 def extensions():
-    """The same .pyx once per level: its C++ carries the module's name, so each needs a folder of its own."""
-    built = cythonize(extension("cpu", "cpu.pyx", [], "c"), build_dir="build/cython/cpu")
-    for level, march in LEVELS.items():
-        module = extension(f"kernels_{level}", "kernels.pyx", [*FLAGS, *march], "c++")
+    """The same sources once per level: what Cython writes carries the module's name, so each needs a folder."""
+    built = cythonize(extension("cpu", [f"{WING}/cpu.pyx"], [], "c"), build_dir="build/cython/cpu")
+    for level in LEVELS:
+        flags = FLAGS if level == "generic" else [*FLAGS, f"-march=x86-64-{level}"]
+        module = extension(f"kernels_{level}", [f"{WING}/kernels.pyx", *UNITS], flags, "c++")
         built += cythonize(module, build_dir=f"build/cython/{level}", compiler_directives=DIRECTIVES)
     return built
 

@@ -1,9 +1,11 @@
 """Benchmarks: fastsoftmax against its peers and against the machine, in one interleaved run.
 
-``python -m benchmarks`` runs everything and writes ``benchmarks/README.md``;
-``python -m benchmarks.compare --help`` is the small tool to tune kernels with.
+    python -m benchmarks                          measure everything, write benchmarks/README.md
+    python -m benchmarks.sections.compare --help  our backends side by side, to tune kernels with
+    python -m benchmarks.revisions --help         did a change make anything slower?
 
-The wheel carries this directory as ``fastsoftmax.benchmarks`` (one copy, a ``package_dir`` entry
-in setup.py), so `fastsoftmax bench` runs the same code on a user's machine. Hence all imports
-in here are relative, and nothing is read from the checkout.
+harness/ holds how to measure, peers/ the other libraries, sections/ what is compared, report/ what is written about it.
+
+Wheels carry this folder as ``fastsoftmax.benchmarks`` (``package-dir`` in pyproject.toml), and `fastsoftmax bench` runs
+it on a user's machine: all imports in here are relative, and nothing is read from the rest of the checkout.
 """

@@ -50,9 +50,9 @@ def _wanted(name: str, op: str) -> np.ndarray:
 
 
 def _scale(name: str, op: str) -> np.ndarray:
-    """Size of what is added up in each element of the answer: rounding errors are in proportion to it.
+    """The size of the terms that are summed in each element of the answer: rounding errors are in proportion to it.
 
-    The largest logit or product of a row stands for all of them; see check.py for the derivation.
+    The largest logit or product of a row stands for all of them; harness/check.py has the derivation.
     """
     own = truth(name)
     if op == "gram":
@@ -72,7 +72,7 @@ def _verify(name: str, op: str, answer: object) -> None:
         assert own.error(answer, own.grad) <= 1
     else:
         off = np.abs(np.asarray(answer, np.float64) - _wanted(name, op))
-        assert np.all(off <= own.factor * _scale(name, op))  # nothing, in a column of sparse X without entries
+        assert np.all(off <= own.factor * _scale(name, op))  # 0 for a column of sparse X without entries
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -1,7 +1,12 @@
-"""Softmax regression in one pass over the data.
+"""Softmax (multinomial logistic) regression, computed in one pass over the data.
 
-Public names: `loss_and_grad`, `Objective`, `minimize`, `softmax`, `predict_proba`,
-`SoftmaxRegression`, `Model`, `backends`. Adapters to other libraries load when first used.
+- `loss_and_grad`, `Objective`: loss, gradient and Hessian products.
+- `minimize`, `regularization_path`, `Result`: solvers.
+- `Model`, `predict_proba`, `softmax`: predictions from fitted parameters.
+- `SoftmaxRegression`, `SoftmaxRegressionCV`: estimators for scikit-learn.
+- `backends`: which kernels run on this machine.
+
+Importing the package loads none of them, nor NumPy: each is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._version import __version__ as __version__
 
+# Public name -> module of this package that has it.
 _HOME = {
     "Objective": "objective",
     "loss_and_grad": "objective",

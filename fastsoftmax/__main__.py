@@ -1,10 +1,10 @@
-"""The command `fastsoftmax`, also ``python -m fastsoftmax``: imports the command line, or says what it needs."""
+"""The command ``fastsoftmax`` (also ``python -m fastsoftmax``): runs `cli.commands`, or says which package it needs."""
 
 from __future__ import annotations
 
 import sys
 
-INTERRUPTED = 130  # what shells expect after SIGINT: 128 + 2
+INTERRUPTED = 130  # the exit code that shells expect after SIGINT, which is signal 2: 128 + 2
 
 
 def main() -> int:

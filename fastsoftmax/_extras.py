@@ -1,4 +1,4 @@
-"""Optional packages: imported when first needed, or one sentence that says how to get them."""
+"""Optional packages: imported when first needed. Where one is missing the error says how to install it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ EXTRAS = {
 
 
 def load(module: str, purpose: str) -> ModuleType:
-    """Import ``module``; ``purpose`` begins the sentence of the error if that fails.
+    """Import a module of an optional package.
+
+    Parameters
+    ----------
+    module : str
+        Import name.
+    purpose : str
+        What needs it: the subject of the error's sentence.
 
     Raises
     ------
@@ -33,5 +40,5 @@ def load(module: str, purpose: str) -> ModuleType:
 
 
 def install_command(package: str) -> str:
-    """The command that installs the extra with this package."""
+    """The command that installs a package (by its import name) with the extra that brings it."""
     return f"pip install 'fastsoftmax[{EXTRAS.get(package, 'cli')}]'"

@@ -1,3 +1,3 @@
-"""The version, where the build and the package read it without importing anything else."""
+"""The version alone, so that the build reads it without importing the package."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Seeded problems and the samples that come with scikit-learn; for tests, benchmarks and first steps."""
+"""Random problems from a seed, and the data sets that come with scikit-learn: for tests, benchmarks and first steps."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .data import validation
 
 SAMPLES = ("digits", "iris", "wine", "breast_cancer")
 
-# Numbers drawn at a time: 32 MB in float64, so that memory beside X stays small at any m. Part of
-# the definition of a problem: another size draws other numbers from the same seed.
+# How many random numbers `make_problem` draws at a time: 32 MB in float64, so that memory beside X does not grow with
+# m. Another number would make another problem from the same seed.
 _CHUNK_NUMBERS = 1 << 22
 
 
 class Problem(NamedTuple):
-    """X (m, n), labels y (m,) int32 in 0..k-1, and the theta (n, k) float64 that y was drawn from."""
+    """What `make_problem` returns: X (m, n), labels y (m,) int32 in 0..k-1, and the true theta (n, k) float64."""
 
     X: np.ndarray
     y: np.ndarray
@@ -28,16 +28,17 @@ class Problem(NamedTuple):
 def make_problem(
     m: int, n: int, k: int, *, dtype: DTypeLike = np.float64, order: str = "C", signal: float = 2.0, seed: int = 0
 ) -> Problem:
-    """Normal X, and y drawn from a softmax model of it.
+    """A random problem of which the true parameters are known: normal X, and y drawn from a softmax model.
 
-    X_ij ~ N(0, 1) and theta_jc ~ N(0, signal^2 / n), so that each logit has a standard deviation
-    of ``signal`` whatever n is; y_i is drawn with the probabilities softmax(X_i theta).
+    X_ij ~ N(0, 1) and theta_jc ~ N(0, signal^2 / n), so that the logits have the standard deviation ``signal`` for any
+    n. The label y_i is drawn with the probabilities softmax(X_i theta).
 
     Parameters
     ----------
     m, n, k : int
-        Rows, features, classes.
-    dtype : float32 or float64
+        Numbers of rows, features and classes.
+    dtype : {float32, float64}
+        That of X.
     order : {"C", "F"}
         Memory order of X. The numbers are the same in both.
     signal : float
@@ -52,8 +53,17 @@ def make_problem(
 
     Raises
     ------
-    TypeError, ValueError
-        For counts below 1, k below 2, or another dtype or order.
+    TypeError
+        For a count that is no whole number, or a signal that is no number.
+    ValueError
+        For counts below 1, k below 2, a negative signal, or another dtype or order.
+
+    Examples
+    --------
+    >>> from fastsoftmax import datasets
+    >>> X, y, theta = datasets.make_problem(1000, 20, 5, dtype="float32")
+    >>> X.shape, X.dtype, y.shape, theta.shape
+    ((1000, 20), dtype('float32'), (1000,), (20, 5))
     """
     m, n, k = (validation.check_count(value, name) for value, name in ((m, "m"), (n, "n"), (k, "k")))
     validation.check_count(k, "k", at_least=2)
@@ -76,7 +86,18 @@ def make_problem(
 
 
 def load_sample(name: str = "digits") -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """One of scikit-learn's bundled data sets: X (m, n) float64, labels (m,), names of the features.
+    """One of the data sets that come with scikit-learn.
+
+    Parameters
+    ----------
+    name : {"digits", "iris", "wine", "breast_cancer"}
+
+    Returns
+    -------
+    X : float64 ndarray (m, n)
+    y : ndarray (m,)
+        Labels: the digits are integers, the others strings.
+    feature_names : list of str (n,)
 
     Raises
     ------
@@ -84,6 +105,13 @@ def load_sample(name: str = "digits") -> tuple[np.ndarray, np.ndarray, list[str]
         If ``name`` is not one of `SAMPLES`.
     ImportError
         If scikit-learn is not installed.
+
+    Examples
+    --------
+    >>> from fastsoftmax import datasets
+    >>> X, y, names = datasets.load_sample("iris")
+    >>> X.shape, str(y[0]), names[0]
+    ((150, 4), 'setosa', 'sepal length (cm)')
     """
     if name not in SAMPLES:
         raise ValueError(f"name must be one of {', '.join(map(repr, SAMPLES))}; got {name!r}")
@@ -92,11 +120,11 @@ def load_sample(name: str = "digits") -> tuple[np.ndarray, np.ndarray, list[str]
 
 
 def split_rows(y: np.ndarray, fraction: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers to train on and to hold out, both sorted; every class keeps its share in each.
+    """Divide rows into some to train on and some to hold out, with the same shares of the classes in each (stratified).
 
-    Rows are put in order by class, shuffled within a class, and every (1/fraction)-th is held out: a
-    class's share is then right to within one row, and so is the total. One row of each class is
-    set aside for training first, so that no class is only ever seen when it is too late to learn it.
+    Rows are sorted by class, in random order within a class, and every (1/fraction)-th is held out: the number of rows
+    held out of a class is right to within one, and so is the total. One row of each class is set aside for training
+    first, so that no class is in the held-out rows alone.
 
     Parameters
     ----------
@@ -104,10 +132,26 @@ def split_rows(y: np.ndarray, fraction: float, seed: int = 0) -> tuple[np.ndarra
         Labels of any type.
     fraction : float
         Share of the rows to hold out, 0 <= fraction < 1.
+    seed : int
+        The same arguments give the same rows.
 
     Returns
     -------
     train, test : int64 ndarray
+        Row numbers, ascending.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``fraction`` is no number, or not in [0, 1).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastsoftmax import datasets
+    >>> train, test = datasets.split_rows(np.repeat(["cat", "dog"], 50), 0.2)
+    >>> len(train), len(test)
+    (80, 20)
     """
     fraction = validation.check_real(fraction, "fraction")
     if fraction >= 1:
@@ -125,6 +169,9 @@ def split_rows(y: np.ndarray, fraction: float, seed: int = 0) -> tuple[np.ndarra
 
 
 def _draw(H: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One class per row with probabilities softmax(H): of exponential clocks with rates e^H, the first to ring."""
+    """One class for each row, drawn with the probabilities softmax(H).
+
+    Of independent exponential variables E_c / e^H_c the smallest is that of class c with just these probabilities.
+    """
     first: np.ndarray = np.argmin(np.log(rng.standard_exponential(H.shape)) - H, axis=1)
     return first

@@ -1,9 +1,10 @@
-"""Softmax regression step by step, in plain NumPy: the definition every kernel is checked against.
+"""Softmax regression step by step in plain NumPy: the definition that every kernel is checked against.
 
-Nothing here is fast and nothing here is shared with the kernels: this file imports NumPy
-alone, so that an error in the package cannot hide in its own reference.
+Nothing here is fast, and the compiled kernels share none of it. This file imports NumPy alone, so that an error in the
+package cannot hide in its own reference.
 
-The ten steps, one small function each:
+Symbols: X (m, n) samples, y (m,) labels 0..k-1, theta (n, k) parameters, H (m, k) logits, Z (m, k) probabilities.
+The ten steps, a small function each:
 
 ====  ============================================  ===========================
 step  what                                          function
@@ -15,8 +16,8 @@ step  what                                          function
 5     loss of one sample, -log p(y|x)               `sample_loss`, `loss_curve`
 6     mean loss                                     `mean_loss`
 7     the same in H: -h_y + log sum exp h           `mean_loss_from_logits`
-8     which H a theta[r, q] touches                 `logits_by_parameter`
-9     the two partial derivatives, joined: Z - I    `loss_by_logits`
+8     derivative of H by one parameter              `logits_by_parameter`
+9     derivative of the loss by H: Z - I            `loss_by_logits`
 10    gradient, by element and as a matrix          `gradient_element`, `gradient`
 ====  ============================================  ===========================
 
@@ -31,18 +32,18 @@ import numpy as np
 
 def one_hot(y, k):
     """Step 1. I (m, k): row i has a one in column y[i], zeros elsewhere."""
-    I = np.zeros((len(y), k))  # noqa: E741 - the notes' symbol
+    I = np.zeros((len(y), k))  # noqa: E741 - the symbol of the formulas
     I[np.arange(len(y)), y] = 1.0
     return I
 
 
 def predict(X, theta):
-    """Step 2. The class with the largest logit, hence the largest probability; the first of equals."""
+    """Step 2. The class with the largest logit, hence the largest probability; of equal ones the first."""
     return np.argmax(logits(X, theta), axis=1)
 
 
 def logits(X, theta, bias=None):
-    """Step 3. H (m, k) = X theta (+ bias): one linear score for each row and class."""
+    """Step 3. H (m, k) = X theta (+ bias): a linear score for each row and class."""
     H = X @ theta
     return H if bias is None else H + bias
 
@@ -50,7 +51,7 @@ def logits(X, theta, bias=None):
 def softmax(H):
     """Step 4. Z (m, k): exp(H) scaled so that each row sums to one.
 
-    The row maximum is taken off first: it cancels in the quotient, and no exp can overflow.
+    The maximum of each row is subtracted first: it cancels in the quotient, and no exp can overflow.
     Where a difference of finite logits overflows to -inf its exp is 0, which is right.
     """
     with np.errstate(over="ignore", under="ignore"):
@@ -59,13 +60,13 @@ def softmax(H):
 
 
 def sample_loss(Z, y):
-    """Step 5. -log p(y|x) for each row (m,): 0 for a sure right answer, without bound for a wrong one."""
+    """Step 5. -log p(y|x) for each row (m,): 0 where the right class has probability 1, unbounded towards 0."""
     with np.errstate(divide="ignore"):
         return -np.log(Z[np.arange(len(y)), y])
 
 
 def loss_curve(points=200, smallest=1e-3):
-    """Step 5, drawn: p and -log p of one prediction, for p in [smallest, 1]."""
+    """Step 5 as a curve: p in [smallest, 1] and -log p, two arrays (points,)."""
     p = np.linspace(smallest, 1.0, points)
     return p, -np.log(p)
 
@@ -76,13 +77,13 @@ def mean_loss(Z, y):
 
 
 def mean_loss_from_logits(H, y, w=None):
-    """Step 7. mean(-h_y + log sum_c exp(h_c)): step 6 without the log of a vanished probability."""
+    """Step 7. mean(-h_y + log sum_c exp(h_c)): step 6, finite where a probability rounds to 0."""
     w = np.ones(len(H)) if w is None else np.asarray(w)
     return mean_loss_to_targets(H, one_hot(y, H.shape[1]), w / np.sum(w))
 
 
 def losses_to_targets(H, t):
-    """Step 7 for any targets t (m, k): sum_c t_c (log sum exp h - h_c), for each row (m,)."""
+    """Step 7 towards soft targets t (m, k): sum_c t_c (log sum exp h - h_c), for each row (m,)."""
     with np.errstate(over="ignore", under="ignore"):
         top = H.max(axis=1, keepdims=True)
         log_sum = np.log(np.exp(H - top).sum(axis=1))
@@ -92,8 +93,7 @@ def losses_to_targets(H, t):
 def mean_loss_to_targets(H, t, shares):
     """The sum of `losses_to_targets` times ``shares`` (m,), such as w / sum(w).
 
-    Halves of H are subtracted, so that a row whose loss is beyond the largest number still has its share in a
-    mean that is not.
+    It works with halves of the losses: a loss may overflow where its share of the mean does not.
     """
     with np.errstate(over="ignore", under="ignore"):
         top = H.max(axis=1, keepdims=True)
@@ -103,14 +103,14 @@ def mean_loss_to_targets(H, t, shares):
 
 
 def logits_by_parameter(X, k, r, q):
-    """Step 8. dH/dtheta[r, q] (m, k): only column q of H is touched, by column r of X."""
+    """Step 8. dH/dtheta[r, q] (m, k): column r of X in column q, zeros elsewhere."""
     out = np.zeros((len(X), k))
     out[:, q] = X[:, r]
     return out
 
 
 def loss_by_logits(H, y):
-    """Step 9. d loss_i / dH (m, k): -h_y gives -I, log sum exp gives Z; together Z - I."""
+    """Step 9. d loss_i / dH_i (m, k) = Z - I: -I is the derivative of -h_y, and Z that of log sum exp."""
     return softmax(H) - one_hot(y, H.shape[1])
 
 
@@ -120,15 +120,18 @@ def gradient_element(X, Z, I, r, q):  # noqa: E741
 
 
 def gradient(X, Z, I):  # noqa: E741
-    """Step 10 for all r, q at once: X^T (Z - I) / m (the 1/n printed in the source notes is a slip)."""
+    """Step 10 for all r, q at once: X^T (Z - I) / m."""
     return X.T @ (Z - I) / len(X)
 
 
-# ------------------------------------------------------------- weights, bias and penalty joined
+# ------------------------------------------------------------- with weights, bias and penalty
 
 
 def value_and_grad(X, y, theta, *, fit_intercept=False, sample_weight=None, l2=0.0):
     """Loss and gradient of the whole objective.
+
+    value = sum_i w_i (logsumexp(H_i) - H[i, y_i]) / sum(w) + l2/2 ||theta||^2, gradient = X^T D + l2 theta with
+    D = w (Z - I) / sum(w).
 
     Parameters
     ----------
@@ -153,9 +156,9 @@ def value_and_grad(X, y, theta, *, fit_intercept=False, sample_weight=None, l2=0
 
 
 def hess_prod(X, theta, v, *, fit_intercept=False, sample_weight=None, l2=0.0):
-    """The Hessian of `value_and_grad` times v (shaped like theta).
+    """The Hessian of `value_and_grad` times v, which is shaped like theta.
 
-    The change of logits along v is U = X v; that of the softmax is Z * (U - sum_c Z U).
+    Along v the logits change by U = X v, and the probabilities by Z * (U - sum_c Z U).
     """
     W, bias = _split(X, theta, fit_intercept)
     V, v_bias = _split(X, v, fit_intercept)
@@ -167,7 +170,7 @@ def hess_prod(X, theta, v, *, fit_intercept=False, sample_weight=None, l2=0.0):
 
 
 def gram(X, *, fit_intercept=False, sample_weight=None):
-    """X^T diag(w) X / sum(w), with a column of ones appended to X if ``fit_intercept``."""
+    """The Gram matrix X^T diag(w) X / sum(w), with a column of ones appended to X if ``fit_intercept``."""
     if fit_intercept:
         X = np.hstack([X, np.ones((len(X), 1), X.dtype)])
     w = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight)

@@ -28,7 +28,6 @@ import fastsoftmax  # noqa: E402
 from fastsoftmax.kernels import backends, machine  # noqa: E402
 
 MOST_PROCESSES = 8
-SKIP_MISSING = os.environ.get("FASTSOFTMAX_SKIP_MISSING") == "1"
 
 hypothesis.settings.register_profile("dev", deadline=None, max_examples=30)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=30, derandomize=True)
@@ -36,7 +35,7 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
 def pytest_configure():
-    if not (SKIP_MISSING or checkout.has_kernels(FOLDER)):
+    if not (checkout.SKIP_MISSING or checkout.has_kernels(FOLDER)):
         raise pytest.UsageError(f"{FOLDER} {checkout.ADVICE}")
 
 
@@ -68,7 +67,7 @@ def backend(request):
     try:
         backends.select(request.param)
     except ImportError as error:
-        (pytest.skip if SKIP_MISSING else pytest.fail)(str(error))
+        checkout.fail_or_skip(error)
     return request.param
 
 

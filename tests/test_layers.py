@@ -16,10 +16,11 @@ MAY_IMPORT = {
     "_version": [],
     "_extras": [],
     "reference": [],
-    "kernels.contract": [],
+    "kernels.sums": [],
+    "kernels.contract": ["kernels.sums"],
     "kernels.machine": [],
     "kernels.plan": ["kernels.contract", "kernels.machine"],
-    "kernels.numpy": ["kernels.contract", "kernels.plan", "reference"],
+    "kernels.numpy": ["kernels.contract", "reference"],
     "kernels.cython": ["kernels.contract", "kernels.machine"],
     "kernels.numba": ["kernels.contract", "kernels.machine", "kernels.plan"],
     "kernels.backends": ["kernels.contract"],
@@ -37,7 +38,8 @@ MAY_IMPORT["cli"] += ["kernels.backends", "kernels.machine"]
 # Storeys of a wing, from the top; each may import those below it.
 STOREYS = {
     "numba": ["backend", "launch_dense", "launch_sparse", "passes", "block", "runtime", "microkernels"],
-    "cython": ["backend", "kernels", "call", "passes", "block", "microkernels"],
+    "numpy": ["backend", "passes"],
+    "cython": ["units", "passes", "block", "microkernels", "call"],
 }
 BENCHMARKS = ["__main__", "bench_kernels", "revisions", "report", "sections", "peers", "harness"]
 SOURCES = (".py", ".pyx", ".pxd", ".hpp", ".h", ".cpp", ".md", ".typed")
@@ -133,15 +135,16 @@ def storey(wing, module):
     return STOREYS[wing].index(module) if module in STOREYS[wing] else None
 
 
-def test_the_numba_wing_imports_downward():
-    prefix = "fastsoftmax.kernels.numba."
+@pytest.mark.parametrize("wing", ["numba", "numpy"])
+def test_a_wing_of_python_imports_downward(wing):
+    prefix = f"fastsoftmax.kernels.{wing}."
     for module, imported in PACKAGE.items():
         if not module.startswith(prefix):
             continue
-        own = storey("numba", module.removeprefix(prefix).split(".")[0])
+        own = storey(wing, module.removeprefix(prefix).split(".")[0])
         for other in imported:
             if other.startswith(prefix):
-                assert storey("numba", other.removeprefix(prefix).split(".")[0]) >= own, f"{module} imports {other}"
+                assert storey(wing, other.removeprefix(prefix).split(".")[0]) >= own, f"{module} imports {other}"
 
 
 HEADERS = sorted((HERE / "kernels" / "cython").rglob("*.hpp"))

@@ -1,1 +1,1 @@
-"""How to measure: cases, the machine and its limits, checks, timing, records."""
+"""How to measure: cases, the machine and its limits, checks of answers, timing, records on disk."""

@@ -1,17 +1,16 @@
-r"""Is the answer right? Every rival is checked against a float64 truth before it is timed.
+r"""Is the answer right? Whatever is timed is first checked against loss and gradient in float64.
 
-The tolerance is derived, not chosen. A sum of m terms rounded at random errs by about
-eps sqrt(m) times the root mean square of its partial sums, however it is ordered; each logit errs by
-eps sqrt(n) |x| |theta| and hands that on through the softmax. With a factor of 4 for the tail of
-the distribution (Higham and Mary, A new approach to probabilistic rounding error analysis, SIAM J.
-Sci. Comput. 41, 2019) an element of the gradient may be off by
+The tolerance is derived, not chosen. With random rounding errors a sum of m terms is off by about eps sqrt(m) times the
+root mean square of its partial sums, in whatever order they are added; a logit is off by eps sqrt(n) |x| |theta|, and
+the softmax passes that on. With a factor of 4 for the tail of the distribution (Higham and Mary, A new approach to
+probabilistic rounding error analysis, SIAM J. Sci. Comput. 41, 2019) an element of the gradient may be off by
 
 .. math:: 4 \, \epsilon \, (\sqrt m + \sqrt n (1 + |H|_{rms}) + 8) \; |x_{\cdot j}|_{rms} \, |d_{\cdot c}|_{rms}
 
-In float64 that finds one row in millions lost or counted twice; in float32 one in some thousands, which
-is still far below a wrong tail or formula. Of sparse X a logit has as many terms as a row has entries, and column j's
-sum has its own number of terms, m_j, of |d| <= 1 at most: the smaller of the bounds by m and by m_j holds. The
-error itself is saved and reported beside the times.
+In float64 this finds one row in millions that is lost or counted twice; in float32 one in some thousands, still far
+less than a wrong formula or a wrong remainder of a loop does. Where X is sparse, a logit has as many terms as its row
+has entries, and the sum of column j has m_j terms, its entries, with |d| <= 1: of the bounds by m and by m_j the
+smaller holds. The error itself is saved and reported beside the times.
 """
 
 from __future__ import annotations
@@ -27,7 +26,27 @@ _BLOCK_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Truth:
-    """Value, gradient (n, k), dX (m, n) or None, and the scales that tolerances are made from."""
+    """The right answer, and what tolerances are made from.
+
+    Attributes
+    ----------
+    value : float
+    grad : ndarray (n, k)
+    dx : ndarray (m, n) or None
+    x_rms, d_rms : ndarray (n,) and (k,)
+        Root mean square of the columns of X, and of the residual D = Z - Y.
+    h_rms : float
+        Root mean square of all logits.
+    theta_norms : ndarray (n,)
+        Norms of theta's rows.
+    eps : float
+        Machine epsilon of the dtype that is checked.
+    m : int
+    width : float
+        Terms of a logit.
+    terms : ndarray (n,) or None
+        Entries of each column of X, where it is sparse.
+    """
 
     value: float
     grad: np.ndarray
@@ -38,8 +57,8 @@ class Truth:
     theta_norms: np.ndarray
     eps: float
     m: int
-    width: float  # terms of a logit
-    terms: np.ndarray | None = None  # of each column's sum, of sparse X
+    width: float
+    terms: np.ndarray | None = None
 
     @property
     def factor(self) -> float:
@@ -74,7 +93,7 @@ def _largest(given: np.ndarray | None, wanted: np.ndarray, allowed: np.ndarray) 
     if given is None or np.shape(given) != wanted.shape:
         return float("inf")
     off = np.abs(np.asarray(given, np.float64) - wanted)
-    # A column without entries is allowed nothing, and must have nothing.
+    # The gradient of a column without entries must be exactly 0.
     return float(np.max(np.divide(off, allowed, out=np.where(off > 0, np.inf, 0.0), where=allowed > 0)))
 
 

@@ -14,7 +14,7 @@ import fastsoftmax
 from fastsoftmax.kernels.machine import cache_bytes
 
 PACKAGES = ("numpy", "scipy", "numba", "scikit-learn", "torch", "jax", "scikit-learn-intelex")
-# Share of the cores that others may take, and seconds that a run waits for them to end.
+# Other programs may take this share of the cores; a run waits so many seconds for them to take no more.
 BUSY = 0.1
 PATIENCE = 60.0
 
@@ -46,16 +46,16 @@ def version(package: str) -> str | None:
 
 
 def core_times() -> tuple[float, float] | None:
-    """Time that all cores together have worked since the system started, and in all; None where that is not told."""
+    """Busy time and all time of the cores together since the system started; None where /proc/stat is missing."""
     try:
         times = [float(number) for number in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     except (OSError, ValueError):
         return None
-    return sum(times) - times[3] - times[4], sum(times)  # without what is idle, or waits for a disk
+    return sum(times) - times[3] - times[4], sum(times)  # fields 3 and 4: idle, and waiting for a disk
 
 
 def cores_taken(seconds: float) -> float:
-    """Cores that other programs keep busy: measured over some seconds, or else the load average of a minute."""
+    """Cores that other programs keep busy, measured over some seconds; else the load average of the last minute."""
     cores = os.cpu_count() or 1
     before = core_times()
     if before is None:
@@ -67,8 +67,7 @@ def cores_taken(seconds: float) -> float:
 
 
 def busy(seconds: float = 2.0, patience: float = 0.0) -> str:
-    """A warning if other programs keep cores busy, also after waiting up to ``patience`` seconds; else an empty
-    string."""
+    """A warning if other programs still keep cores busy after ``patience`` seconds; else an empty string."""
     cores, begin = os.cpu_count() or 1, time.monotonic()
     while (taken := cores_taken(seconds)) > BUSY * cores:
         if time.monotonic() - begin >= patience:

@@ -1,17 +1,17 @@
-"""An array as large as ever whose memory is the same few pages again and again, so that a pass over it stays in cache.
+"""An array of full size that stays in cache: all its addresses lead to the same few pages of memory.
 
     addresses   | 0 ............ | 0 ............ | 0 ............ | 0 .....
     memory      '-> one file of `period` bytes <-'
 
-Kernels see every row, and have the plan, the slabs and the strides of the array it stands for; caches, which go by
-physical addresses, hold all of it. Few rows would not do: what a pass costs to begin and to end would be much of their
-time (16,384 rows x 50 in float64 took 14.2 ns a row in Cython where many take 11), and blocks, slabs and turns would be
-others.
+Kernels see every row, with the plan and the strides of the array it stands for; caches go by physical addresses and
+hold all of it. An array of few rows would not do. The fixed costs of a pass would be much of its time (float64, n = 50:
+14.2 ns a row in Cython for 16,384 rows, 11 for many), and it would have another plan, with other blocks and slabs.
 
-The pages are small, where those of NumPy's large arrays are huge. From memory that is within the noise: 60k x 784 in
-float64 took 336 ns a row in huge pages and 345 in small ones in Cython, 333 and 332 in Numba. In cache it costs up to
-8 %, by which phases are too long and the wait for memory too short: 500k x 50 in float32 took 8.0 ns a row in Cython
-and 9.9 in Numba, where twice 32,768 rows in huge pages took 7.5 and 9.2 a row longer than once.
+Its pages are small (4 kB), where NumPy's large arrays get huge ones (2 MB). For an X that comes from memory the
+difference is within the noise: 60k x 784 in float64 took 336 ns a row with huge pages and 345 with small ones in
+Cython, 333 and 332 in Numba. In cache small pages cost up to 8 %, so phases are reported as that much too long and the
+wait for memory as that much too short: 500k x 50 in float32 took 8.0 ns a row in Cython and 9.9 in Numba, and 7.5 and
+9.2 with huge pages (the time of 65,536 rows less that of 32,768).
 """
 
 from __future__ import annotations

@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-# Threads that have nothing to do spin for a while before they sleep, Intel's OpenMP for 200 ms, and the next rival
-# would pay for that on a machine with few cores: 500k x 50 in float64 took 9.1, at times 16 ms after 20 ms of rest from
-# scikit-learn-intelex, 7.2 to 7.5 after 100 and more.
+# Seconds of rest before each timed call. Idle threads spin for a while before they sleep, those of Intel's OpenMP for
+# 200 ms, and on few cores whoever comes next pays for it: 500k x 50 in float64 took 9.1, at times 16 ms when it began
+# 20 ms after a call of scikit-learn-intelex, and 7.2 to 7.5 ms when it began 100 ms after or later.
 PAUSE = 0.25
-# Ours spin for a few milliseconds at most: for comparisons of our backends with themselves.
+# The same where only our own backends are timed: their threads spin for a few milliseconds at most.
 OWN_PAUSE = 0.02
-# A call runs untimed just before, again and again until this time is over: training makes pass after pass, and cores
-# that have slept wake slowly. On a virtual machine whose kernel packs threads that ran little onto one core, 30,000
-# rows x 50 took two threads 6.3, 3.9, 0.5 and from then on 0.4 ms.
+# After the rest a call is repeated untimed for this many seconds: training makes pass after pass, whereas cores that
+# have slept wake slowly. On a virtual machine whose kernel first puts both threads on one core, the first passes over
+# 30,000 x 50 took 6.3, 3.9 and 0.5 ms, all later ones 0.4 ms.
 WAKE_SECONDS = 0.02
-# Longer calls, in milliseconds, wake the cores themselves.
+# Calls of more milliseconds than this are not repeated untimed: waking the cores is a small part of them.
 WAKE_MS = 2000.0
 _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "NPROC")
 
@@ -59,16 +59,18 @@ def interleave(
     wake_ms: float = WAKE_MS,
     budget: float = float("inf"),
 ) -> dict[str, list[float]]:
-    """Milliseconds of each call, in rounds in which every one runs once, each round starting with another.
+    """Milliseconds of each call. In every round each runs once; the next round starts with the next one.
 
     Parameters
     ----------
     calls : mapping of name to function
     rounds : int
     warmup : int
-        Untimed rounds before.
+        Untimed rounds that come first.
+    pause : float
+        Seconds of rest before each call.
     wake_ms : float
-        A call that took more milliseconds the last time is not made untimed before.
+        A call that took more milliseconds the last time is not repeated untimed before it is timed.
     budget : float
         Seconds after which no further round starts, from the third round on.
     """
@@ -77,13 +79,13 @@ def interleave(
     begin = time.perf_counter()
     gc_was_on = gc.isenabled()
     gc.collect()
-    gc.freeze()  # what is there already need not be searched before each call: with PyTorch and JAX that takes 0.3 s
+    gc.freeze()  # else each gc.collect() below searches all modules: 0.3 s with PyTorch and JAX
     try:
         for number in range(-warmup, rounds):
             if number >= 3 and time.perf_counter() - begin > budget:
                 break
-            turn = number % max(1, len(names))
-            for name in names[turn:] + names[:turn]:
+            first = number % max(1, len(names))
+            for name in names[first:] + names[:first]:
                 gc.collect()
                 gc.disable()
                 time.sleep(pause)
@@ -96,7 +98,7 @@ def interleave(
                     gc.enable()
                 if number >= 0:
                     times[name].append(result if isinstance(result, Milliseconds) else spent)
-                del result  # else two results of it are alive during the next call
+                del result  # else it is still in memory during the next call
     finally:
         gc.unfreeze()
         if gc_was_on:
@@ -105,7 +107,7 @@ def interleave(
 
 
 def wake(call: Callable[[], Any]) -> None:
-    """One call at least, and as many as take `WAKE_SECONDS`."""
+    """Repeat a call for `WAKE_SECONDS`, once at least."""
     begin = time.perf_counter()
     call()
     while time.perf_counter() - begin < WAKE_SECONDS:

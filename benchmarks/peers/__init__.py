@@ -1,9 +1,8 @@
-"""Everybody who computes the loss and gradient of softmax regression: one file each, one signature.
+"""The peers: libraries that compute loss and gradient of softmax regression, and our backends. One file each.
 
-``prepare(X, y, theta, n_threads, dx=False)`` converts the data to whatever the library wants and
-returns a function without arguments; each call of that is one pass, what is timed, and returns
-``(value, gradient (n, k))``, or ``(value, gradient, dX)`` if ``dx``. Conversions happen before the
-clock starts: a peer is timed at its best.
+Each file has ``prepare(X, y, theta, n_threads, dx=False)``, which converts the data to whatever the library likes best
+and returns a function without arguments. That function is what is timed: it makes one pass and returns
+``(value, gradient (n, k))``, or ``(value, gradient, dX)`` if ``dx``. Conversions happen before the clock starts.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import numpy as np
 
 from ..harness.cases import SparseCase
 
-_FILE = re.compile(r" \([^()]*/[^()]*\)")  # the file some import errors end on: nobody else's business
+_FILE = re.compile(r" \([^()]*/[^()]*\)")  # some import errors end on a path of this machine: not for a report
 
 
 class MissingError(Exception):
@@ -27,7 +26,7 @@ class MissingError(Exception):
 
 @dataclass(frozen=True)
 class Peer:
-    """A rival: where it lives and what it can do.
+    """One peer: where it is and what it can do.
 
     Attributes
     ----------
@@ -36,17 +35,17 @@ class Peer:
     label : str
         Name in tables.
     module : str
-        File in this directory.
+        Its file in this folder.
     package : str
-        The installed package it times, whose version is reported.
+        The installed package that is timed; its version is reported.
     ours : bool
         Whether it is a backend of fastsoftmax.
     dx : bool
         Whether it can return dX.
     per_iteration : bool
-        Times whole fits; a call returns the time of one iteration, not an answer to check.
+        Whether it is timed by whole fits: a call then returns the time of an iteration, not an answer to check.
     narrow : bool
-        Whether it reads 8- and 16-bit X as it is; the others get it converted beforehand.
+        Whether it reads 8- and 16-bit X as they are; others get X converted beforehand.
     dense, sparse : bool
         Whether it takes dense X and sparse X, a csr_array.
     options : dict

@@ -1,4 +1,4 @@
-"""This package, by the backend's name; never "auto", so that each row of a table is what it says."""
+"""This package, with the backend named: "auto" might choose another than the table says."""
 
 from fastsoftmax import Objective
 

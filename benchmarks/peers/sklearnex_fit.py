@@ -1,7 +1,8 @@
 """scikit-learn-intelex has no public loss and gradient, so whole fits are timed.
 
-The time of an iteration is that of a long fit minus that of a short one over the iterations between:
-conversions and checks at the start cancel, to its advantage. An iteration of L-BFGS is at least one pass.
+The time of an iteration is (time of a long fit - time of a short one) / (difference of their iterations). What every
+fit does at its start, such as conversions and checks, cancels, to its advantage. An iteration of L-BFGS is one pass or
+more.
 """
 
 import time

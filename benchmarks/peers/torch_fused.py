@@ -1,7 +1,7 @@
 """PyTorch's `linear_cross_entropy`, on its chunked path, which never holds the m x k logits.
 
-Without options the function is the eager formula again (see torch_eager.py). The chunked path
-computes the gradients inside the forward pass.
+Without options the function computes the eager formula, as torch_eager.py does. The chunked path computes the gradients
+inside the forward pass.
 """
 
 import torch

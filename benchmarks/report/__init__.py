@@ -1,1 +1,1 @@
-"""Tables and pictures from the saved results."""
+"""Tables and plots of the saved results; nothing is measured here."""

@@ -1,21 +1,20 @@
-"""What passes are made of, as tables, and what their gap over the roof is made of; all from the saved records."""
+"""What passes spend their time on, and what their distance to the roof is made of, as tables of the saved records."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from ..harness.records import Json
 from ..sections.phases import PHASES
 from .text import number, times
 
-Json = dict[str, Any]
-# What is wanted everywhere, × roof: who is above it has the gap explained.
+# Wanted everywhere, × roof. Passes that take longer have their gap over the roof explained.
 AIM = 1.25
 _NAMES = dict(zip(PHASES, ("first product", "softmax", "second product", "waiting for memory"), strict=True))
 
 
 def roof_of(record: Json) -> float:
-    """Nanoseconds a row that no program can do without."""
+    """Nanoseconds a row that every program needs: arithmetic or reading X, whichever takes longer."""
     return float(max(record["arithmetic"], record["reading"]))
 
 
@@ -35,10 +34,13 @@ def phase_rows(records: Sequence[Json]) -> tuple[list[str], list[list[str]]]:
 
 
 def gap(record: Json) -> dict[str, float] | None:
-    """What the gap over the roof is made of: the sum of the parts, less the room. None where nothing is known."""
+    """The parts of the gap over the roof, which is their sum less "room"; None where phases were not measured.
+
+    The room is by how much reading X takes longer than the arithmetic: so much computing has room under the roof.
+    """
     if record["first"] is None:
         return None
-    each = record["arithmetic"] / 2  # of the two products
+    each = record["arithmetic"] / 2  # each of the two products has half of it
     return {
         "first": record["first"] - each,
         "softmax": record["softmax"],
@@ -49,17 +51,17 @@ def gap(record: Json) -> dict[str, float] | None:
 
 
 def hidden(record: Json) -> float:
-    """The pass over the roof if it read X while it computes and never waited."""
+    """Time over the roof, were X read while the pass computes, so that it never waits."""
     return float(max(record["all"] - record["memory"], record["reading"]) / roof_of(record))
 
 
 def explained(records: Sequence[Json]) -> list[Json]:
-    """Those above the aim whose phases are known."""
+    """The records above `AIM` whose phases are known."""
     return [r for r in records if over_roof(r) > AIM and gap(r) is not None]
 
 
 def gap_rows(records: Sequence[Json]) -> tuple[list[str], list[list[str]]]:
-    """What the gaps are made of, the largest part in bold."""
+    """The parts of each gap, the largest in bold."""
     head = ["case", "", "× roof", "over the roof by", "packing, first product beyond its arithmetic", "softmax"]
     head += ["residual, second product beyond its arithmetic", "waiting for memory", "less room under the roof"]
     head += ["× roof if nothing waited"]
@@ -82,7 +84,7 @@ def largest(record: Json) -> str:
 
 
 def gap_text(records: Sequence[Json]) -> str:
-    """In sentences, what most gaps are made of."""
+    """Some sentences on what most gaps are made of."""
     above = explained(records)
     counts = {name: sum(largest(r) == name for r in above) for name in PHASES}
     most = ", ".join(f"{_NAMES[name]} in {count}" for name, count in counts.items() if count)
@@ -96,7 +98,7 @@ def gap_text(records: Sequence[Json]) -> str:
 
 
 def profile(records: Sequence[Json], sides: Sequence[tuple[str, str]]) -> str:
-    """The phases of a case and a backend, or of two against each other, in a line; empty where they are not known."""
+    """A line with the phases of a (case, backend), or of two against each other; empty where they are not known."""
     known = {(r["case"], r["backend"]): r for r in records if r["first"] is not None}
     found = [known.get(side) for side in sides]
     if not found or None in found:

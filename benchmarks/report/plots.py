@@ -1,4 +1,4 @@
-"""The plots of the report; those of the solvers are drawn by `solver_plots`."""
+"""The plots of the report."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402 - the backend is chosen first
 
+from ..harness.records import Json  # noqa: E402
 from ..peers import PEERS  # noqa: E402
 from .targets import best_peer, ms  # noqa: E402
 
-Json = dict[str, Any]
-# One colour and mark for a rival in every plot.
+# One colour and mark for each peer in every plot.
 _STYLE = {
     "cython": ("#d1495b", "o"),
     "numba": ("#edae49", "s"),
@@ -25,6 +25,15 @@ _STYLE = {
     "torch_fused": ("#2e4057", "P"),
     "jax_jit": ("#7b5ea7", "X"),
 }
+_SOLVER_STYLE = {
+    "fastsoftmax": ("#d1495b", "o"),
+    "lbfgs": ("#00798c", "^"),
+    "newton-cg": ("#66a182", "D"),
+    "newton-cholesky": ("#7b5ea7", "X"),
+}
+# Smaller gaps than this are rounding errors in float64; they are drawn at it.
+_LEAST = 1e-12
+_NOTE: Json = {"textcoords": "offset points", "fontsize": 8, "ha": "center", "color": "#555555"}
 
 
 def draw(results: Json, folder: Path) -> list[str]:
@@ -56,10 +65,10 @@ def roofline_plot(section: Json) -> Any:
         intensities = [r["intensity"] for r in records]
         x = np.geomspace(min(intensities) / 2, max(intensities) * 2, 200)
         axes.plot(x, np.minimum(roof["gflops"][dtype], roof["gbytes"] * x), color="black", label="roofline")
-        for rival in ("cython", "numba"):
-            points = [(r["intensity"], r["gflop"] / ms(r, rival) * 1e3) for r in records if ms(r, rival)]
-            color, mark = _STYLE[rival]
-            axes.plot(*_columns(points), mark, color=color, label=PEERS[rival].label, markersize=7)
+        for name in ("cython", "numba"):
+            points = [(r["intensity"], r["gflop"] / ms(r, name) * 1e3) for r in records if ms(r, name)]
+            color, mark = _STYLE[name]
+            axes.plot(*_columns(points), mark, color=color, label=PEERS[name].label, markersize=7)
         peers = [(r["intensity"], r["gflop"] / found[1] * 1e3) for r in records if (found := best_peer(r))]
         axes.plot(*_columns(peers), "x", color="#555555", label="fastest peer", markersize=7)
         for r in records:
@@ -74,7 +83,7 @@ def roofline_plot(section: Json) -> Any:
 
 
 def line_plot(line: Json) -> Any:
-    """Time of a pass against its rows: ours on plain axes, where the line is straight; everybody's on log axes."""
+    """Time of a pass against its rows: ours on plain axes, which show a straight line, and all peers' on log axes."""
     figure, (plain, log) = plt.subplots(1, 2, figsize=(11, 4.4))
     points = line["points"]
     rows = np.array([p["m"] for p in points], float)
@@ -98,21 +107,8 @@ def line_plot(line: Json) -> Any:
     return figure
 
 
-_NOTE: Json = {"textcoords": "offset points", "fontsize": 8, "ha": "center", "color": "#555555"}
-
-
 def _columns(pairs: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
     return [x for x, _ in pairs], [y for _, y in pairs]
-
-
-_STYLE = {
-    "fastsoftmax": ("#d1495b", "o"),
-    "lbfgs": ("#00798c", "^"),
-    "newton-cg": ("#66a182", "D"),
-    "newton-cholesky": ("#7b5ea7", "X"),
-}
-# Below this a float64 gap is rounding.
-_LEAST = 1e-12
 
 
 def gap_plot(section: Json, l2: float) -> Any:
@@ -121,7 +117,7 @@ def gap_plot(section: Json, l2: float) -> Any:
     figure, panels = plt.subplots(len(records), 2, figsize=(11, 2.6 * len(records)), sharey=True, squeeze=False)
     for r, (by_passes, by_seconds) in zip(records, panels, strict=True):
         for name, row in {"fastsoftmax": r["ours"], **r["peers"]}.items():
-            color, mark = _STYLE[name]
+            color, mark = _SOLVER_STYLE[name]
             gaps = [max(point[2], _LEAST) for point in row["curve"]]
             style = {"color": color, "marker": mark, "markersize": 3, "linewidth": 0.9, "label": name}
             by_passes.plot([point[1] for point in row["curve"]], gaps, **style)

@@ -1,24 +1,23 @@
-"""Renders README.md and the plots from the saved results: no number in them is typed by hand."""
+"""Writes README.md and the plots from the saved results: no number in them is typed by hand."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ..harness import records
+from ..harness.records import Json
 from ..peers import PEERS
 from ..sections import dense
 from . import phases_report, solver_report, sparse_report, targets
 from .targets import best_peer, ms
 from .text import number, table, times
 
-Json = dict[str, Any]
 HERE = Path(__file__).parent
 
 
 def about(results: Json) -> str:
-    """What it ran on."""
+    """The machine, its threads, and the versions of everything."""
     machine = results["machine"]
     memory = f"{machine['memory'] / 2**30:.0f} GB" if machine["memory"] else "unknown"
     caches = ", ".join(f"{name} {size / 2**10:,.0f} kB" for name, size in machine["caches"].items())
@@ -53,7 +52,7 @@ def minutes(seconds: float) -> str:
 
 
 def rounds(section: Json) -> str:
-    """How many each comparison had, as far as there are rounds."""
+    """How many rounds the comparisons of a section had; empty where it has none."""
     counts = [row["rounds"] for r in section.get("cases", []) for row in r["rivals"].values() if "rounds" in row]
     timed = section.get("phases", []) + section.get("line", {}).get("points", [])
     counts += [r["rounds"] for r in timed if "rounds" in r]
@@ -63,8 +62,8 @@ def rounds(section: Json) -> str:
     return f"{most} rounds; " if least == most else f"{least} to {most} rounds; "
 
 
-def rivals_table(section: Json) -> str:
-    """Milliseconds of everybody, and our times over the roofline and over the fastest peer."""
+def peers_table(section: Json) -> str:
+    """Milliseconds of all peers, and our times over the roofline and over the fastest peer's."""
     records = section["cases"]
     names = [name for name in PEERS if any("ms" in r["rivals"].get(name, {}) for r in records)]
     ours = [name for name in names if PEERS[name].ours]
@@ -101,7 +100,7 @@ def ours_table(section: Json) -> str:
 
 
 def absent(records: list[Json]) -> str:
-    """A line on who took no part, and why."""
+    """A line on which peers are not in the table, and why."""
     reasons: dict[str, list[str]] = {}
     for r in records:
         for name, row in r["rivals"].items():
@@ -116,7 +115,7 @@ def absent(records: list[Json]) -> str:
 
 
 def phases_text(section: Json) -> str:
-    """Phases, and what the gaps over the roof are made of."""
+    """The phases, and what the gaps over the roof are made of."""
     records = section["phases"]
     parts = [table(*phases_report.phase_rows(records))]
     if all(phases_report.gap(r) is None for r in records):
@@ -176,7 +175,7 @@ def calls_table(section: Json) -> str:
 
 
 def solvers_text(section: Json) -> str:
-    """Who arrives when; l1; the path."""
+    """When each solver arrives at the gap; our own stop; l1; the path."""
     parts = [table(*solver_report.peer_rows(section)), "### Our own stop"]
     parts += [
         "Passes and time until the gap is 1e-6, and until our own rule ends the run: where the gap is proven to be at"
@@ -191,7 +190,7 @@ def solvers_text(section: Json) -> str:
 
 
 def sparse_text(section: Json) -> str:
-    """Passes, memory, a fit."""
+    """Times and memory of passes, and a fit."""
     parts = []
     if section.get("cases"):
         parts.append(table(*sparse_report.case_rows(section)) + absent(section["cases"]))
@@ -223,7 +222,7 @@ def targets_table(results: Json) -> str:
 
 
 def reasons(results: Json, judged: Sequence[targets.Target]) -> str:
-    """Where the time goes in what misses its target, as far as it is a matter of phases."""
+    """For each missed target that is about passes, their phases."""
     records = results["sections"].get("phases", {}).get("phases", [])
     lines = []
     for target in judged:
@@ -235,13 +234,13 @@ def reasons(results: Json, judged: Sequence[targets.Target]) -> str:
     return "\n\nWhere the time goes in what is not met (see what a pass is made of):\n\n" + "\n".join(lines)
 
 
-# Section of the results, heading, what to know before reading it, how it is rendered.
+# For each part of the page: section of the results, heading, what to know before reading it, function that renders it.
 _PARTS = (
     (
         "main",
         "Loss and gradient",
         "Median milliseconds of a pass; the fastest peer is in bold. × best peer: its time over ours.",
-        rivals_table,
+        peers_table,
     ),
     (
         "phases",
@@ -249,9 +248,10 @@ _PARTS = (
         "Nanoseconds a row, each the shortest of its rounds. Arithmetic: the multiply-adds of both products at the"
         " machine's peak; reading X: adding up that very array; the roof is the larger of the two, both timed beside"
         " the passes. Then what the time of a pass divides into. Up to the second product X is as large as ever but"
-        " stays in cache, its addresses being mapped to the same few pages again and again (`repeated.py`, with what it"
-        " costs): the first product with the packing of X; softmax; the second product with the residual. Waiting for"
-        " memory is what a pass over the true X takes beyond that, and less than nothing only by noise.",
+        " stays in cache, its addresses being mapped to the same few pages again and again"
+        " (`harness/repeated.py`, with what it costs): the first product with the packing of X; softmax; the second"
+        " product with the residual. Waiting for memory is what a pass over the true X takes beyond that, and less than"
+        " nothing only by noise.",
         phases_text,
     ),
     ("main", "Accuracy", "Norm of the gradient's error over the gradient's norm.", accuracy_table),
@@ -267,8 +267,8 @@ _PARTS = (
         "X read as it is. × first: over float32 in the same rounds. The roof counts the narrow bytes.",
         ours_table,
     ),
-    ("wide", "Many features", "", rivals_table),
-    ("many classes", "Many classes", "-dX: the gradient with respect to X as well.", rivals_table),
+    ("wide", "Many features", "", peers_table),
+    ("many classes", "Many classes", "-dX: the gradient with respect to X as well.", peers_table),
     ("line", "Cost against the number of rows", "Nanoseconds for each row.", line_table),
     (
         "memory",
@@ -288,14 +288,14 @@ _PARTS = (
     (
         "sparse",
         "Sparse X",
-        "CSR with columns by Zipf's law (`sparse_data.py`). Median milliseconds of a pass; the fastest peer is in bold."
-        " roof: arithmetic, or X and theta read and the gradient written once.",
+        "CSR with columns by Zipf's law (`harness/cases/sparse_data.py`). Median milliseconds of a pass; the fastest"
+        " peer is in bold. roof: arithmetic, or X and theta read and the gradient written once.",
         sparse_text,
     ),
 )
 
 
-# By heading.
+# Plots of a part, by its heading.
 _PICTURES = {
     "Loss and gradient": ("roofline.png",),
     "Cost against the number of rows": ("rows.png",),

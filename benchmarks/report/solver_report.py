@@ -1,13 +1,10 @@
-"""The tables and plots of the solvers' section."""
+"""The tables of the section on solvers."""
 
 from __future__ import annotations
 
-from typing import Any
-
+from ..harness.records import Json
 from ..sections.solver_peers import SOLVERS
 from .targets import ratio, solver_gain
-
-Json = dict[str, Any]
 
 
 def _seconds(value: float | None) -> str:
@@ -32,7 +29,7 @@ def ours_rows(section: Json) -> tuple[list[str], list[list[str]]]:
 
 
 def peer_rows(section: Json) -> tuple[list[str], list[list[str]]]:
-    """Seconds of everybody to the gap; where a solver did not get there, the gap it had in the time it got."""
+    """Seconds of all solvers to the gap; where a solver did not get there, the gap it had in the time it got."""
     head = ["set (m × n, k)", "l2", "fastsoftmax", *(f"scikit-learn {name}" for name in SOLVERS), "× fastest peer"]
     rows = []
     for r in section["solvers"]:

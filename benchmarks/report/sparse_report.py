@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from ..harness.records import Json
 from ..peers import PEERS
 from .targets import best_peer, beyond_gradients, fit_gain, ms, ratio
 from .text import number, times
 
-Json = dict[str, Any]
-
 
 def case_rows(section: Json) -> tuple[list[str], list[list[str]]]:
-    """Milliseconds of everybody, and how they compare."""
+    """Milliseconds of all peers, and how ours compare."""
     records = section.get("cases", [])
     names = [name for name in PEERS if any("ms" in r["rivals"].get(name, {}) for r in records)]
     head = ["case (m × n, k)", "roof", *(PEERS[name].label for name in names)]
@@ -30,7 +27,7 @@ def case_rows(section: Json) -> tuple[list[str], list[list[str]]]:
 
 
 def memory_rows(section: Json) -> tuple[list[str], list[list[str]]]:
-    """MB of a pass above what was in use before; what gradients take of it, and the rest."""
+    """MB of a pass above what was in use before, and what is left of it without the gradients."""
     records = section.get("memory", [])
     names = [name for name in PEERS if any("extra_mb" in r["rivals"].get(name, {}) for r in records)]
     head = ["case", "X", "gradients", *(PEERS[name].label for name in names)]
@@ -45,7 +42,7 @@ def memory_rows(section: Json) -> tuple[list[str], list[list[str]]]:
 
 
 def fit_rows(section: Json) -> tuple[list[str], list[list[str]]]:
-    """Both to the end, and ours with the tolerances tried."""
+    """scikit-learn's fit, and ours with each tolerance tried."""
     fit = section["fit"]
     peer, runs, default = fit["peer"], fit["runs"], fit["default"]
     head = ["fit", "time", "passes", "objective", "largest element of the gradient", "proven gap"]

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ..harness.records import Json
 from ..peers import PEERS
 
-Json = dict[str, Any]
 Profile = tuple[tuple[str, str], ...]
 
-# Cython, median over roofline: (float64, float32).
+# Wanted of Cython: its median over the roofline, in float64 and float32.
 X_ROOF = {
     "500k": (2.5, 3.0),
     "581k": (2.5, 3.0),
@@ -25,8 +25,19 @@ X_ROOF = {
 
 @dataclass(frozen=True)
 class Target:
-    """What was wanted, what was measured (None: not in these results) and whether it is good enough; and the cases and
-    backends whose phases say why, one or two against each other."""
+    """What is wanted, and what was measured.
+
+    Attributes
+    ----------
+    text, wanted : str
+        What it is about, and the limit.
+    measured : str or None
+        The measured value; None where these results do not have it.
+    met : bool or None
+        Whether it is within the limit.
+    profile : tuple of (case, backend)
+        One whose phases say why it is not met, or two against each other.
+    """
 
     text: str
     wanted: str
@@ -65,9 +76,9 @@ def cases(results: Json, section: str) -> dict[str, Json]:
     return {record["case"]: record for record in results["sections"].get(section, {}).get("cases", [])}
 
 
-def ms(record: Json | None, rival: str) -> float | None:
-    """Median of a rival on a case, or None."""
-    return None if record is None else record["rivals"].get(rival, {}).get("ms")
+def ms(record: Json | None, peer: str) -> float | None:
+    """Median milliseconds of a peer on a case, or None."""
+    return None if record is None else record["rivals"].get(peer, {}).get("ms")
 
 
 def bound_by_memory(record: Json, roof: Json) -> bool:
@@ -77,7 +88,7 @@ def bound_by_memory(record: Json, roof: Json) -> bool:
 
 
 def best_peer(record: Json) -> tuple[str, float] | None:
-    """The fastest rival that is not ours, and its time."""
+    """The fastest peer that is not ours, and its time."""
     times = {name: row["ms"] for name, row in record["rivals"].items() if "ms" in row and not PEERS[name].ours}
     return min(times.items(), key=lambda item: item[1]) if times else None
 
@@ -110,7 +121,7 @@ def against_roof(results: Json) -> Iterator[Target]:
             yield at_most(f"Cython over roofline, {name}", limit, value, profile=((name, "cython"),))
 
 
-def against_rivals(results: Json) -> Iterator[Target]:
+def against_peers(results: Json) -> Iterator[Target]:
     main = cases(results, "main")
     value, case = _extreme({name: ratio(ms(r, "numba"), ms(r, "cython")) for name, r in main.items()})
     sides = ((case, "numba"), (case, "cython"))
@@ -149,9 +160,9 @@ def layouts(results: Json) -> Iterator[Target]:
         yield at_most(text, 1.0, value, note=case, profile=sides)
 
 
-def straightness(points: list[Json], rival: str) -> float | None:
+def straightness(points: list[Json], peer: str) -> float | None:
     """p of the best fit cost ~ m^p (least squares in logarithms); 1 is a straight line through the origin."""
-    pairs = [(math.log(p["m"]), math.log(p["ms"][rival])) for p in points if rival in p["ms"]]
+    pairs = [(math.log(p["m"]), math.log(p["ms"][peer])) for p in points if peer in p["ms"]]
     if len(pairs) < 3:
         return None
     x_mean = sum(x for x, _ in pairs) / len(pairs)
@@ -171,8 +182,8 @@ def growth(results: Json) -> Iterator[Target]:
 def memory_use(results: Json) -> Iterator[Target]:
     records = {r["case"]: r["rivals"] for r in results["sections"].get("memory", {}).get("memory", [])}
 
-    def extra(case: str, rival: str) -> float | None:
-        value = records.get(case, {}).get(rival, {}).get("extra_mb")
+    def extra(case: str, peer: str) -> float | None:
+        value = records.get(case, {}).get(peer, {}).get("extra_mb")
         return None if value is None else float(value)
 
     for backend in ("cython", "numba"):
@@ -194,7 +205,7 @@ def numba_start(results: Json) -> Iterator[Target]:
 def solver_gain(record: Json) -> tuple[float | None, bool]:
     """Time of the fastest of scikit-learn's solvers over ours, both to the gap; and whether any of them got there.
 
-    If none did, it is the time they got: a ratio below the true one.
+    If none did, the time they got stands in for it, and the ratio is a lower bound.
     """
     times = [row["seconds"] for row in record["peers"].values() if "seconds" in row]
     fastest = min(times) if times else record["limit"]
@@ -230,14 +241,14 @@ def solver_runs(results: Json) -> Iterator[Target]:
     yield at_most("A path of 10 l2 over its hardest fit alone", 3, ratio(path.get("seconds"), path.get("alone")))
 
 
-def beyond_gradients(record: Json, rival: str) -> float | None:
-    """MB of a pass over sparse X that neither the plan's gradients nor the one handed over explain."""
-    extra = record["rivals"].get(rival, {}).get("extra_mb")
+def beyond_gradients(record: Json, peer: str) -> float | None:
+    """MB of a pass over sparse X beside the gradients of the plan's slabs and the result."""
+    extra = record["rivals"].get(peer, {}).get("extra_mb")
     return None if extra is None else max(0.0, extra - record["gradients_mb"] - record["result_mb"])
 
 
 def fit_gain(fit: Json | None) -> float | None:
-    """Time of scikit-learn's fit over that of ours that ends no worse; a lower bound where it was cut short."""
+    """Time of scikit-learn's fit over that of ours that ends no worse; a lower bound where theirs was cut short."""
     if not fit or "seconds" not in fit["peer"]:
         return None
     peer, own = fit["peer"], fit["runs"][-1]
@@ -270,6 +281,6 @@ def sparse_x(results: Json) -> Iterator[Target]:
 
 
 def judge(results: Json) -> list[Target]:
-    """All targets, in the order of the issues that set them."""
-    parts = (against_roof, against_rivals, layouts, growth, memory_use, numba_start, solver_runs, sparse_x)
+    """All targets, judged."""
+    parts = (against_roof, against_peers, layouts, growth, memory_use, numba_start, solver_runs, sparse_x)
     return [target for part in parts for target in part(results)]

@@ -1,7 +1,7 @@
-"""What is compared: a module for each kind of section, and `run`, which measures and saves them.
+"""What is compared: a module for each kind of section, and `run`, which measures and saves sections.
 
-The results are kept by section, each with its date and the roofline measured with it, so that a
-single section can be run again (``python -m benchmarks --section memory``).
+Results are saved by section, each with its date and the roofline measured with it, so that a single one can be measured
+again (``python -m benchmarks --section memory``).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 from ..harness import machine, roofline, timing
 from ..harness.records import Effort, Json, Say, load, results_path, save
-from . import dense, phases, solvers, sparse
 
 SECTIONS = (
     "main",
@@ -28,11 +27,15 @@ SECTIONS = (
 )
 
 
+# A quick run has no small cases of these.
 _FULL_ONLY = ("wide", "many classes")
 
 
 def run(sections: Sequence[str], effort: Effort, say: Say = print) -> Json:
     """Measure ``sections``, saving after each; returns all that is saved."""
+    # Not at the top: some of these are commands as well, which Python would load twice.
+    from . import dense, phases, solvers, sparse
+
     timing.fix_threads(effort.n_threads)
     path = results_path(effort.quick)
     saved = load(path) if path.exists() else {"sections": {}}

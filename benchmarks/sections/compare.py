@@ -1,12 +1,12 @@
 """Time our backends side by side while tuning them.
 
-    python -m benchmarks.compare --case 500k --backend cython,numba --rounds 15
-    python -m benchmarks.compare --case 60k-f32,60k-f32-F --backend cython --block 64,96,128
-    python -m benchmarks.compare --case main --backend cython --peer torch_eager,sklearn_loss
+    python -m benchmarks.sections.compare --case 500k --backend cython,numba --rounds 15
+    python -m benchmarks.sections.compare --case 60k-f32,60k-f32-F --backend cython --block 64,96,128
+    python -m benchmarks.sections.compare --case main --backend cython --peer torch_eager,sklearn_loss
 
-Backends (and values of a planning constant, and peers) take turns in one process. Printed for each are
-the median and the shortest time in ms, how much the middle half of the rounds spreads, the
-median over the roofline measured just before, and over the first line's median.
+Backends, values of a constant of the plan, and peers take turns in one process. A line of the table has the median and
+the shortest time in ms, the spread (half the distance between the quartiles, over the median), and the median over the
+roofline measured just before and over the first line's median. To compare two revisions: ``benchmarks.revisions``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def operation(objective: Any, name: str, X: Any, theta: np.ndarray) -> Callable[
 
 
 def variants(problem: Problem, args: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """The lines of one table: backends x planning constants, then peers."""
+    """The lines of one table: backends with each choice of the plan's constants, then peers."""
     from fastsoftmax import Objective
     from fastsoftmax.kernels.plan import make_plan
 
@@ -93,12 +93,14 @@ def parser() -> argparse.ArgumentParser:
         return [int(word) for word in text.split(",")]
 
     out = argparse.ArgumentParser(
-        prog="python -m benchmarks.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.sections.compare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = out.add_argument
-    add("--case", type=words, default=["500k"], help="names (500k-f32), shapes (500k: both floats) or groups (main)")
+    add("--case", type=words, default=["500k"], help="names (500k-f32), shapes (500k: both floats), groups (main)")
     add("--backend", type=words, default=["cython", "numba"], help="comma-separated; default cython,numba")
-    add("--peer", type=words, default=[], help="peers to time beside them, by file name in benchmarks/peers")
+    add("--peer", type=words, default=[], help="peers to time as well, by their keys in benchmarks/peers")
     add("--op", choices=OPERATIONS, default="value_and_grad", help="kind of pass")
     add("--rounds", type=int, default=15)
     add("--threads", type=int, default=default_threads())

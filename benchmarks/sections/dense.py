@@ -1,4 +1,4 @@
-"""Dense X: every rival on every case, in turn, checked first."""
+"""Dense X: every peer on every case, in turn, each checked first. The sections on sparse X use `together` as well."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ OURS = tuple(name for name, peer in PEERS.items() if peer.ours)
 
 
 def prepare(problem: Problem, names: Sequence[str], n_threads: int) -> tuple[dict[str, Callable[[], Any]], Json]:
-    """The timed function of each rival that can do the case, checked and warm; and a record for each.
+    """The timed function of each peer that can do the case, checked and warm; and a record for each.
 
-    A rival that is missing or answers wrong is recorded as such and not timed.
+    A peer that is missing, or whose answer is wrong, is recorded as such and not timed.
     """
     truth = check.truth(problem)
     calls: dict[str, Callable[[], Any]] = {}
@@ -31,7 +31,7 @@ def prepare(problem: Problem, names: Sequence[str], n_threads: int) -> tuple[dic
         except MissingError as error:
             records[name] = {"missing": str(error)}
             continue
-        except Exception as error:  # a rival that breaks must not end a run of half an hour; the report names it
+        except Exception as error:  # a peer that breaks must not end a long run; the report says so
             records[name] = {"missing": f"{type(error).__name__}: {error}"[:200]}
             continue
         records[name] = {}
@@ -46,12 +46,12 @@ def prepare(problem: Problem, names: Sequence[str], n_threads: int) -> tuple[dic
 
 
 def together(cases: Sequence[Case], names: Sequence[str], roof: roofline.Roof, effort: Effort) -> list[Json]:
-    """Time all rivals on all ``cases`` in the same rounds; one record per case."""
+    """Time all peers on all ``cases`` in the same rounds; one record per case."""
     calls: dict[str, Callable[[], Any]] = {}
     records = {}
     for case in cases:
         able = [name for name in names if PEERS[name].takes(case)]
-        own, rivals = prepare(make_problem(case), able, effort.n_threads)
+        own, peers = prepare(make_problem(case), able, effort.n_threads)
         calls.update((f"{name}@{case.name}", call) for name, call in own.items())
         records[case.name] = {
             "case": case.name,
@@ -62,7 +62,7 @@ def together(cases: Sequence[Case], names: Sequence[str], roof: roofline.Roof, e
             "roof_ms": roof.ms(case),
             "intensity": case.flops() / case.bytes,
             "gflop": case.flops() / 1e9,
-            "rivals": rivals,
+            "rivals": peers,
         }
     pause = timing.OWN_PAUSE if set(names) <= set(OURS) else timing.PAUSE
     times = timing.interleave(calls, effort.rounds, pause=pause, budget=effort.budget)
@@ -75,7 +75,7 @@ def together(cases: Sequence[Case], names: Sequence[str], roof: roofline.Roof, e
 
 
 def _groups(section: str, quick: bool) -> list[list[Case]]:
-    """Cases of a section, those to be timed in the same rounds in one list."""
+    """The cases of a section; those in one list are timed in the same rounds."""
     floats = ("f64", "f32")
     if section == "main":
         bases = ("quick-tall", "quick-digits", "quick-many") if quick else MAIN_SHAPES
@@ -91,7 +91,7 @@ def _groups(section: str, quick: bool) -> list[list[Case]]:
 
 
 def timed(section: str, roof: roofline.Roof, effort: Effort, say: Say) -> list[Json]:
-    """A section of cases: all rivals, or our backends alone where only they are compared with themselves."""
+    """A section of cases: by all peers, or by our backends alone where one layout of X is compared with another."""
     names = OURS if section in ("F-order", "narrow") else tuple(PEERS)
     out = []
     for cases in _groups(section, effort.quick):
@@ -120,22 +120,22 @@ def line(roof: roofline.Roof, effort: Effort, say: Say) -> Json:
 
 
 def memory(effort: Effort, say: Say) -> list[Json]:
-    """Extra memory of a pass, each rival in a process of its own."""
+    """Extra memory of a pass, each peer in a process of its own."""
     names = ["quick-tall-f64"] if effort.quick else ["500k-f64", LINE.name, "16k-classes-f32", "16k-classes-f32-dX"]
     out = []
     for name in names:
         case = LINE if name == LINE.name else CASES[name]
-        rivals = {}
+        found = {}
         for peer in (name for name in PEERS if PEERS[name].takes(case)):
             say(f"memory, {name}, {peer}")
-            rivals[peer] = worker.run("memory", case, peer, effort.n_threads)
+            found[peer] = worker.run("memory", case, peer, effort.n_threads)
         x_mb = case.m * case.n * (8 if case.dtype == "float64" else 4) / 1e6
-        out.append({"case": name, "shape": case.shape, "dtype": case.dtype, "x_mb": x_mb, "rivals": rivals})
+        out.append({"case": name, "shape": case.shape, "dtype": case.dtype, "x_mb": x_mb, "rivals": found})
     return out
 
 
 def first_call(effort: Effort, say: Say) -> list[Json]:
-    """Numba's first call with an empty cache and from a full one, in new processes."""
+    """The first call in Numba, in new processes: with an empty cache, and with one that has what it needs."""
     out = []
     for name in ("quick-tall-f32",) if effort.quick else ("quick-tall-f64", "quick-tall-f32"):
         with tempfile.TemporaryDirectory() as folder:

@@ -1,18 +1,19 @@
 """What a pass spends its time on, and so what separates it from the roofline.
 
-Passes that do less and less, over X and over one of the same shape that stays in cache (`repeated`), with the same
-plan. Differences tell the phases apart without a clock inside the kernels:
+There is no clock inside the kernels. Instead passes that do less and less are timed, all with the same plan: one over X
+("all"), and others over an X of the same shape that stays in cache (`harness/repeated.py`). Their differences are the
+phases:
 
     labels and loss - labels    softmax: exp, sums, log
     loss - softmax              packing of X and first product
     gradient - loss             residual and second product
-    all - gradient              waiting for memory, as all else is in cache
+    all - gradient              waiting for memory, the only thing that differs
 
-The two floors, reading X and the multiply-adds at peak, are timed in the same rounds: what a shared machine can do
-changes within minutes, bandwidth from 30 to 59 GB/s.
+The two floors, reading X and the multiply-adds at peak, are timed in the same rounds, because what a shared machine can
+do changes within minutes: its bandwidth went from 30 to 59 GB/s.
 
-Of each the shortest time counts, not the median: differences of medians of 15 rounds were out by 0.5 to 1 ns a row of
-500k x 50, those of shortest times by half as much.
+The shortest time of each counts, not the median. Of 500k x 50, differences of medians of 15 rounds were off by 0.5 to
+1 ns a row, those of shortest times by half as much.
 """
 
 from __future__ import annotations
@@ -30,14 +31,15 @@ from fastsoftmax.kernels.machine import cache_bytes
 
 from ..harness import roofline, timing
 from ..harness.cases import CASES, MAIN_SHAPES, Case, Problem, make_problem
+from ..harness.records import Json
 from ..harness.repeated import repeated
 
-Json = dict[str, Any]
-# Share of the last cache that the X in cache takes: more than L2, so that blocks still come from further away, and
-# more than one block of any case, which would overlap itself. 500k x 50 takes the same with 256 kB and 8 MB.
+# The X in cache takes this share of the last-level cache: more than L2, so that blocks still come from further away,
+# and more than a block of any case, which would otherwise overlap itself. 500k x 50 takes the same with
+# 256 kB and 8 MB.
 SHARE = 0.25
-# Seconds of rounds for each case, after the three that are always run, and milliseconds of passes that wake the cores
-# themselves: what they lose by it, all lose.
+# Seconds of rounds for each case, after the three that are always run; and milliseconds from which on a pass is not
+# repeated untimed first (see `timing.WAKE_MS`), which saves time and costs all kinds of passes the same.
 BUDGET = 30.0
 WAKE_MS = 200.0
 _FLOATS = ("f64", "f32")
@@ -45,8 +47,11 @@ PHASES = ("first", "softmax", "second", "memory")
 
 
 def labels(objective: Objective, theta: np.ndarray, *, loss: bool) -> Callable[[], None]:
-    """A pass that writes the label of each row, with the loss or without; no second product. The plan is that of the
-    gradient, and the labels have their memory beforehand: to find pages for 4 MB would take a tenth of the pass."""
+    """A pass that writes the label of each row, with the loss or without, and has no second product.
+
+    It has the gradient's plan. The labels' memory is allocated beforehand: new pages for 4 MB would take a tenth of the
+    time.
+    """
     kernel, plan, threads = kernel_backends.select(objective.backend)[1], objective.plan, objective.threads
     params, out = Parameters(theta), np.zeros(objective.source.shape[0], np.int64)
 
@@ -63,7 +68,7 @@ def labels(objective: Objective, theta: np.ndarray, *, loss: bool) -> Callable[[
 
 
 def calls_of(problem: Problem, cached: np.ndarray | None, backend: str, n_threads: int) -> dict[str, Callable[[], Any]]:
-    """What to time of a backend; ``cached`` is X that stays in cache, if there can be one."""
+    """What to time of a backend; ``cached`` is the X that stays in cache, or None."""
     case, theta = problem.case, problem.theta
     options: Json = {"backend": backend, "n_threads": n_threads}
     whole = Objective(problem.X, problem.y, case.k, **options)
@@ -78,7 +83,7 @@ def calls_of(problem: Problem, cached: np.ndarray | None, backend: str, n_thread
 
 
 def record(case: Case, backend: str, roof: roofline.Roof, times: Mapping[str, list[float]]) -> Json:
-    """Nanoseconds a row by phase; None for what was not measured. ``times`` are milliseconds of the passes by name."""
+    """Nanoseconds a row by phase, None for what was not measured; from the milliseconds of each kind of pass."""
     ns = {name: 1e6 * min(each) / case.m for name, each in times.items()}
     phases: Json = dict.fromkeys(PHASES)
     if "gradient" in ns:
@@ -115,7 +120,7 @@ def phases_of(case: Case, backends: Sequence[str], roof: roofline.Roof, rounds: 
 
 
 def chosen(quick: bool) -> list[Case]:
-    """The main cases, in both orders where a pass takes less than half a second, and bytes that memory bounds."""
+    """The main cases, those of fewer than 1000 classes in both orders, and one of bytes, which memory bounds."""
     if quick:
         return [CASES[f"{base}-{dtype}"] for base in ("quick-tall", "quick-digits", "quick-many") for dtype in _FLOATS]
     names = [f"{base}-{dtype}" for base in MAIN_SHAPES for dtype in _FLOATS]
@@ -124,7 +129,7 @@ def chosen(quick: bool) -> list[Case]:
 
 
 def run(roof: roofline.Roof, rounds: int, budget: float, quick: bool, say: Callable[[str], None]) -> list[Json]:
-    """Cython and Numba, as far as they are there."""
+    """Records of all cases, for those of Cython and Numba that load."""
     known = kernel_backends.backends()
     backends = [name for name in ("cython", "numba") if known[name]["available"]]
     out: list[Json] = []

@@ -1,11 +1,10 @@
-"""scikit-learn's solvers, watched: when the value of the objective was what.
+"""scikit-learn's solvers, watched: what the value of the objective was, and when.
 
-How a solver of scikit-learn proceeds does not depend on its ``tol``, only where it ends does. So that one fit with
-the least tol tells what a ladder of fits with smaller and smaller ones would: the moment at which its value first is
-within a gap is when the fit with the luckiest tol would have ended. lbfgs, newton-cg and newton-cholesky
-get all they know of X from one object, ``LinearModelLoss``, whose methods are wrapped for the time of a
-fit to note the time and the value, to count passes over X, and to end the fit at a limit. saga knows nothing of
-it: there it is a ladder of fits, by ``max_iter``.
+The ``tol`` of a solver of scikit-learn decides where it ends, not how it gets there. So a single fit with a tiny tol
+shows what fits with ever smaller ones would: the moment its value first is within a gap is when a fit with the best tol
+for that gap would have ended. lbfgs, newton-cg and newton-cholesky see X only through ``LinearModelLoss``. During a
+fit its methods are wrapped: they note time and value, count passes over X, and end the fit at a limit. saga does not
+use that class; it is fitted again and again with a growing ``max_iter``.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 
 SOLVERS = ("lbfgs", "newton-cg", "newton-cholesky")
-# Methods of LinearModelLoss that read X once (a Hessian matrix reads it more often, and counts once all the same).
+# Methods of LinearModelLoss that count as one pass over X (the Hessian matrix does, although it reads X more often).
 _PASSES = ("loss", "loss_gradient", "gradient", "gradient_hessian", "gradient_hessian_product")
 
 
@@ -34,12 +33,26 @@ def available() -> tuple[str, ...]:
 
 
 class LimitError(Exception):
-    """Ends a fit."""
+    """Raised in a fit to end it."""
 
 
 @dataclass
 class Course:
-    """What was seen of a fit: (seconds, passes, value), lowest values only; and the ``result`` of one of ours."""
+    """What was seen of a fit.
+
+    Attributes
+    ----------
+    limit, goal : float
+        Seconds, and the value, at which the fit is ended.
+    began : float
+        Clock when it began.
+    passes : int
+        Passes over X so far.
+    points : list of (seconds, passes, value)
+        Each new lowest value.
+    result : Result or None
+        Of a fit of ours.
+    """
 
     limit: float = float("inf")
     goal: float = -float("inf")
@@ -54,7 +67,7 @@ class Course:
             raise LimitError
 
     def note(self, value: float) -> None:
-        """Keep a new lowest value; at the goal there is no more to learn."""
+        """Keep a new lowest value; end the fit at the goal."""
         if not self.points or value < self.points[-1][2]:
             self.points.append((time.perf_counter() - self.began, self.passes, value))
         if value <= self.goal:
@@ -63,7 +76,7 @@ class Course:
 
 @contextmanager
 def watched(course: Course) -> Iterator[None]:
-    """LinearModelLoss tells ``course`` what it is asked and what it answers."""
+    """While this lasts, ``course`` sees what LinearModelLoss is asked and what it answers."""
     from sklearn.linear_model._linear_loss import LinearModelLoss
 
     kept = {name: getattr(LinearModelLoss, name) for name in _PASSES}
@@ -114,7 +127,7 @@ def fit(X: np.ndarray, y: np.ndarray, l2: float, solver: str, *, limit: float, g
 
 
 def C(X: np.ndarray, y: np.ndarray, l2: float) -> float:
-    """scikit-learn's factor on the sum of losses that makes its optimum ours; two classes share one column there."""
+    """The C with which scikit-learn's optimum is ours. With two classes it has one column of coefficients, we two."""
     return (2.0 if y.max() == 1 else 1.0) / (len(X) * l2)
 
 

@@ -1,4 +1,4 @@
-"""The data sets solvers are timed on: real ones, raw and scaled, and made ones with one difficulty each."""
+"""The data sets that solvers are timed on: real ones, raw and scaled, and generated ones with one difficulty each."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from fastsoftmax import datasets
 
 Data = tuple[np.ndarray, np.ndarray]
 L2S = (1e-4, 1e-6)
-# Peers are timed from this many rows on: below, a fit takes milliseconds and tells about overhead alone.
+# Peers are timed on sets of at least this many rows: fits of smaller ones take milliseconds, most of it overhead.
 PEER_ROWS = 5_000
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """A name, and what makes X (m, n) float64 and class numbers y (m,) of it; always the same numbers."""
+    """A name, and the function that makes X (m, n) float64 and class numbers y (m,), always the same ones."""
 
     name: str
     make: Callable[[], Data]
@@ -35,7 +35,7 @@ def sample(name: str, *, scaled: bool) -> Data:
 
 
 def badly_scaled(m: int, n: int = 20, k: int = 5) -> Data:
-    """Correlated columns with scales from 1e-3 to 1e6, each off zero by up to a hundred."""
+    """Correlated columns with scales from 1e-3 to 1e6, whose means are some tens off zero."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((m, n)) @ (np.eye(n) + 0.9 * rng.standard_normal((n, n)))
     y = np.argmax(X @ rng.standard_normal((n, k)) / np.sqrt(n) + rng.gumbel(size=(m, k)), axis=1)
@@ -44,7 +44,7 @@ def badly_scaled(m: int, n: int = 20, k: int = 5) -> Data:
 
 
 def rare_class(m: int = 50_000, rows: int = 5, n: int = 10) -> Data:
-    """Three classes, one of few rows."""
+    """Three classes, one of which has few rows."""
     rng = np.random.default_rng(1)
     X = rng.standard_normal((m, n))
     y = np.argmax(X @ rng.standard_normal((n, 2)) + rng.gumbel(size=(m, 2)), axis=1)

@@ -1,12 +1,12 @@
 """Time to the optimum: our `minimize` and scikit-learn's solvers, by the gap to a minimum known beforehand.
 
-    python -m benchmarks --section solvers         all of it
-    python -m benchmarks.solvers "rare class"      some sets again, the others kept; --quick for small ones
+    python -m benchmarks --section solvers                  all of it
+    python -m benchmarks.sections.solvers "rare class"      some sets again; the others are kept
 
-A relative gap is (value - minimum) / value. The minimum comes from Newton's method down to rounding
-and is kept in ``results/optima.json`` under a checksum of the data. A solver's time is the time from the call of
-``fit`` to the first iterate within `GAP`, with every method at its default settings and ours with ``solver="auto"``:
-nobody's stopping rule enters, and ours is looked at by itself (`Ours`).
+The relative gap of a value is (value - minimum) / value. Newton's method, run down to rounding, finds the minimum,
+which is kept in ``results/optima.json`` with a checksum of the data. A solver's time is that from the call of ``fit``
+to the first iterate within `GAP`, with default settings everywhere: no stopping rule enters. What our own stopping rule
+does is recorded beside it.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from fastsoftmax.datasets import make_problem
 from fastsoftmax.kernels.machine import default_threads
 
 from ..harness import machine, records, roofline, timing
+from ..harness.records import Json, Say
 from . import solver_peers
 from .solver_peers import Course
 from .solver_sets import FULL, L2S, PEER_ROWS, QUICK, SETS, badly_scaled
 
-Json = dict[str, Any]
-Say = Callable[[str], None]
 GAP = 1e-6
-# Seconds a peer gets: so many times ours, and in these bounds. One that has not arrived by then counts as that slow.
+# A peer gets `PATIENCE` times our seconds, between `LEAST` and `MOST`; one that has not arrived by then counts as that
+# slow.
 PATIENCE, LEAST, MOST = 80.0, 1.0, 12.0
-# Points of a curve that are kept for the plot.
+# Points of a curve of gap against time that are kept for the plot.
 CURVE = 24
-# Rounds; where a fit of ours is short more, on which noise has more of a say (50,000 x 10: 23 to 103 ms in single
-# runs); and seconds after which only short fits are run again.
+# Rounds, and rounds where a fit of ours takes less than `SHORT` seconds, since noise matters more there (50,000 x 10
+# took 23 to 103 ms in single runs). After `BUDGET` seconds only short fits are run again.
 ROUNDS, ROUNDS_SHORT, SHORT, BUDGET = 3, 7, 0.3, 15.0
 L1 = 1e-3
 PATH = np.logspace(-1, -6, 10)
 
 
 def optimum(name: str, X: np.ndarray, y: np.ndarray, l2: float) -> float:
-    """The least value, proven to 1e-10 or as near as rounding lets the bound come."""
+    """The minimum of the objective, known or found now and saved."""
     path = records.RESULTS / "optima.json"
     known = records.load(path) if path.exists() else {}
     key = f"{name}, l2 = {l2:g}"
@@ -83,7 +83,7 @@ def arrival(course: Course, goal: float) -> tuple[float, int] | None:
 
 
 def summary(courses: Sequence[Course], best: float) -> Json:
-    """Median time to the gap of those runs of a fit that arrived, and the curve of the first."""
+    """Median time to the gap, over the runs of a fit that arrived, and the curve of the first run."""
     goal = best / (1.0 - GAP)
     arrived = [found for course in courses if (found := arrival(course, goal))]
     points = courses[0].points
@@ -97,11 +97,11 @@ def summary(courses: Sequence[Course], best: float) -> Json:
 
 
 def race(calls: dict[str, Callable[[], Course]], goal: float, rounds: int) -> dict[str, list[Course]]:
-    """The courses of everybody's fits, in rounds in which each has its turn.
+    """The courses of all solvers' fits, in rounds in which each has its turn and another one is first.
 
-    Every fit follows a pause and, where it is short, an untimed one of its own kind (see `timing`); each round starts
-    with another. Who has not arrived at the goal in the time it got takes no part in further rounds, which would
-    tell the same; nor, once `BUDGET` is spent, does who is slow.
+    Before a fit comes a rest and, if the fit is short, the same fit untimed (see `timing`). A solver that has not
+    arrived at the goal in the time it got takes no part in further rounds, which would show the same; nor, once
+    `BUDGET` is spent, does one that is slow.
     """
     courses: dict[str, list[Course]] = {name: [] for name in calls}
     began = time.perf_counter()
@@ -116,13 +116,13 @@ def race(calls: dict[str, Callable[[], Course]], goal: float, rounds: int) -> di
                     continue
             time.sleep(timing.PAUSE)
             course = fit()
-            untimed = arrival(course, goal)
-            courses[name].append(fit() if untimed and 1e3 * untimed[0] < timing.WAKE_MS else course)
+            reached = arrival(course, goal)
+            courses[name].append(fit() if reached and 1e3 * reached[0] < timing.WAKE_MS else course)
     return courses
 
 
 def one(name: str, X: np.ndarray, y: np.ndarray, l2: float, rounds: int, most: float) -> Json:
-    """A set with one l2: everybody in turn."""
+    """The record of a set with one l2: all solvers in turn."""
     best = optimum(name, X, y, l2)
     goal = best / (1.0 - GAP)
     ours(X, y, l2)  # warm
@@ -172,7 +172,7 @@ def line(record: Json) -> str:
 
 
 def l1(quick: bool, say: Say) -> list[Json]:
-    """Exact zeros: our l1 method and saga, both to the gap; the minimum is ours with a tiny tol."""
+    """Our l1 method and saga, both to the gap of a minimum that ours finds with a tiny tol."""
     problems = {"badly scaled": badly_scaled(2_000 if quick else 10_000)}
     problems["well scaled"] = make_problem(2_000 if quick else 20_000, 54, 7, seed=3)[:2]
     out = []
@@ -201,7 +201,7 @@ def l1(quick: bool, say: Say) -> list[Json]:
 
 
 def path(quick: bool, say: Say) -> Json:
-    """Ten strengths of l2 by one path, against the weakest alone."""
+    """A path over ten strengths of l2, and a fit with the weakest alone."""
     m, n, k = (2_000, 100, 10) if quick else (60_000, 784, 10)
     X, y, _ = make_problem(m, n, k)
     obj = Objective(X, y, fit_intercept=True, l2=float(PATH[-1]))
@@ -243,7 +243,7 @@ def main() -> None:
 
 
 def merge(found: Json) -> None:
-    """Put what was measured in the place of what is saved of the same sets."""
+    """Save what was measured in place of the old records of the same sets."""
     place = records.results_path(quick=False)
     saved = records.load(place)
     section = saved["sections"].setdefault("solvers", {"solvers": [], "gap": GAP})

@@ -1,13 +1,14 @@
 """Sparse X: passes against peers, memory of a pass, and a fit to the end.
 
-    python -m benchmarks --section sparse        all of it
-    python -m benchmarks.sparse cases memory     parts again, the others kept; a case's name alone times that case
+    python -m benchmarks --section sparse                 all of it
+    python -m benchmarks.sections.sparse cases memory     parts again, the others are kept; also single cases by name
 
-The fit is that of the text-like case, scikit-learn's LogisticRegression(solver="lbfgs") with its default tol and C = 1
-against `SoftmaxRegression` with the same penalty. Ours ends by another rule, so that it is run with ever
-smaller tol until it ends no worse than scikit-learn: at no higher value of the objective, computed by the same code for
-both, and with no larger an element of the gradient. That run's time is compared. Where scikit-learn is cut short, ours
-has to be below the value it had come to, and the elements of the gradient at most 1e-4, what its default tol asks for.
+The fit is that of the case "sparse-text": scikit-learn's LogisticRegression(solver="lbfgs") with its default tol and
+C = 1 against `SoftmaxRegression` with the same penalty. Ours ends by another rule, so it is run with smaller and
+smaller tol until it ends no worse than scikit-learn: at no higher a value of the objective and with no larger an
+element of the gradient, both computed by the same code. The time of that run is compared. Where scikit-learn is cut
+short, ours has to end below the value scikit-learn had come to, and with no element of the gradient above 1e-4, which
+is what its default tol asks for.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ from . import dense, solver_peers, worker
 
 NAMES = tuple(f"{base}-{dtype}" for base in SPARSE_SHAPES for dtype in ("f64", "f32"))
 QUICK = ("quick-sparse-f64", "quick-sparse-f32")
-# Seconds of rounds for each case, after the three that are always run, and for scikit-learn's fit.
+# Seconds of rounds for each case, after the three that are always run, and seconds that scikit-learn's fit gets.
 BUDGET, FIT_LIMIT = 8.0, 150.0
 TOLS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-# Rounds of our fit, where it takes less than so many seconds; and what scikit-learn's default tol asks of the gradient.
+# Our fit is repeated in `ROUNDS` where it takes less than `SHORT` seconds. `GRADIENT` is scikit-learn's default tol.
 ROUNDS, SHORT = 3, 3.0
 GRADIENT = 1e-4
 
 
 def cases(names: Sequence[str], roof: roofline.Roof, effort: Effort, say: Say) -> list[Json]:
-    """Loss and gradient by everybody who takes CSR."""
+    """Loss and gradient by all peers that take CSR."""
     short = Effort(effort.rounds, min(effort.budget, BUDGET), effort.quick, effort.n_threads)
     out = []
     for name in names:
@@ -55,7 +56,7 @@ def cases(names: Sequence[str], roof: roofline.Roof, effort: Effort, say: Say) -
 
 
 def memory(names: Sequence[str], effort: Effort, say: Say) -> list[Json]:
-    """Extra memory of a pass, and what is due to gradients: the plan's own and the one that is handed over."""
+    """Extra memory of a pass, and the part of it that gradients take: those of the plan's slabs, and the result."""
     out = []
     for name in names:
         case = CASES[name]
@@ -64,7 +65,7 @@ def memory(names: Sequence[str], effort: Effort, say: Say) -> list[Json]:
         found = {peer: worker.run("memory", case, peer, effort.n_threads) for peer in able}
         plan = make_sparse_plan(case.m, case.n, case.k, int(case.entries), np.dtype(case.dtype))
         one = case.n * case.k * np.dtype(case.dtype).itemsize / 1e6
-        # Sums of theta's dtype, of which a lone one becomes the result.
+        # A single slab's sum becomes the result itself.
         result = 0.0 if plan.slabs == 1 else one
         record: Json = {"case": name, "shape": case.shape, "rivals": found, "strategy": plan.strategy}
         x_mb = (case.entries * (np.dtype(case.dtype).itemsize + 4) + 4 * case.m) / 1e6
@@ -74,7 +75,7 @@ def memory(names: Sequence[str], effort: Effort, say: Say) -> list[Json]:
 
 
 def fit(name: str, limit: float, say: Say) -> Json:
-    """A fit end to end, see the head of the file."""
+    """Both fits from beginning to end, as the head of this file says."""
     problem = make_problem(CASES[name])
     X, y = problem.X, problem.y
     l2 = 1.0 / len(y)

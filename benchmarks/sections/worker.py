@@ -1,9 +1,9 @@
 """Measurements that need a process of their own: peak memory of a pass, and time of a first call.
 
-    python -m benchmarks.worker memory 500k-f32 torch_eager 2
-    python -m benchmarks.worker first-call quick-tall-f32 numba 2
+    python -m benchmarks.sections.worker memory 500k-f32 torch_eager 2
+    python -m benchmarks.sections.worker first-call quick-tall-f32 numba 2
 
-Each prints one line of JSON. `run` starts one from another process.
+The last word is the number of threads. A line of JSON is printed; `run` starts such a process and reads it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..harness import timing
 from ..harness.cases import CASES, LINE, Case, make_problem
 from ..peers import PEERS, MissingError
 
-# Freed arrays go back to the system at once, so that what is measured is what is in use.
+# glibc's malloc gives freed arrays back to the system at once, so that what is measured is what is in use.
 _ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 _WARM_ROWS = 64
 
@@ -42,30 +42,29 @@ def run(task: str, case: Case, peer: str, n_threads: int, **environment: str) ->
 def memory(case: Case, peer: str, n_threads: int) -> dict[str, Any]:
     """Most memory in use during a pass, above what was in use before it, in MB.
 
-    X, and whatever copy of it the peer made beforehand, are not counted; the gradient is.
-    Thread pools and compiled code are in place before: a small problem has gone through them.
+    X, and whatever copy of it the peer made beforehand, are not counted; the gradient is. A small problem comes first,
+    so that thread pools and compiled code are not counted either.
     """
     if not Path("/proc/self/clear_refs").exists():
         return {"missing": "peak memory is read from Linux's /proc"}
-    problem, rival = make_problem(case), PEERS[peer]
-    # The same labels' range on few rows, so that thread pools and JIT compilers are warm.
+    problem, row = make_problem(case), PEERS[peer]
     few = min(case.m, _WARM_ROWS)
-    rival.prepare(problem.X[:few], problem.y[:few], problem.theta, n_threads, dx=case.dx)()
-    call = rival.prepare(problem.X, problem.y, problem.theta, n_threads, dx=case.dx)
+    row.prepare(problem.X[:few], problem.y[:few], problem.theta, n_threads, dx=case.dx)()
+    call = row.prepare(problem.X, problem.y, problem.theta, n_threads, dx=case.dx)
     ctypes.CDLL(None).malloc_trim(0)
     before = _status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # sets VmHWM back to VmRSS
+    Path("/proc/self/clear_refs").write_text("5")  # sets the peak, VmHWM, back to what is in use, VmRSS
     for _ in range(2):
         call()
     return {"extra_mb": round((_status("VmHWM") - before) / 1e6, 1)}
 
 
 def first_call(case: Case, peer: str, n_threads: int) -> dict[str, Any]:
-    """Seconds from the arrays to the first answer, Numba itself already imported."""
+    """Seconds from the arrays to the first answer, without the import of Numba, which is reported on its own."""
     problem = make_problem(case)
     begin = time.perf_counter()
     if peer == "numba":
-        import numba  # noqa: F401 - its import is not ours to shorten; reported on its own
+        import numba  # noqa: F401 - imported for the time it takes
     imported = time.perf_counter()
     PEERS[peer].prepare(problem.X, problem.y, problem.theta, n_threads)()
     return {"seconds": time.perf_counter() - imported, "import_seconds": imported - begin}

@@ -1,1 +1,1 @@
-"""The command `fastsoftmax`: what it prints and draws, and the benchmarks it runs."""
+"""The command ``fastsoftmax``: `commands` has its subcommands, `train` and `bench` their work, the rest the output."""

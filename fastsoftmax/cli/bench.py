@@ -1,6 +1,7 @@
-"""Benchmarks on the user's machine: our backends against whatever peers are installed, and against the machine.
+"""Benchmarks on the user's machine: this package's backends beside the other libraries (peers) that are installed.
 
-The harness is the project's own benchmarks/ directory, which wheels carry as `fastsoftmax.benchmarks`.
+They are those of the project's benchmarks/ directory, which wheels include as `fastsoftmax.benchmarks`. Times are also
+divided by the roofline: the least time that the memory and the arithmetic of the machine allow.
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ class BenchTable:
     Attributes
     ----------
     title : str
-        The machine's limits, measured in the same run.
+        The limits of the machine, measured in the same run.
     columns : tuple of str
+        Headings of the rows.
     rows : list of tuple of str
-        A line for each case and rival, ready to print.
+        A line for each case and each backend or peer, ready to print.
     notes : list of str
-        Who took no part and why; a warning if other programs kept the machine busy.
+        Which peers were not run and why; a warning if other programs kept the machine busy.
     records : list of dict
-        The same in full, as numbers: for JSON.
+        All results as numbers, for JSON.
     """
 
     title: str
@@ -48,7 +50,9 @@ def run_bench(
     rounds: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> BenchTable:
-    """Time loss and gradient by every backend and every installed peer, in turn; each is checked first.
+    """Time loss and gradient by every backend and every installed peer, one after the other in each round.
+
+    The answers of all are checked first.
 
     Parameters
     ----------
@@ -58,16 +62,20 @@ def run_bench(
         Names ("500k-f32"), shapes ("500k") or groups ("main", "wide", "many classes"); the main or the
         quick cases unless given.
     n_threads : int, optional
-        Threads for everybody; the process's cores unless given.
+        Number of threads for all; that of the cores this process may use unless given.
     rounds : int, optional
-        Rounds in which every rival runs once; 15, or 5 if ``quick``.
+        Number of rounds, in each of which every backend and peer runs once; 15, or 5 if ``quick``.
     progress : callable, optional
-        Gets a line of text as each case begins.
+        Called with a line of text when a case begins.
+
+    Returns
+    -------
+    BenchTable
 
     Raises
     ------
     ValueError
-        For an unknown case; the known ones are listed.
+        For an unknown case; the message lists the known ones.
     ImportError
         If the benchmarks are not installed.
     """
@@ -100,7 +108,7 @@ def run_bench(
 
 
 def _fill(table: BenchTable, peers: dict[str, Any]) -> None:
-    """Make the lines to print from the records."""
+    """Add rows and notes, made from the records."""
     missing: dict[str, list[str]] = {}
     for record in table.records:
         timed = {name: row for name, row in record["rivals"].items() if "ms" in row}
@@ -117,7 +125,7 @@ def _fill(table: BenchTable, peers: dict[str, Any]) -> None:
 
 
 def _harness() -> str:
-    """Import name of the benchmarks: inside the package where installed, beside it in a checkout."""
+    """Import name of the benchmarks: they are in the package where it is installed, and beside it in a checkout."""
     if importlib.util.find_spec("fastsoftmax.benchmarks") is not None:
         return "fastsoftmax.benchmarks"
     root = Path(__file__).resolve().parents[2]

@@ -1,7 +1,7 @@
 """The command line: `train`, `predict`, `info` and `bench`.
 
-Whatever the user can get wrong ends in one line on stderr and exit code 2; results go to stdout, the
-progress bar to stderr. With ``--json`` stdout holds one JSON object and nothing else.
+A user's mistake ends in one line on stderr and the exit code 2. Results go to stdout, the progress bar to stderr. With
+``--json`` stdout has one JSON object and nothing else.
 """
 
 from __future__ import annotations
@@ -10,31 +10,27 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
-from .. import _extras, datasets, solvers
+from .. import _extras, solvers
 from .._version import __version__
 from ..data import files
 from ..kernels import backends
 from ..model.model import Model
-from ..objective.objective import Objective
 from .info import collect
+from .paths import MODEL_SUFFIXES, with_suffix, writable
+from .train import TrainOptions, train_model
 
-# Errors that mean bad input, a missing package or a full disk or memory, not a fault of this program.
+# Errors that mean bad input, a missing package, a full disk or too little memory. Any other is a fault of this program,
+# and shows its traceback.
 _EXPECTED = (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError)
-
-_PLOT_SUFFIXES = (".png", ".pdf", ".svg")
-_MODEL_SUFFIXES = (".safetensors", ".npz")
-# A confusion matrix of more classes than this is not computed: it would be larger than the model.
-_CONFUSION_CLASSES = 1000
 
 
 def run(args: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit code is 0, 2 for bad input, 130 after Ctrl-C."""
+    """Run the command line and return its exit code, 0, or 2 for bad input. Ctrl-C raises KeyboardInterrupt."""
     try:
         code = cli.main(args, prog_name="fastsoftmax", standalone_mode=False)
     except click.UsageError as error:
@@ -50,11 +46,13 @@ def run(args: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
+    """Print a message as one line, and return the exit code of bad input."""
     print("fastsoftmax:", " ".join(message.split()), file=sys.stderr)
     return 2
 
 
 def _sentence(error: BaseException) -> str:
+    """What went wrong, without the error numbers of the operating system."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error) or ("no memory is left" if isinstance(error, MemoryError) else type(error).__name__)
@@ -81,25 +79,6 @@ def _data_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 # ------------------------------------------------------------------------------------------- train
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    data: str | None
-    target: str | None
-    test_fraction: float
-    l2: float
-    l1: float
-    solver: str
-    tol: float
-    max_iter: int
-    seed: int
-    out: str | None
-    plot: str | None
-    as_json: bool
-    no_header: bool
-    backend: str
-    threads: int | None
 
 
 @cli.command()
@@ -144,114 +123,7 @@ def train(**options: Any) -> None:
     Without DATA it is scikit-learn's bundled digits. Rows held out show how well the model does on
     what it has not seen.
     """
-    _train(TrainOptions(**options))
-
-
-def _train(options: TrainOptions) -> None:
-    # All that can be known to be wrong before a long read and a long fit.
-    solvers.select(options.solver)
-    backends.select(options.backend)
-    out = _writable(options.out, _MODEL_SUFFIXES, "a model", default=".npz")
-    plot = _writable(options.plot, _PLOT_SUFFIXES, "a plot")
-    if out is not None and out.suffix == ".safetensors":
-        _extras.load("safetensors", "a .safetensors model")
-    if plot is not None:
-        _extras.load("matplotlib.figure", "a plot")
-    if not options.as_json:
-        _extras.load("rich", "the display")
-
-    name, data = _training_data(options)
-    assert data.y is not None
-    classes, y = np.unique(data.y, return_inverse=True)
-    if len(classes) < 2:
-        raise ValueError(f"{name}, target {data.target!r} holds one class only ({classes[0]}); at least two are wanted")
-    rows, held_out = datasets.split_rows(y, options.test_fraction, options.seed)
-    X = data.X if not len(held_out) else data.X[rows]
-    obj = _objective(X, y[rows], len(classes), options, l2=options.l2)
-    result = _minimize(obj, options)
-    model = Model(result.theta[:-1], result.theta[-1], classes=classes, feature_names=tuple(data.feature_names))
-    report: dict[str, Any] = {
-        "data": name,
-        "target": data.target,
-        "features": obj.n_features,
-        "classes": classes.tolist(),
-        "rows": {"train": len(rows), "test": len(held_out)},
-        "l2": options.l2,
-        "l1": options.l1,
-        "solver": result.solver,
-        "backend": obj.backend,
-        "isa": backends.select(obj.backend)[1].isa(),
-        "threads": obj.threads,
-        "converged": result.converged,
-        "message": result.message,
-        "loss": result.value,
-        "grad_norm": result.grad_norm,
-        "gap_bound": result.gap_bound,
-        "iterations": result.n_iter,
-        "passes": result.n_passes,
-        "seconds": result.history[-1].seconds,
-        "test": _measure(model, result.theta, data.X[held_out], y[held_out], options) if len(held_out) else None,
-        "out": None if out is None else str(out),
-        "plot": None if plot is None else str(plot),
-        "version": __version__,
-    }
-    if out is not None:
-        model.save(out)
-    if plot is not None:
-        from .plot import save_plot
-
-        save_plot(plot, result.history, len(classes))
-    if options.as_json:
-        click.echo(json.dumps(report))
-    else:
-        from .display import show_report
-
-        show_report(report)
-
-
-def _training_data(options: TrainOptions) -> tuple[str, files.Data]:
-    if options.data is not None:
-        name = Path(options.data).name
-        return name, files.read(options.data, options.target, header=not options.no_header)
-    if options.target is not None:
-        raise ValueError("--target names a column of DATA; there is none, and the digits have their own labels")
-    X, y, feature_names = datasets.load_sample("digits")
-    return "scikit-learn's digits", files.Data(X, y, feature_names, "digit")
-
-
-def _objective(X: np.ndarray, y: np.ndarray, k: int, options: TrainOptions, l2: float = 0.0) -> Objective:
-    return Objective(X, y, k, fit_intercept=True, l2=l2, backend=options.backend, n_threads=options.threads)
-
-
-def _minimize(obj: Objective, options: TrainOptions) -> solvers.Result:
-    settings: dict[str, Any] = {
-        "solver": options.solver,
-        "l1": options.l1,
-        "tol": options.tol,
-        "max_iter": options.max_iter,
-    }
-    if options.as_json:
-        return solvers.minimize(obj, **settings)
-    from .display import progress
-
-    with progress(options.tol, options.max_iter) as callback:
-        return solvers.minimize(obj, callback=callback, **settings)
-
-
-def _measure(model: Model, theta: np.ndarray, X: np.ndarray, y: np.ndarray, options: TrainOptions) -> dict[str, Any]:
-    """How the model does on rows it has not seen."""
-    k = model.n_classes
-    predicted = np.searchsorted(model.classes, model.predict(X, backend=options.backend, n_threads=options.threads))
-    confusion = None
-    if k <= _CONFUSION_CLASSES:
-        confusion = np.bincount(y * k + predicted, minlength=k * k).reshape(k, k).tolist()
-    return {
-        "accuracy": float(np.mean(predicted == y)),
-        # The objective itself, not -log of a probability, which may have vanished.
-        "log_loss": _objective(X, y, k, options).value(theta),
-        "largest_class": float(np.bincount(y).max() / len(y)),
-        "confusion": confusion,
-    }
+    train_model(TrainOptions(**options))
 
 
 # ----------------------------------------------------------------------------------------- predict
@@ -259,6 +131,8 @@ def _measure(model: Model, theta: np.ndarray, X: np.ndarray, y: np.ndarray, opti
 
 @dataclass(frozen=True)
 class PredictOptions:
+    """The options of ``fastsoftmax predict``; its ``--help`` says what they mean."""
+
     model: str
     data: str
     out: str
@@ -290,9 +164,9 @@ def _predict(options: PredictOptions) -> None:
         raise click.UsageError("--proba and --top exclude each other")
     backends.select(options.backend)
     files.kind_to_write(options.out)
-    out = _writable(options.out, (), "predictions")
+    out = writable(options.out, (), "predictions")
     assert out is not None
-    source = _with_suffix(options.model, _MODEL_SUFFIXES, "a model", default=".npz")
+    source = with_suffix(options.model, MODEL_SUFFIXES, "a model", default=".npz")
     model = Model.load(source)
     names, n = model.feature_names, model.n_features
     data = files.read_features(options.data, names, n, header=not options.no_header)
@@ -310,7 +184,7 @@ def _predictions(model: Model, X: np.ndarray, options: PredictOptions) -> dict[s
     if options.proba:
         proba = model.predict_proba(X, **settings)
         columns = {f"p({label})": proba[:, c] for c, label in enumerate(model.classes.tolist())}
-        # An array of probabilities has no room for a column of labels.
+        # Labels may be text, which a .npy array of probabilities cannot have beside them.
         if files.kind_to_write(options.out) == "npy":
             return columns
         return {"prediction": model.classes[np.argmax(proba, axis=1)]} | columns
@@ -332,28 +206,6 @@ def info(as_json: bool) -> None:
     from .display import show_info
 
     show_info(machine)
-
-
-def _writable(given: str | None, suffixes: tuple[str, ...], what: str, default: str = "") -> Path | None:
-    """The path to write to, checked before the work and not after it."""
-    if given is None:
-        return None
-    path = _with_suffix(given, suffixes, what, default)
-    if not path.parent.is_dir():
-        raise ValueError(f"{path}: there is no directory {path.parent} to write {what} to")
-    if path.is_dir():
-        raise ValueError(f"{path} is a directory; a file to write {what} to is wanted")
-    return path
-
-
-def _with_suffix(given: str, suffixes: tuple[str, ...], what: str, default: str = "") -> Path:
-    """The path; ``default`` is its suffix where it has none."""
-    path = Path(given)
-    if not path.suffix and default:
-        path = path.with_name(path.name + default)
-    if suffixes and path.suffix.lower() not in suffixes:
-        raise ValueError(f"{path}: {what} is a {' or '.join(suffixes)} file")
-    return path
 
 
 @cli.command()

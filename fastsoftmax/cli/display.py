@@ -1,4 +1,4 @@
-"""What the command line shows in a terminal: the progress bar, the report of a training run, `info`."""
+"""What the command line shows in a terminal: the progress bar, and the reports of `train`, `info` and `bench`."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ..solvers.result import Step
 from .bench import BenchTable
 from .info import Machine
 
-# A confusion matrix wider than the terminal becomes a list of this many most frequent mistakes.
+# Where a confusion matrix is wider than the terminal, this many of the most frequent mistakes are listed instead.
 MISTAKES = 10
 
 
 @contextmanager
 def progress(tol: float, max_iter: int) -> Iterator[Callable[[Step], None]]:
-    """A bar on stderr, where that is a terminal, and the callback that moves it.
+    """A progress bar on stderr, if that is a terminal, and the callback of a solver that moves it.
 
-    Gradient norm and gap fall by factors, so the bar shows how much of the way from its start to ``tol`` the one
-    that is ahead has done on a logarithmic scale; or the share of ``max_iter`` steps, where that is more.
+    The bar shows the largest of three shares: how far the gradient norm has fallen from its first value to ``tol``, and
+    the gap likewise, both on a logarithmic scale because they fall by factors; and the steps of ``max_iter``.
     """
     console = Console(stderr=True)
     bar = Progress(
@@ -39,8 +39,8 @@ def progress(tol: float, max_iter: int) -> Iterator[Callable[[Step], None]]:
     first: dict[str, float] = {}
     done = 0.0
 
-    def way(name: str, now: float | None) -> float:
-        """The share of the way from the first of these numbers to tol."""
+    def share(name: str, now: float | None) -> float:
+        """How far a number has fallen from its first value to tol."""
         if now is None:
             return 0.0
         start = first.setdefault(name, now)
@@ -49,7 +49,7 @@ def progress(tol: float, max_iter: int) -> Iterator[Callable[[Step], None]]:
 
     def advance(step: Step) -> None:
         nonlocal done
-        done = max(done, way("norm", step.grad_norm), way("gap", step.gap_bound), step.iteration / max_iter)
+        done = max(done, share("norm", step.grad_norm), share("gap", step.gap_bound), step.iteration / max_iter)
         gap = "" if step.gap_bound is None else f"  gap {step.gap_bound:.0e}"
         text = f"step {step.iteration}  loss {step.value:.6f}  gradient {step.grad_norm:.1e}{gap}"
         bar.update(task, completed=done, description=f"{text}  {_count(step.n_passes, 'pass')}  {step.seconds:.2f} s")
@@ -59,7 +59,7 @@ def progress(tol: float, max_iter: int) -> Iterator[Callable[[Step], None]]:
 
 
 def show_report(report: dict[str, Any]) -> None:
-    """The outcome of a training run, on stdout."""
+    """Print the outcome of a training run, given what `train --json` prints."""
     console = Console(highlight=False)
     test, rows = report["test"], report["rows"]
     _facts(
@@ -94,7 +94,7 @@ def show_report(report: dict[str, Any]) -> None:
 
 
 def show_info(machine: Machine) -> None:
-    """Backends, machine, versions, and the commands that install what is missing, on stdout."""
+    """Print backends, machine, versions, and the commands that install what is missing."""
     console = Console(highlight=False)
     caches = ", ".join(f"{level} {_bytes(size)}" for level, size in sorted(machine.caches.items()))
     _facts(
@@ -123,9 +123,10 @@ def show_info(machine: Machine) -> None:
 
 
 def show_bench(table: BenchTable) -> None:
+    """Print the times of a benchmark run."""
     console = Console()
     out = Table(*table.columns)
-    for whole in (0, 2, 3):  # at 80 columns the dtype in a case's name or the exponent of a time would be cut off
+    for whole in (0, 2, 3):  # else, at 80 characters, the dtype in a case's name or the exponent of a time is cut off
         out.columns[whole].no_wrap = True
     for column in out.columns[3:]:
         column.justify = "right"
@@ -138,12 +139,13 @@ def show_bench(table: BenchTable) -> None:
 
 
 def _facts(console: Console, facts: dict[str, str]) -> None:
+    """Print a line for each fact, the names in a column."""
     for name, value in facts.items():
         console.print(Text(f"{name:<12}{value}"), soft_wrap=True)
 
 
 def _show_confusion(console: Console, labels: list[str], confusion: np.ndarray) -> None:
-    """The matrix where it fits, else the most frequent mistakes."""
+    """Print the confusion matrix where it fits the terminal, else the most frequent mistakes."""
     table = Table()
     table.add_column("", no_wrap=True)
     for label in labels:

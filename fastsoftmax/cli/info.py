@@ -1,4 +1,4 @@
-"""What this machine and this installation have: the content of ``fastsoftmax info``."""
+"""What ``fastsoftmax info`` tells: the backends, the machine, and the versions of the packages."""
 
 from __future__ import annotations
 
@@ -28,19 +28,22 @@ PACKAGES = {
 
 @dataclass(frozen=True)
 class Machine:
-    """Attributes
+    """This machine and this installation.
+
+    Attributes
     ----------
     version, python, system : str
+        Versions of this package and of Python; operating system and architecture.
     backends : dict
-        As `fastsoftmax.backends` returns it.
+        What `fastsoftmax.backends` returns.
     threads : int
-        Used unless another number is asked for.
-    caches : dict of int
-        Bytes of the data caches of one core.
-    packages : dict
+        Number of threads that are used unless another is asked for.
+    caches : dict of str to int
+        Bytes of the data caches that the first core uses, by level.
+    packages : dict of str to str or None
         Distribution name: version, or None where it is not installed.
-    missing : dict of str
-        What cannot be used here, and the command that changes it.
+    missing : dict of str to str
+        What cannot be used here, and how to install it.
     """
 
     version: str
@@ -54,7 +57,7 @@ class Machine:
 
 
 def collect() -> Machine:
-    """Look at everything once."""
+    """Ask for all of it, now."""
     table = backends()
     packages = {name: _version(name) for name in PACKAGES}
     missing = {f"backend {name}": row["why"] for name, row in table.items() if not row["available"]}

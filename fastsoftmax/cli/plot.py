@@ -1,4 +1,4 @@
-"""The picture of a training run: convergence, beside the curve of the loss it brings down."""
+"""The plot of a training run: its convergence, and the curve of the loss of one sample."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ BLUE, ORANGE = "#1f5fa8", "#c4560a"
 
 
 def save_plot(path: str | Path, history: list[Step], k: int) -> None:
-    """Draw the gap to the minimum against passes over the data and against seconds, and -log p.
+    """Draw the gap to the minimum by passes over the data and by seconds, and -log p by p.
 
-    The suffix is the format. The gap is the bound on it that each step has, or the gradient norm where none has
-    one.
+    The gap is ``gap_bound`` if all steps have one, else the gradient norm is drawn in its place.
 
     Parameters
     ----------
     path : str or Path
+        The suffix is the format: .png, .pdf or .svg.
     history : list of Step
+        The steps of the run; see `solvers.result`.
     k : int
-        The number of classes: before training each has probability 1/k.
+        The number of classes: before training each has the probability 1/k.
     """
-    # A Figure without pyplot draws with Agg and opens no window.
+    # A Figure made without pyplot needs no display and opens no window.
     figure = Figure(figsize=(10, 4.8), layout="constrained")
     grid = figure.add_gridspec(2, 2, width_ratios=(1.25, 1))
     passes = figure.add_subplot(grid[0, 0])
@@ -37,6 +38,7 @@ def save_plot(path: str | Path, history: list[Step], k: int) -> None:
 
 
 def _draw_gap(by_passes: Any, by_seconds: Any, history: list[Step]) -> None:
+    """Convergence, on two axes."""
     proven = all(step.gap_bound is not None for step in history)
     gaps = [step.gap_bound if proven else step.grad_norm for step in history]
     style = {"color": BLUE, "marker": "." if len(history) < 60 else "", "linewidth": 1.2}
@@ -50,12 +52,12 @@ def _draw_gap(by_passes: Any, by_seconds: Any, history: list[Step]) -> None:
 
 
 def _draw_curve(axes: Any, start: float, end: float, k: int) -> None:
-    """-log p, with the mean loss before and after training as points of it."""
+    """The curve -log p, and on it the mean loss before and after training."""
     p, curve = reference.loss_curve(400, smallest=min(1e-3, math.exp(-max(start, end, 0.0))))
     axes.plot(p, curve, color=BLUE, linewidth=1.5)
     for loss, label in ((start, f"before: loss {start:.3g}"), (end, f"after: loss {end:.3g}")):
         axes.plot(math.exp(-loss), loss, "o", color=ORANGE)
-        # Text to the right of a point near the right edge would leave the axes.
+        # To the right of a point near the right edge the text would be cut off.
         side, offset = ("left", (8, 10)) if math.exp(-loss) < 0.6 else ("right", (4, 36))
         axes.annotate(label, (math.exp(-loss), loss), offset, textcoords="offset points", color=ORANGE, ha=side)
     axes.axvline(1 / k, color="grey", linewidth=0.8, linestyle=":")

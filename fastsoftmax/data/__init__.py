@@ -1,1 +1,1 @@
-"""From what callers hand over to rows that kernels read: checked arrays, files and sources."""
+"""From what a caller gives to rows that kernels read: `validation`, `files` and `sources`."""

@@ -1,9 +1,9 @@
-"""The only place that converts or rejects input, with `validation_sparse`.
+"""Checks and converts what callers give. Only this module and `validation_sparse` do; kernels check nothing.
 
-Every message names the argument, what came and what is wanted.
+Every message names the argument, what was given and what is wanted.
 
-X is not scanned for NaN and inf here: a pass over X costs as much as a kernel. The kernels carry a
-non-finite value through to the loss or the gradient, and only then does `nonfinite_row` look for it.
+X is not searched for NaN and infinity here, because that would cost as much as a pass of the kernels. They go through
+to the loss or the gradient, and only then does `nonfinite_place` search for the first of them.
 """
 
 from __future__ import annotations
@@ -18,19 +18,27 @@ from numpy.typing import ArrayLike
 from ..kernels.contract import Csr
 from .validation_sparse import check_sparse, is_sparse, nonfinite_entry
 
-# Converted to float32 chunk by chunk: every value of these is exact in float32.
+# Type characters of the dtypes whose every value is exact in float32: X of them is computed as float32.
 _EXACT_IN_FLOAT32 = "?bBhHe"
-# Numbers that are looked at one by one: in 1.5 us, where their sum and its warnings take 4.
+# Up to so many numbers `all_finite` tests each: that takes 1.5 us, and their sum 4 us with its warnings turned off.
 FEW_NUMBERS = 1024
 
 
 def check_X(X: Any, name: str = "X") -> np.ndarray | Csr:
-    """X as a 2-D real array, not copied: its dtype and strides stay as they are. Sparse X as a `Csr` of all rows."""
+    """Check X: a 2-D real array that keeps its dtype and strides (no copy), or for sparse X a `Csr` of all rows.
+
+    Raises
+    ------
+    TypeError
+        For a dtype that is not real numbers, and for masked arrays.
+    ValueError
+        For another number of dimensions, no rows or no columns; for sparse X see `validation_sparse.check_sparse`.
+    """
     return check_sparse(X, name) if is_sparse(X) else check_dense(X, name)
 
 
 def check_dense(X: ArrayLike, name: str = "X") -> np.ndarray:
-    """`check_X` of what is not sparse."""
+    """`check_X` for X that is not sparse."""
     if np.ma.isMaskedArray(X):
         raise TypeError(
             f"{name} is a masked array; one without a mask is wanted (X.filled() or X.compressed() make one)"
@@ -46,14 +54,15 @@ def check_dense(X: ArrayLike, name: str = "X") -> np.ndarray:
 
 
 def compute_dtype(dtype: np.dtype) -> np.dtype:
-    """float32 for float32 and whatever is exact in it (bool, 8- and 16-bit types), float64 for the rest."""
+    """The dtype that X of this dtype is computed in: float32 for float32 and what is exact in it (bool, float16, 8- and
+    16-bit integers), else float64."""
     dtype = np.dtype(dtype).newbyteorder("=")
     single = dtype == np.float32 or dtype.char in _EXACT_IN_FLOAT32
     return np.dtype(np.float32 if single else np.float64)
 
 
 def check_y(y: ArrayLike, m: int, n_classes: int | None = None, name: str = "y") -> tuple[np.ndarray, int]:
-    """Labels as int32 (m,) and the number of classes k (1 + the largest label unless given).
+    """Check labels: int32 (m,), and the number of classes k (1 + the largest label unless given).
 
     Raises
     ------
@@ -92,7 +101,13 @@ def check_y(y: ArrayLike, m: int, n_classes: int | None = None, name: str = "y")
 def check_targets(
     y: ArrayLike, m: int, n_classes: int | None, dtype: np.dtype, name: str = "y"
 ) -> tuple[np.ndarray, int]:
-    """Labels as `check_y` returns them or, if y is 2-D, soft targets (m, k) of ``dtype`` in C order; and k."""
+    """Check targets: labels as `check_y` does or, for 2-D y, soft targets (m, k) of ``dtype`` in C order; and k.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `check_y`; for soft targets of another shape, or not real, finite and at least 0.
+    """
     array = _as_array(y, name)
     if array.ndim != 2:
         return check_y(array, m, n_classes, name)
@@ -110,9 +125,15 @@ def check_targets(
 
 
 def check_weights(w: ArrayLike | None, m: int, name: str = "sample_weight") -> tuple[np.ndarray | None, float]:
-    """Weights as float64 (m,), scaled by a power of two to a largest in [1, 2), and their sum.
+    """Check weights: float64 (m,), scaled by a power of two so that the largest is in [1, 2), and their sum.
 
-    The scale cancels in every mean; it keeps weights like 1e300 inside the range of float32.
+    The scale cancels in every weighted mean. It brings weights such as 1e300 into the range of float32. None and m are
+    returned for no weights; one number is a weight for every row.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For weights that are not real numbers, of another shape, negative, not finite, or zero in every row.
     """
     if w is None:
         return None, float(m)
@@ -138,7 +159,13 @@ def check_weights(w: ArrayLike | None, m: int, name: str = "sample_weight") -> t
 
 
 def check_theta(theta: ArrayLike, n: int, k: int, fit_intercept: bool, name: str = "theta") -> np.ndarray:
-    """Parameters as a float array of shape (n [+1], k); flat input of that size is reshaped."""
+    """Check parameters: float32 or float64 of shape (n, k), or (n + 1, k) with the bias; flat ones are reshaped.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For parameters that are not real numbers, of another shape, or not finite.
+    """
     array = _as_array(theta, name)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} has dtype {array.dtype}; real numbers are wanted")
@@ -156,7 +183,7 @@ def check_theta(theta: ArrayLike, n: int, k: int, fit_intercept: bool, name: str
 
 
 def check_count(value: Any, name: str, *, at_least: int = 1) -> int:
-    """A whole number, at least ``at_least``."""
+    """Check a whole number: TypeError unless it is one, ValueError if it is below ``at_least``."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be a whole number; got {value!r}")
     if value < at_least:
@@ -165,7 +192,7 @@ def check_count(value: Any, name: str, *, at_least: int = 1) -> int:
 
 
 def check_real(value: Any, name: str, *, positive: bool = False) -> float:
-    """A finite number, not negative (or above zero if ``positive``)."""
+    """Check a real number: TypeError unless it is one, ValueError if not finite, negative, or 0 where ``positive``."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number; got {value!r}")
     if not math.isfinite(value) or value < 0 or (positive and value == 0):
@@ -174,7 +201,7 @@ def check_real(value: Any, name: str, *, positive: bool = False) -> float:
 
 
 def check_share(value: Any, name: str) -> float:
-    """A number in [0, 1]."""
+    """Check a number in [0, 1], as `check_real`."""
     share = check_real(value, name)
     if share > 1:
         raise ValueError(f"{name} must be in [0, 1]; got {value}")
@@ -190,7 +217,7 @@ def nonfinite_place(X: np.ndarray | Csr) -> tuple[int, int, float] | None:
 
 
 def nonfinite_row(X: np.ndarray) -> tuple[int, int] | None:
-    """Row and column of the first NaN or infinity of X, or None; a block of rows at a time."""
+    """Row and column of the first NaN or infinity of dense X, or None; about a million numbers at a time."""
     if X.dtype.kind != "f":
         return None
     step = max(1, (1 << 20) // X.shape[1])
@@ -203,7 +230,7 @@ def nonfinite_row(X: np.ndarray) -> tuple[int, int] | None:
 
 
 def all_finite(result: float | np.ndarray) -> bool:
-    """Whether no number is NaN or infinite, without a large temporary: their sum tells, unless it overflows."""
+    """Whether no number is NaN or infinite. A finite sum proves it without a temporary; only else is each tested."""
     if np.size(result) <= FEW_NUMBERS:
         return bool(np.logical_and.reduce(np.isfinite(result), axis=None))
     with np.errstate(over="ignore", invalid="ignore"):
@@ -218,5 +245,5 @@ def _as_array(value: ArrayLike, name: str) -> np.ndarray:
 
 
 def _nonfinite(array: np.ndarray) -> np.ndarray:
-    """Flat indices of the values that are NaN or infinite."""
+    """Indices, in the flattened array, of the values that are NaN or infinite."""
     return np.flatnonzero(~np.isfinite(array))

@@ -1,8 +1,9 @@
-"""Sparse X: what `validation` is for arrays. A sound `Csr` comes out, or an error that says what is wrong with X.
+"""Checks and converts sparse X, as `validation` does arrays: returns a sound `Csr`, or raises with what is wrong.
 
-SciPy checks little when a matrix is made, nothing when its arrays are changed, and its compiled conversions
-trust them: an index out of range is a write outside memory. So the arrays are checked here first, whatever SciPy's
-own flags say, and before any conversion. Checks take a pass over the indices and no memory that grows with X.
+SciPy checks little when a matrix is made and nothing when its arrays are changed, and its compiled conversions trust
+them: an index out of range would write outside an array. So the arrays are checked here before any conversion, whatever
+SciPy's own flags say (``has_sorted_indices`` ...). The checks take a pass over the indices and a temporary of constant
+size.
 """
 
 from __future__ import annotations
@@ -14,28 +15,28 @@ import numpy as np
 
 from ..kernels.contract import Csr
 
-# Entries looked at together where a check needs a temporary.
+# How many entries a check that needs a temporary takes at a time.
 PIECE = 1 << 20
 
 
 def is_sparse(X: Any) -> bool:
-    """Whether X is one of SciPy's sparse arrays or matrices; SciPy is not imported to find out."""
+    """Whether X is a sparse array or matrix of SciPy. It is not where nobody has imported scipy.sparse."""
     scipy_sparse = sys.modules.get("scipy.sparse")
     return scipy_sparse is not None and bool(scipy_sparse.issparse(X))
 
 
 def check_sparse(X: Any, name: str = "X") -> Csr:
-    """All of X as a `Csr` over its own arrays; the caller's object is never changed.
+    """X as a `Csr` that shares its arrays. The caller's object is never changed.
 
-    Data stay of the dtype they have, and row pointers of theirs: a source converts them a chunk at a time.
-    Formats other than CSR, and rows that are unsorted or repeat a column, are copied, once.
+    Data and row pointers keep their dtypes: a source converts them a chunk at a time. X is copied, once, if its format
+    is not CSR, or if a row is not sorted or repeats a column.
 
     Raises
     ------
     TypeError
-        For data that are no real numbers, or indices that are no integers.
+        For data that are not real numbers, or indices that are not integers.
     ValueError
-        For a wrong number of dimensions, no rows or columns, or arrays that contradict each other.
+        For another number of dimensions, no rows, no columns, or arrays that contradict each other.
     """
     what = f"{name} (a sparse {type(X).__name__})"
     if len(X.shape) != 2:
@@ -51,7 +52,7 @@ def check_sparse(X: Any, name: str = "X") -> Csr:
 
 def line_of(indptr: np.ndarray, entry: int) -> int:
     """The row that an entry belongs to."""
-    # In indptr's own dtype: NumPy would convert the whole of indptr to that of the number.
+    # With a number of another dtype NumPy would first convert the whole of indptr.
     return int(np.searchsorted(indptr, indptr.dtype.type(entry), side="right")) - 1
 
 
@@ -70,7 +71,7 @@ def nonfinite_entry(X: Csr) -> tuple[int, int, float] | None:
 
 
 def _compressed(X: Any, shape: tuple[int, int], what: str, axes: tuple[str, str]) -> Csr:
-    """The three arrays of a compressed format, checked; ``axes`` names the compressed axis and the other."""
+    """Check the three arrays of a compressed format; ``axes`` are the names of the compressed axis and the other."""
     indptr, indices = _integers(X.indptr, f"{what}: indptr"), _integers(X.indices, f"{what}: indices")
     data = _numbers(X.data, what)
     lines, width = shape
@@ -104,7 +105,7 @@ def _compressed(X: Any, shape: tuple[int, int], what: str, axes: tuple[str, str]
 
 
 def _converted(X: Any, what: str) -> Csr:
-    """Another format by way of SciPy, after what its conversion relies on has been checked."""
+    """Convert another format by SciPy, after a check of what SciPy's conversion relies on."""
     if X.format == "csc":
         _compressed(X, X.shape[::-1], what, ("column", "row"))
     elif X.format == "bsr":
@@ -121,6 +122,7 @@ def _converted(X: Any, what: str) -> Csr:
 
 
 def _check_coordinates(X: Any, what: str) -> None:
+    """Check the arrays of COO."""
     data = _numbers(X.data, what)
     for axis, length in zip(("row", "col"), X.shape, strict=True):
         indices = _integers(getattr(X, axis), f"{what}: {axis}")
@@ -132,7 +134,7 @@ def _check_coordinates(X: Any, what: str) -> None:
 
 
 def _check_blocks(X: Any, what: str) -> None:
-    """The arrays of BSR: those of CSR, with blocks for entries."""
+    """Check the arrays of BSR: they are those of CSR, with dense blocks for entries."""
     if X.data.ndim != 3:
         raise ValueError(f"{what}: data has shape {X.data.shape}; (blocks, rows, columns) is wanted")
     _numbers(np.empty(0, X.data.dtype), what)
@@ -165,7 +167,7 @@ def _numbers(data: Any, what: str) -> np.ndarray:
 
 
 def _out_of_range(indices: np.ndarray, length: int) -> int | None:
-    """Where the first index outside 0..length-1 is."""
+    """Position of the first index outside 0..length-1, or None."""
     if not len(indices) or (indices.min() >= 0 and indices.max() < length):
         return None
     for start in range(0, len(indices), PIECE):
@@ -177,21 +179,21 @@ def _out_of_range(indices: np.ndarray, length: int) -> int | None:
 
 
 def _kept(indices: np.ndarray, n: int) -> np.ndarray:
-    """Indices as kernels read them, int32 or int64 and contiguous; SciPy's are not copied."""
+    """Indices as kernels read them, contiguous int32 or int64; not copied where they are so, as SciPy's usually are."""
     if indices.dtype.isnative and indices.dtype in (np.int32, np.int64) and indices.flags.c_contiguous:
         return indices
     return np.ascontiguousarray(indices, dtype=np.int32 if n <= np.iinfo(np.int32).max else np.int64)
 
 
 def _canonical(X: Csr) -> bool:
-    """Whether columns rise in every row."""
+    """Whether the column indices rise in every row, so that none repeats."""
     last = int(X.indptr[-1])
     for start in range(0, last - 1, PIECE):
         end = min(start + PIECE, last - 1)
         rises = X.indices[start + 1 : end + 1] > X.indices[start:end]
         if rises.all():
             continue
-        # The first entry of a row owes nothing to the one before it.
+        # The first entry of a row need not be in a later column than the last entry of the row before.
         a, b = np.searchsorted(X.indptr, np.array((start + 1, end + 1), X.indptr.dtype))
         rises[X.indptr[a:b].astype(np.int64) - (start + 1)] = True
         if not rises.all():
@@ -200,7 +202,7 @@ def _canonical(X: Csr) -> bool:
 
 
 def _summed(X: Csr, *, copied: bool) -> Csr:
-    """A copy with rows sorted and repetitions added up, as ``X.toarray()`` would add them."""
+    """A copy with sorted rows, in which the entries of a repeated column are added up, as ``X.toarray()`` does."""
     from scipy.sparse import csr_array
 
     data = X.data.astype(np.float32) if X.dtype == np.float16 else X.data  # SciPy has no float16

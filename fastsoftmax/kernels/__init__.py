@@ -1,1 +1,1 @@
-"""Fused passes over rows: the contract, the plan of a pass, and the backends that carry it out."""
+"""Fused passes over rows: what a backend must do (`contract`), how a pass is cut (`plan`), the table of `backends`."""

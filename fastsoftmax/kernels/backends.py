@@ -1,24 +1,39 @@
-"""The table of backends, and `select`, which loads one of them."""
+"""The table of backends, and `select`, which loads one of them.
+
+To add a backend, write a module with everything that `contract.Kernels` names, and add a row to `BACKENDS`.
+"""
 
 from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any
+from typing import Any, cast
+
+from .contract import Kernels
 
 
 @dataclass(frozen=True)
 class Backend:
-    """A row of the table: where a backend lives and what it needs."""
+    """A row of the table.
+
+    Attributes
+    ----------
+    name : str
+        What users call it.
+    module : str
+        Import name of the module that is the backend.
+    needs, install : str
+        What it needs beyond NumPy, and the command that brings it: parts of the error where it does not load.
+    """
 
     name: str
     module: str
     needs: str
     install: str
 
-    def load(self) -> ModuleType:
-        return importlib.import_module(self.module)
+    def load(self) -> Kernels:
+        """Import the module; ImportError where something is missing."""
+        return cast(Kernels, importlib.import_module(self.module))
 
 
 BACKENDS: dict[str, Backend] = {
@@ -31,13 +46,12 @@ BACKENDS: dict[str, Backend] = {
         Backend("numpy", "fastsoftmax.kernels.numpy.backend", "nothing more", ""),
     )
 }
-
-
+# "auto" takes the first of these that loads: the faster ones first.
 _AUTO = ("cython", "numba", "numpy")
 
 
-def select(name: str = "auto") -> tuple[str, ModuleType]:
-    """The backend called ``name`` and its name; "auto" takes Cython where it is built, else Numba.
+def select(name: str = "auto") -> tuple[str, Kernels]:
+    """The name and the module of a backend; "auto" is Cython where it is built, else Numba, else NumPy.
 
     Raises
     ------
@@ -67,8 +81,18 @@ def backends() -> dict[str, dict[str, Any]]:
     Returns
     -------
     dict
-        {name: {"available": bool, "isa": str, "threads": str, "why": str}}; ``why`` says what
-        is missing and the command that installs it, and is empty where nothing is.
+        {name: {"available": bool, "isa": str, "threads": str, "why": str}}: the instruction set and the kind of
+        threads, both empty where the backend does not load. ``why`` then says what is missing and the command that
+        installs it, and is empty otherwise.
+
+    Examples
+    --------
+    >>> import fastsoftmax
+    >>> table = fastsoftmax.backends()
+    >>> list(table)
+    ['cython', 'numba', 'numpy']
+    >>> table["numpy"]
+    {'available': True, 'isa': "NumPy's own", 'threads': 'BLAS', 'why': ''}
     """
     table: dict[str, dict[str, Any]] = {}
     for name, backend in BACKENDS.items():

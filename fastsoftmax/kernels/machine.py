@@ -10,7 +10,10 @@ from pathlib import Path
 
 @cache
 def cache_bytes() -> dict[str, int]:
-    """Data cache sizes of the first core, {"L1": ..., "L2": ..., "L3": ...}; usual ones where unknown."""
+    """Sizes in bytes of the data caches that the first core uses, by level: {"L1": ..., "L2": ..., "L3": ...}.
+
+    They are read from Linux's /sys. Elsewhere, and for a level it does not list, they are 32 KiB, 1 MiB and 16 MiB.
+    """
     sizes = {"L1": 32 << 10, "L2": 1 << 20, "L3": 16 << 20}
     for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
         try:
@@ -25,11 +28,11 @@ def cache_bytes() -> dict[str, int]:
 
 
 def default_threads() -> int:
-    """Threads to use when the caller does not say.
+    """Number of threads to use when the caller gives none.
 
-    The cores this process may run on (its affinity and its control group's quota), or
-    ``OMP_NUM_THREADS`` if that is smaller: joblib sets it in its workers, so that n_jobs
-    processes do not start n_jobs times as many threads as there are cores.
+    As many as cores this process may run on (by its CPU affinity and by its control group's quota), or
+    ``OMP_NUM_THREADS`` if that is smaller. joblib sets this variable in its workers, so that n_jobs processes do not
+    start n_jobs times as many threads as there are cores.
     """
     try:
         count = len(os.sched_getaffinity(0))
@@ -42,9 +45,9 @@ def default_threads() -> int:
 
 @cache
 def _quota() -> int:
-    """Cores that the control group's quota comes to, read once: 40 us of a fit of 5,000 rows."""
+    """Cores that the control group's CPU quota amounts to. Read once, because the file takes 40 us."""
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         return max(1, -(-int(quota) // int(period)))
-    except (OSError, ValueError):  # "max" among them
+    except (OSError, ValueError):  # no such file, or "max" for no quota
         return sys.maxsize

@@ -1,4 +1,4 @@
-"""`Model`: a fitted theta that predicts, and the file it is kept in."""
+"""`Model`, fitted parameters that predict, and its file formats."""
 
 from .model import Model, predict_proba, softmax
 

@@ -1,11 +1,12 @@
-"""The two file formats of a `Model`: entries of bytes and arrays in ``.npz`` or ``.safetensors``.
+"""The file formats of a `Model`: named arrays and texts, in a ``.npz`` or a ``.safetensors`` file.
 
-Entry ``header`` is JSON::
+Arrays are ``theta`` and, if the model has one, ``bias``, both little-endian. The text ``header`` is JSON::
 
     {"format": "fastsoftmax model", "format_version": 1, "package_version": "0.1.0",
      "classes": {"dtype": "<U5", "values": ["cat", "dog"]}, "feature_names": null, "metadata": {}}
 
-Entry ``checksum`` is the SHA-256 of the header and the arrays ``theta`` and ``bias`` (if there is one).
+The text ``checksum`` is the SHA-256 of the header and the arrays, so that damage is found in either format. Nothing is
+ever unpickled.
 """
 
 from __future__ import annotations
@@ -31,7 +32,15 @@ ARRAYS = ("theta", "bias")
 def write(
     path: Path, arrays: dict[str, np.ndarray], classes: np.ndarray, names: list[str] | None, metadata: dict[str, str]
 ) -> None:
-    """Write theta (and bias) and the header to ``path``, in the format of its suffix."""
+    """Write the arrays and a header of the rest to ``path``, in the format that its suffix stands for.
+
+    Raises
+    ------
+    ValueError
+        For another suffix, or labels that JSON cannot represent exactly.
+    ImportError
+        If a .safetensors file is asked for, and the package is not installed.
+    """
     header = json.dumps(
         {
             "format": FORMAT,
@@ -56,12 +65,14 @@ def write(
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray, list[str] | None, dict[str, str]]:
-    """Arrays, classes, feature names and metadata of a file.
+    """Arrays, classes, feature names and metadata of a file that `write` wrote.
 
     Raises
     ------
     ValueError
-        For a file that is not what `write` wrote.
+        For any other file, and for one that has changed since.
+    ImportError
+        If it is a .safetensors file, and the package is not installed.
     """
     unpack = _unpack_safetensors if _suffix(path) == ".safetensors" else _unpack_npz
     data = path.read_bytes()
@@ -111,7 +122,7 @@ def _unpack_npz(data: bytes) -> tuple[dict[str, str], dict[str, np.ndarray]]:
 
 def _unpack_safetensors(data: bytes) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     arrays = _safetensors().load(data)
-    # The package reads metadata from files only; in bytes they are in the JSON behind an 8-byte length.
+    # safetensors returns metadata of files only, not of bytes. They are in the JSON that follows its length in 8 bytes.
     length = int.from_bytes(data[:8], "little")
     texts = json.loads(data[8 : 8 + length]).get("__metadata__", {})
     return texts, {name: arrays[name] for name in ARRAYS if name in arrays}
@@ -139,7 +150,7 @@ def _checksum(header: str, arrays: dict[str, np.ndarray]) -> str:
 
 
 def _pack_labels(classes: np.ndarray) -> dict[str, Any]:
-    """Labels as JSON: exact for integers, floats up to 64 bits, booleans and strings."""
+    """Labels as JSON, which is exact for integers, floats up to 64 bits, booleans and strings."""
     values = classes.tolist()
     plain = classes.dtype.kind in "biuU" or (classes.dtype.kind == "f" and classes.dtype.itemsize <= 8)
     if classes.dtype.kind == "O":

@@ -1,8 +1,6 @@
-"""Fitted parameters: predict with them, save them, load them.
+"""`Model`, fitted parameters that predict, and the functions `softmax` and `predict_proba`.
 
-A file holds theta and bias as arrays, and a JSON header with all else: classes, feature names,
-versions. A SHA-256 of the three stands beside them, so that damage is found in either format; nothing
-is ever unpickled.
+`file` writes a model to a file and reads it.
 """
 
 from __future__ import annotations
@@ -12,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,24 +23,25 @@ from ..objective.objective import explain_nonfinite
 from ..objective.passes import passes_over
 from .file import read, write
 
-# Logits that `Model.top_k` holds at a time.
+# Bytes of the logits (as float64) that `Model.top_k` holds at a time.
 _TOP_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Model:
-    """A softmax regression model: H = X theta + bias, one column for each class.
+    """A softmax regression model: logits H = X theta + bias, one column for each class, and probabilities softmax(H).
 
-    Every method takes X (m, n) in any layout, float32 or float64 without a copy, or sparse, and the keywords
-    ``backend`` and ``n_threads`` of `fastsoftmax.Objective`, which says what becomes of sparse X. Results have the
-    dtype X is computed in: float32 for float32 X, float64 for float64.
+    Every method takes X (m, n) as `fastsoftmax.Objective` does: dense in any memory layout, float32 and float64 without
+    a copy, or sparse; and its keywords ``backend`` and ``n_threads``. Results have the dtype of the computation:
+    float32 for float32, float16, bool and 8- and 16-bit integer X, else float64. The methods raise ValueError for X of
+    another shape and for NaN or infinity in X, and FloatingPointError if the logits of finite X overflow.
 
     Parameters
     ----------
     theta : array_like (n, k)
     bias : array_like (k,), optional
     classes : array_like (k,), optional
-        The label of each column; 0..k-1 unless given.
+        The label of each column of theta; 0..k-1 unless given.
     feature_names : sequence of str (n,), optional
     metadata : dict of str to str, optional
         Anything worth keeping with the model; saved with it.
@@ -55,14 +53,17 @@ class Model:
 
     Examples
     --------
+    >>> from fastsoftmax import Model
     >>> model = Model([[1.0, -1.0]], classes=["no", "yes"])
     >>> model.predict([[2.0], [-2.0]])
     array(['no', 'yes'], dtype='<U3')
+    >>> model.predict_proba([[0.0]])
+    array([[0.5, 0.5]])
     """
 
     theta: np.ndarray
     bias: np.ndarray | None = None
-    classes: np.ndarray = None  # type: ignore[assignment]  # never None once made
+    classes: np.ndarray = None  # type: ignore[assignment]  # an array once made
     feature_names: tuple[str, ...] | None = None
     metadata: dict[str, str] = field(default_factory=dict)
 
@@ -102,31 +103,37 @@ class Model:
         return int(self.theta.shape[1])
 
     def predict(self, X: ArrayLike, *, backend: str = "auto", n_threads: int | None = None) -> np.ndarray:
-        """The most probable class of each row (m,); the first of equals."""
+        """Label of the most probable class of each row, (m,); of equally probable ones the first."""
         return np.take(self.classes, self._run(X, "label", backend, n_threads))
 
     def predict_proba(self, X: ArrayLike, *, backend: str = "auto", n_threads: int | None = None) -> np.ndarray:
-        """Z (m, k) = softmax(H): the probability of each class; rows sum to one."""
+        """Probability of each class, Z = softmax(H), (m, k): rows sum to one."""
         return self._run(X, "proba", backend, n_threads)
 
     def predict_log_proba(self, X: ArrayLike, *, backend: str = "auto", n_threads: int | None = None) -> np.ndarray:
-        """log Z (m, k), from the logits: right where the probability itself is too small to hold."""
+        """Logarithm of each probability, (m, k), computed from the logits: right where the probability rounds to 0."""
         return self._run(X, "log_proba", backend, n_threads)
 
     def decision_function(self, X: ArrayLike, *, backend: str = "auto", n_threads: int | None = None) -> np.ndarray:
-        """The logits H (m, k)."""
+        """Logits H = X theta + bias, (m, k)."""
         return self._run(X, "logits", backend, n_threads)
 
     def top_k(
         self, X: ArrayLike, count: int, *, backend: str = "auto", n_threads: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The ``count`` most probable classes of each row and their probabilities, the best first.
+        """The ``count`` most probable classes of each row and their probabilities, the most probable first.
+
+        Of equally probable classes the first comes first. Memory beside what is returned does not grow with m.
 
         Returns
         -------
         labels : ndarray (m, count)
         probabilities : ndarray (m, count)
-            Memory beside the two does not grow with m.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``count`` is no whole number, below 1, or above the number of classes.
         """
         count = validation.check_count(count, "count")
         if count > self.n_classes:
@@ -136,12 +143,15 @@ class Model:
         probabilities = np.empty((work.m, count), work.source.dtype)
         for rows, H in work.pieces(max(1, _TOP_BYTES // (self.n_classes * 8))):
             order[rows] = _largest(H, count)
-            # Ranked by logits: probabilities that round to the same number, 0 above all, have lost their order.
+            # Ranked by logits, because probabilities that round to the same number (often 0) have lost their order.
             probabilities[rows] = np.take_along_axis(_softmax(H), order[rows], axis=1)
         return np.take(self.classes, order), probabilities
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the model to a ``.npz`` or, with the safetensors package, a ``.safetensors`` file.
+
+        A file has theta and bias as arrays and a JSON header with all else: classes, feature names, metadata, versions.
+        A SHA-256 checksum of these shows damage. Nothing is pickled, so that loading a file runs no code of it.
 
         Raises
         ------
@@ -163,8 +173,8 @@ class Model:
         FileNotFoundError
             If there is no such file.
         ValueError
-            If the file is damaged, is something else, or was written by a newer format version; the
-            path and what is wrong are named.
+            If the file is damaged, is something else, or has a newer format version. The message has the path and what
+            is wrong.
         """
         path = Path(path)
         arrays, classes, names, metadata = read(path)
@@ -178,7 +188,7 @@ class Model:
 
 
 class _Prediction:
-    """One pass over checked X that predicts: a plan, and the kernels to run."""
+    """A pass over checked X that predicts: source, plan, parameters and kernels."""
 
     def __init__(
         self, X: np.ndarray | Csr, theta: np.ndarray, bias: np.ndarray | None, backend: str, n_threads: int | None
@@ -187,12 +197,12 @@ class _Prediction:
         self.m = X.shape[0]
         if X.shape[1] != n:
             raise ValueError(f"X has {X.shape[1]} features, but the model was fitted with {n} features")
-        self.kernels: ModuleType = select(backend)[1]
+        self.kernels = select(backend)[1]
         self.passes = passes_over(X, self.kernels)
         self.source = self.passes.source
         self.n_threads = default_threads() if n_threads is None else validation.check_count(n_threads, "n_threads")
         dtype = self.source.dtype
-        with np.errstate(over="ignore"):  # an overflow is found in the logits
+        with np.errstate(over="ignore"):  # an overflow shows in the logits
             self.params = Parameters(
                 np.ascontiguousarray(theta, dtype=dtype),
                 None if bias is None else np.ascontiguousarray(bias, dtype=dtype),
@@ -201,7 +211,7 @@ class _Prediction:
         self.n_threads = min(self.n_threads, self.plan.threads)
 
     def whole(self, kind: str) -> np.ndarray:
-        """One of the `kernels.PREDICTIONS` for all rows."""
+        """One of the `kernels.contract.PREDICTIONS` for all rows."""
         out = np.empty(self.m, np.int64) if kind == "label" else np.empty((self.m, self.k), self.source.dtype)
         sums = self._sums()
         for rows in self.passes.chunks(self.plan):
@@ -211,7 +221,7 @@ class _Prediction:
         return out
 
     def pieces(self, most: int) -> Iterator[tuple[slice, np.ndarray]]:
-        """Logits of at most ``most`` rows at a time, with the rows they belong to."""
+        """The logits of at most ``most`` rows at a time, each with the slice of rows that it belongs to."""
         plan = replace(self.plan, chunk=min(most, self.plan.chunk))
         sums = self._sums()
         for rows in self.passes.chunks(plan):
@@ -229,24 +239,26 @@ class _Prediction:
 
 
 def softmax(H: ArrayLike) -> np.ndarray:
-    """exp(H) scaled so that each row sums to one, for any finite H (m, k) without overflow.
+    """Probabilities of logits: Z_ic = exp(H_ic) / sum_d exp(H_id), for any finite H without overflow.
 
     Parameters
     ----------
     H : array_like (m, k)
-        Logits. float32 and float64 keep their dtype, others are computed in the one that holds them.
+        Logits.
 
     Returns
     -------
     ndarray (m, k)
+        Rows sum to one. float32 for float32, float16, bool and 8- and 16-bit integer H, else float64.
 
     Raises
     ------
     TypeError, ValueError
-        If H is not a 2-D real array, is empty, or holds NaN or infinity; the row is named.
+        If H is not a 2-D real array, is empty, or holds NaN or infinity; the message has the row and column.
 
     Examples
     --------
+    >>> from fastsoftmax import softmax
     >>> softmax([[0.0, 0.0], [1e308, -1e308]])
     array([[0.5, 0.5],
            [1. , 0. ]])
@@ -268,23 +280,37 @@ def predict_proba(
     backend: str = "auto",
     n_threads: int | None = None,
 ) -> np.ndarray:
-    """softmax(X theta) (m, k), the probability of each class, without an m x k array beside the result.
+    """Probability of each class for each row, softmax(X theta), in one pass over X.
+
+    The result is the only array of m x k numbers.
 
     Parameters
     ----------
-    X : array_like (m, n), or sparse
+    X : array_like (m, n), or sparse array or matrix of SciPy
     theta : array_like (n, k), or (n + 1, k) with the bias last if ``fit_intercept``
     backend, n_threads
         As in `fastsoftmax.Objective`.
 
     Returns
     -------
-    ndarray (m, k), float32 for float32 X, else float64
+    ndarray (m, k)
+        float32 for float32, float16, bool and 8- and 16-bit integer X, else float64.
 
     Raises
     ------
     TypeError, ValueError
         For input of a wrong type or shape, or NaN or infinity in X or theta.
+    FloatingPointError
+        If the logits of finite X and theta overflow.
+    ImportError
+        If the backend asked for cannot be loaded.
+
+    Examples
+    --------
+    >>> import fastsoftmax
+    >>> fastsoftmax.predict_proba([[0.0], [1000.0]], [[1.0, -1.0]])
+    array([[0.5, 0.5],
+           [1. , 0. ]])
     """
     theta = np.asarray(theta)
     if theta.ndim != 2 or 0 in theta.shape:
@@ -296,7 +322,7 @@ def predict_proba(
 
 
 def _softmax(H: np.ndarray) -> np.ndarray:
-    """`softmax` of checked input. A difference that overflows is -inf, and its exp 0 as it should be."""
+    """`softmax` of checked input. A difference that overflows to -inf has the exp 0, which is right."""
     with np.errstate(over="ignore", under="ignore"):
         Z: np.ndarray = np.exp(H - H.max(axis=1, keepdims=True))
         Z /= Z.sum(axis=1, keepdims=True)
@@ -304,18 +330,18 @@ def _softmax(H: np.ndarray) -> np.ndarray:
 
 
 def _largest(H: np.ndarray, count: int) -> np.ndarray:
-    """Columns of the ``count`` largest of each row, falling; of equals, the first first."""
+    """Columns of the ``count`` largest values of each row, the largest first; of equal values the first first."""
     k = H.shape[1]
-    if count <= math.log2(k):  # then looking for one maximum after the other is less work than sorting
-        return _largest_by_turns(H.copy(), count)
+    if count <= math.log2(k):  # then finding one maximum after the other is less work than sorting
+        return _largest_by_search(H.copy(), count)
     order: np.ndarray = np.argsort(-H, axis=1, kind="stable")
     return order[:, :count]
 
 
-def _largest_by_turns(H: np.ndarray, count: int) -> np.ndarray:
-    """`_largest` by ``count`` searches; overwrites H."""
+def _largest_by_search(H: np.ndarray, count: int) -> np.ndarray:
+    """`_largest` by ``count`` searches for a maximum, which is then overwritten."""
     order = np.empty((len(H), count), np.int64)
-    for turn in range(count):
-        order[:, turn] = H.argmax(axis=1)
-        np.put_along_axis(H, order[:, [turn]], -np.inf, axis=1)
+    for rank in range(count):
+        order[:, rank] = H.argmax(axis=1)
+        np.put_along_axis(H, order[:, [rank]], -np.inf, axis=1)
     return order

@@ -1,7 +1,7 @@
-"""The objective: loss, gradient, Hessian products and Gram matrix of a data source.
+"""`Objective`: loss, gradient, Hessian products and Gram matrix of softmax regression on fixed data.
 
-It walks the source chunk by chunk, hands each chunk to the kernels, and adds what kernels do
-not know: the mean, the l2 penalty and the bias row of theta. Whether X is dense or sparse only `passes` knows.
+It hands X to the kernels chunk by chunk, and adds what the kernels leave out: division by the sum of weights, the l2
+penalty and the bias row of theta. What differs between dense and sparse X is in `passes`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .passes import SparsePasses, passes_over
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `Objective.evaluate` found; None for what was not asked for.
+    """What `Objective.evaluate` returns; None for what was not asked for.
 
     Attributes
     ----------
@@ -57,27 +57,27 @@ class Objective:
     X : array_like (m, n), or sparse array or matrix of SciPy
         Rows are samples. float32 and float64 are read where they are, in C order, F order or
         strided, memory maps included; other dtypes are converted by the kernels or a chunk at a time.
-        Sparse X is never made dense. CSR is read where it is, by int32 or int64 indices; CSC, COO and other formats
+        Sparse X is never made dense. CSR is read where it is, with int32 or int64 indices; CSC, COO and other formats
         are converted to CSR once, which copies every entry and index (12 bytes an entry in float64 with int32 indices)
-        and takes the time of a few passes. So are, once, rows that are not sorted by column or repeat one:
-        repetitions are added up. All indices are checked; X itself is not changed.
+        and takes the time of a few passes. CSR whose rows are not sorted by column, or repeat a column, is also
+        copied once, and repeated entries are added up. All indices are checked; X itself is not changed.
     y : array_like (m,) or (m, k)
-        Class numbers 0..k-1, or soft targets: the share t_ic of each class, not negative. The loss of a
+        Class numbers 0..k-1, or soft targets: the nonnegative share t_ic of each class. The loss of a
         row is then sum_c t_ic (logsumexp(H_i) - H_ic).
     n_classes : int, optional
         k; 1 + max(y) unless given.
     fit_intercept : bool
         Whether theta has a last row, the bias, which the penalty leaves out.
     sample_weight : array_like (m,), optional
-        Weights, not negative. A row with weight 0 is ignored.
+        Nonnegative weights. A row with weight 0 is ignored.
     l2 : float
         Strength of the penalty on theta without the bias.
     label_smoothing : float
         eps in [0, 1]: targets t become (1 - eps) t + eps / k.
     backend : {"auto", "cython", "numba", "numpy"}
-        A backend asked for by name is used, or an error says why not.
+        Which kernels to use. A backend asked for by name is used, or an error says why it cannot be.
     n_threads : int, optional
-        Threads; the process's cores unless given. The result does not depend on it, to the last bit.
+        Number of threads; the process's cores unless given. Results do not depend on it, to the last bit.
 
     Attributes
     ----------
@@ -91,9 +91,20 @@ class Objective:
     Raises
     ------
     TypeError, ValueError
-        For input of a wrong type, shape or value; see `fastsoftmax.validation`.
+        For input of a wrong type, shape or value; see `fastsoftmax.data.validation`.
     ImportError
         If the backend asked for cannot be loaded.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastsoftmax
+    >>> obj = fastsoftmax.Objective([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], [0, 1, 2], l2=0.1)
+    >>> obj.shape
+    (2, 3)
+    >>> value, grad = obj.value_and_grad(np.zeros(obj.shape))
+    >>> round(value, 6), grad.shape
+    (1.098612, (2, 3))
     """
 
     def __init__(
@@ -140,13 +151,13 @@ class Objective:
         return value, grad.reshape(np.shape(theta))
 
     def value(self, theta: ArrayLike) -> float:
-        """The value alone: half the work of `value_and_grad`."""
+        """The value alone, for half the work of `value_and_grad`."""
         return self._pass(self._check(theta), grad=False)[0]
 
     def evaluate(
         self, theta: ArrayLike, *, grad: bool = True, dX: bool = False, row_loss: bool = False, label: bool = False
     ) -> Evaluation:
-        """Whatever one pass over X can tell at theta: see `Evaluation`. ``dX`` needs ``grad`` and dense X."""
+        """Everything that one pass over X can compute at theta: see `Evaluation`. ``dX`` needs ``grad`` and dense X."""
         checked = self._check(theta)
         if dX and not grad:
             raise ValueError("dX=True needs grad=True: both come from the residual")
@@ -165,10 +176,10 @@ class Objective:
         sums = self._sums()
         for rows in map(weighted_by_mass, self._chunks()):
             self._passes.hess_prod(rows, params, along, self.plan, sums, self.threads)
-        return self._finish(sums, direction, "Hessian product").reshape(np.shape(v))
+        return self._reduce_gradient(sums, direction, "Hessian product").reshape(np.shape(v))
 
     def gram(self) -> np.ndarray:
-        """X^T diag(w) X / sum(w), float64; with the intercept's column of ones last if there is one.
+        """X^T diag(w) X / sum(w) in float64; with an intercept X has a column of ones, which is last.
 
         Raises
         ------
@@ -187,8 +198,8 @@ class Objective:
         return joined
 
     def gram_diagonal(self) -> tuple[np.ndarray, np.ndarray]:
-        """Weighted means of x_j^2 and of x_j over the rows, each float64 (n,): what `gram` has in its diagonal and
-        in its last row. Dense or sparse X."""
+        """Weighted means of x_j^2 and of x_j over the rows, each float64 (n,): the diagonal of `gram`, and its last row
+        with an intercept. X may be sparse."""
         self.n_passes += 1
         second, mean = self._passes.gram_diagonal(1.0 / self.weight_sum, self.n_threads)
         self._require_finite(second, "diagonal of the Gram matrix")
@@ -197,7 +208,7 @@ class Objective:
     def gram_diagonal_at(
         self, theta: np.ndarray, weigh: Callable[[Rows, np.ndarray], np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """`gram_diagonal` of sparse X with the weights weigh(rows, Z): for metrics that know theta."""
+        """`gram_diagonal` of sparse X with the row weights weigh(rows, Z), Z the probabilities at theta."""
         assert isinstance(self._passes, SparsePasses)
         self.n_passes += 1
         params = self._parameters(self._check(theta))
@@ -206,7 +217,7 @@ class Objective:
     def _pass(
         self, theta: np.ndarray, wanted: RowOutputs | None = None, *, grad: bool = True
     ) -> tuple[float, np.ndarray | None]:
-        """Value and gradient at what `_check` returned; values of each row besides, into ``wanted``."""
+        """Value and gradient at a theta that `_check` returned; what ``wanted`` asks for each row goes into it."""
         params, sums = self._parameters(theta), self._sums(grad=grad)
         for rows in self._chunks():
             part = None if wanted is None else wanted.rows(rows.start, rows.start + len(rows.X))
@@ -214,7 +225,7 @@ class Objective:
         value = float(np.add.reduce(sums.loss))
         if not math.isfinite(value):
             explain_nonfinite(self.source, self.plan.chunk, "loss")
-        out = self._finish(sums, theta, "gradient") if grad else None
+        out = self._reduce_gradient(sums, theta, "gradient") if grad else None
         return value + self._penalty(theta), out
 
     def _row_outputs(self, dX: bool, row_loss: bool, label: bool) -> RowOutputs:
@@ -235,19 +246,19 @@ class Objective:
 
     @property
     def threads(self) -> int:
-        """Threads a pass runs on: `n_threads`, or fewer where the work is too little to wake them for."""
+        """Threads that a pass runs on: ``n_threads``, or fewer where there is too little work to be worth them."""
         return min(self.n_threads, self.plan.threads)
 
     def _chunks(self) -> Iterator[Rows]:
-        """The rows of one pass, a call of the kernels each; Ctrl-C is served between them."""
+        """The rows of one pass, a chunk for each kernel call. Ctrl-C takes effect between chunks."""
         self.n_passes += 1
         return self._passes.chunks(self.plan)
 
     def _sums(self, *, grad: bool = True) -> Sums:
         return self._passes.sums(self.plan, self.n_classes, 1.0 / self.weight_sum, grad=grad)
 
-    def _finish(self, sums: Sums, theta: np.ndarray, what: str) -> np.ndarray:
-        """The gradient of all slabs with its mean and l2 theta; shaped and typed like theta."""
+    def _reduce_gradient(self, sums: Sums, theta: np.ndarray, what: str) -> np.ndarray:
+        """The gradient from the sums of all slabs, scaled and with its penalty; shaped and typed like theta."""
         out, finite, stored = self._passes.gradient(sums, theta, self.l2, self.threads)
         if not finite:
             explain_nonfinite(self.source, self.plan.chunk, what)
@@ -257,7 +268,7 @@ class Objective:
 
     def _parameters(self, theta: np.ndarray) -> Parameters:
         if theta.dtype != self.source.dtype:
-            with np.errstate(over="ignore"):  # an overflow is found in the loss
+            with np.errstate(over="ignore"):  # an overflow makes the loss infinite, which is checked
                 theta = theta.astype(self.source.dtype)
         theta = np.ascontiguousarray(theta)
         if self.fit_intercept:
@@ -274,7 +285,7 @@ class Objective:
 
 
 def weighted_by_mass(rows: Rows) -> Rows:
-    """The rows a Hessian product needs: soft targets count only by their totals, as a weight."""
+    """Rows for a Hessian product, which depends on soft targets only through their sum: here a factor on the weight."""
     if rows.soft is None:
         return replace(rows, smoothing=0.0) if rows.smoothing else rows
     mass = (1 - rows.smoothing) * rows.soft.sum(axis=1, dtype=np.float64) + rows.smoothing
@@ -282,9 +293,9 @@ def weighted_by_mass(rows: Rows) -> Rows:
 
 
 def explain_nonfinite(source: Source, chunk: int, what: str) -> NoReturn:
-    """Raise ValueError with the first NaN or infinity of X, else FloatingPointError.
+    """Raise ValueError that names the first NaN or infinity of X, or FloatingPointError if there is none.
 
-    Called only after a result came out non-finite, so that sound data is never scanned.
+    Called only after a result was not finite, so that valid data is never scanned.
     """
     for rows in source.chunks(chunk):
         place = validation.nonfinite_place(rows.X)
@@ -312,13 +323,22 @@ def loss_and_grad(
 
     value = (1/sum w) sum_i w_i (logsumexp(H_i) - H[i, y_i]) + l2/2 ||theta||^2 and
     gradient = X^T D + l2 theta with H = X theta, D = w (softmax(H) - onehot(y)) / sum(w).
-    The number of classes is that of theta's columns. X may be sparse. Parameters, errors and conventions as in
+    There are as many classes as theta has columns. X may be sparse. Parameters, errors and conventions are those of
     `Objective`; theta has shape (n, k), or (n + 1, k) with the bias last if ``fit_intercept``.
 
     Returns
     -------
     value : float
     grad : ndarray like theta
+
+    Examples
+    --------
+    >>> import fastsoftmax
+    >>> value, grad = fastsoftmax.loss_and_grad([[1.0], [2.0]], [0, 1], [[0.0, 0.0]])
+    >>> round(value, 6)
+    0.693147
+    >>> grad
+    array([[ 0.25, -0.25]])
     """
     theta = np.asarray(theta)
     if theta.ndim != 2:

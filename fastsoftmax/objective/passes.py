@@ -1,42 +1,43 @@
-"""What a pass over dense rows and one over sparse rows do differently: the plan, the sums, the kernels.
+"""What differs between passes over dense and over sparse rows: the plan, the sums, the kernels.
 
-`Objective` and `Model` walk their rows through one of the two and know no other difference.
+`DensePasses` and `SparsePasses` have the same methods, so that `Objective` and `Model` need not tell them apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from ..data.sources.memory import ArraySource, ShiftedSource, SparseSource
 from ..data.validation import all_finite
-from ..kernels.contract import Csr, Parameters, Rows, Sums
+from ..kernels.contract import Csr, Kernels, Parameters, Rows, Sums
 from ..kernels.plan import FLUSH_ROWS, SLAB_BYTES, Plan, hot_columns, make_plan, make_sparse_plan
 from . import reduce
 
-# Sums of more than malloc keeps by itself, and of no more than a plan's, wait for the next pass: 20k x 1024, k = 1000
-# takes 3 % longer when the kernel has to find and clear 64 MB of pages each time, which a fill does in half the time.
+# Gradient sums of at least this size are kept for the next pass; malloc itself keeps smaller ones. 20k x 1024, k =
+# 1000: a pass takes 3 % longer if the system has to map and clear 64 MB of pages each time. Filling kept ones with
+# zeros takes half the time of that.
 KEPT_BYTES = 32 << 20
-# Numbers of a gradient that a backend finishes in one call: NumPy's ten took a quarter of what Python adds to a pass.
+# Up to so many numbers the backend turns the sums into the gradient in one call. The ten NumPy calls of
+# `reduce.scale_and_penalize` were a quarter of the Python time of a pass.
 SMALL = 1 << 15
-# Probabilities of a chunk of rows that `SparsePasses.gram_diagonal_at` holds.
+# Bytes of the probabilities of one chunk in `SparsePasses.gram_diagonal_at`.
 PROBABILITY_BYTES = 16 << 20
 
 
 class DensePasses:
     """Passes over an `ArraySource` by the dense kernels of a backend."""
 
-    def __init__(self, source: ArraySource, kernels: ModuleType) -> None:
+    def __init__(self, source: ArraySource, kernels: Kernels) -> None:
         self.source, self._kernels = source, kernels
         self.value_and_grad, self.hess_prod = kernels.dense_value_and_grad, kernels.dense_hess_prod
-        self._kept: list[Sums] = []  # at most one, but for threads that call at once
+        self._kept: list[Sums] = []  # at most one, unless several threads call at once
 
-    def less(self, shift: np.ndarray, *, copied: bool) -> DensePasses:
-        """Passes over X - shift: over a copy, or a chunk at a time."""
+    def shifted(self, shift: np.ndarray, *, copied: bool) -> DensePasses:
+        """Passes over X - shift: a copy of X if ``copied``, else shifted a chunk at a time in every pass."""
         source, kernels = self.source, self._kernels
         options: Any = {"smoothing": source.smoothing, "column_bytes": kernels.COLUMN_BYTES}
         given = source.soft if source.y is None else source.y, source.w
@@ -51,7 +52,7 @@ class DensePasses:
         return make_plan(m, n, k, self.source.dtype, strategy=strategy, gradient=gradient, **self.source.hints)
 
     def sums(self, plan: Plan, k: int, scale: float, *, grad: bool = True) -> Sums:
-        # The one large gradient of a class-parallel pass may stay float32 as long as a run of rows may.
+        # Sums of a class-parallel pass may be float32 if there are no more rows than float32 sums may run over.
         shared = plan.strategy == "class-parallel" and "class-parallel" in self._kernels.STRATEGIES
         few = shared and self.source.shape[0] <= FLUSH_ROWS
         dtype = self.source.dtype if few else np.float64
@@ -62,7 +63,7 @@ class DensePasses:
         return kept
 
     def _take(self, slabs: int, k: int) -> Sums | None:
-        """What `_keep` kept, if it is of that size."""
+        """The sums that `_keep` kept, if they have this size."""
         try:
             kept = self._kept.pop()
         except IndexError:
@@ -71,7 +72,7 @@ class DensePasses:
         return kept if fits else None
 
     def _keep(self, sums: Sums) -> None:
-        """For the next pass, where that pays. (One slab is the caller's result.)"""
+        """Keep sums for the next pass, if they are large. (A single slab is the caller's result.)"""
         assert sums.grad is not None
         if not self._kept and len(sums.grad) > 1 and KEPT_BYTES <= sums.grad.nbytes <= SLAB_BYTES:
             self._kept.append(sums)
@@ -80,8 +81,12 @@ class DensePasses:
         return self.source.chunks(plan.chunk)
 
     def gradient(self, sums: Sums, theta: np.ndarray, l2: float, n_threads: int) -> tuple[np.ndarray, bool, bool]:
-        """The total of sums, scaled, + l2 theta (but for the bias), shaped and typed like theta; whether the scaled
-        total is finite, and whether what is returned is. The sums are used up."""
+        """The gradient from the sums of a pass.
+
+        Returns scale * (total of all slabs) + l2 theta (without the bias), shaped and typed like theta; whether the
+        scaled total is finite; and whether the returned array is. The sums' memory may become the result: they must not
+        be used again.
+        """
         n = self.source.shape[1]
         assert sums.grad is not None
         if theta.size <= SMALL and sums.grad.dtype == np.float64:
@@ -92,7 +97,7 @@ class DensePasses:
                 with np.errstate(over="ignore"):
                     out = out.astype(theta.dtype)
         else:
-            out, finite = reduce.finish(sums.joined(len(theta) > n), sums.scale, l2, theta, n)
+            out, finite = reduce.scale_and_penalize(sums.joined(len(theta) > n), sums.scale, l2, theta, n)
             self._keep(sums)
         return out, finite, (l2 == 0.0 and out.dtype == np.float64) or all_finite(out)
 
@@ -107,7 +112,7 @@ class DensePasses:
         return sums.total()
 
     def gram_diagonal(self, scale: float, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
-        """The diagonal of the first and the second of `gram`, summed in float64 without a copy of a chunk."""
+        """The diagonal of `gram`'s matrix, and its vector, summed in float64 without a copy of a chunk."""
         second, first = np.zeros(self.source.shape[1]), np.zeros(self.source.shape[1])
         options: Any = {"dtype": np.float64, "casting": "safe"}
         for rows in self.source.chunks(self.plan(2).chunk):
@@ -120,7 +125,7 @@ class DensePasses:
 class SparsePasses:
     """Passes over a `SparseSource` by the sparse kernels of a backend."""
 
-    def __init__(self, source: SparseSource, kernels: ModuleType) -> None:
+    def __init__(self, source: SparseSource, kernels: Kernels) -> None:
         self.source, self._kernels = source, kernels
         self.value_and_grad, self.hess_prod = kernels.sparse_value_and_grad, kernels.sparse_hess_prod
         self._single = kernels.FLOAT32_SUMS and source.dtype == np.float32
@@ -135,15 +140,15 @@ class SparsePasses:
         return Sums.zeros_by_feature(plan.slabs, k, self.source.shape[1], scale, grad=grad, hot=hot)
 
     def _hot_columns(self, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
-        """`plan.hot_columns` of this plan, made once."""
+        """`plan.hot_columns` for this plan, computed once."""
         key = plan.block, plan.slabs
         if key not in self._hot:
             self._hot[key] = hot_columns(self.source.load, self.source.shape[0], plan)
         return self._hot[key]
 
     def gradient(self, sums: Sums, theta: np.ndarray, l2: float, n_threads: int) -> tuple[np.ndarray, bool, bool]:
-        """As of dense rows; in the memory of the sums where they are one gradient of theta's dtype."""
-        n, room = self.source.shape[1], sums.room
+        """As `DensePasses.gradient`; in the memory of the sums if they are a single slab of theta's dtype."""
+        n, room = self.source.shape[1], sums.joint
         if room is None or room.dtype != theta.dtype:
             room = np.empty(theta.shape, theta.dtype)
         out = room[: len(theta)]
@@ -176,7 +181,7 @@ class SparsePasses:
         raise TypeError(f"gram() needs dense X: of sparse X it would be a dense {n} x {n} matrix; use gram_diagonal()")
 
     def gram_diagonal(self, scale: float, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
-        """As of dense rows."""
+        """As `DensePasses.gram_diagonal`."""
         return self._diagonal(self.plan(2), scale, n_threads, lambda rows: rows)
 
     def gram_diagonal_at(
@@ -186,7 +191,7 @@ class SparsePasses:
         n_threads: int,
         weigh: Callable[[Rows, np.ndarray], np.ndarray],
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The same with the weights weigh(rows, Z), Z the probabilities by these parameters."""
+        """The same with the row weights weigh(rows, Z), Z the probabilities that these parameters give."""
         k = params.theta.shape[1]
         predicting = self.plan(k, gradient=False)
 
@@ -215,13 +220,13 @@ Passes = DensePasses | SparsePasses
 
 def passes_over(
     X: np.ndarray | Csr,
-    kernels: ModuleType,
+    kernels: Kernels,
     targets: np.ndarray | None = None,
     w: np.ndarray | None = None,
     *,
     smoothing: float = 0.0,
 ) -> Passes:
-    """The passes over what `validation.check_X` returned, its targets and weights."""
+    """The passes over an X that `validation.check_X` returned, with its targets and weights."""
     if isinstance(X, Csr):
         return SparsePasses(SparseSource(X, targets, w, smoothing=smoothing), kernels)
     source = ArraySource(

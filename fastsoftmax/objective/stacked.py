@@ -1,18 +1,10 @@
-"""Several models of the same data, evaluated in one pass over X, and minimised in lock-step.
+"""Several models of the same data, evaluated in one pass over X: what cross-validation needs.
 
-Parameters lie side by side, theta (n, L k): X is read, packed and transposed once for all models. The models differ in
-the fold that each leaves out. Five models of 10 classes on 60k x 784 cost 3.6 passes of one, of 7 classes on 200k x 54
-3.5, on digits 2.6.
+The models differ in the fold of rows that each leaves out. Their parameters lie side by side, theta (n, L k), so that
+X is read, packed and transposed once for all L models. Five models cost as much as 3.6 passes of one on 60k x 784,
+k = 10; 3.5 on 200k x 54, k = 7; 2.6 on digits.
 
-Every model is minimised by a solver of its own in a thread of its own, as it would be alone. Where all that still
-run have asked for a value and gradient, one pass answers them:
-
-    thread 0    step | ask .......... | step | ask ..... | step, converged
-    thread 1    step step | ask ..... | step | ask ..... | step | ask ...
-    caller                | one pass  |      | one pass  |      | one pass, of fewer models
-
-The cut of the pass stays that of all models. What loops work on it goes by the classes of those that still run, and
-with the loops the last bits; who runs is the same each time, and so are they.
+The plan of the pass is always that for all L models, so that the rows are cut alike whichever models take part.
 """
 
 from __future__ import annotations
@@ -30,15 +22,15 @@ from .objective import Objective
 
 
 class StackedObjective:
-    """Objectives that share the data of one, each without the rows of a fold.
+    """Objectives of several models on the data of one objective, each without the rows of a fold.
 
     Parameters
     ----------
     obj : Objective
-        With dense X and labels, not smoothed. Its l2 is that of every model; set ``l2`` to change it.
-    fold : int32 ndarray (m,)
+        With dense X and labels that are not smoothed. Its l2 is that of every model; set ``l2`` to change it.
+    fold : int array (m,)
         Number of each row's fold.
-    left_out : int32 ndarray (L,)
+    left_out : int array (L,)
         The fold that each model leaves out, -1 for none.
 
     Attributes
@@ -46,9 +38,9 @@ class StackedObjective:
     shape : tuple of int
         Shape of one model's theta.
     n_passes : int
-        Passes over X for values and gradients so far, of however many models.
+        Passes over X so far; one counts as one, however many models it served.
     weight_sums, held_sums : ndarray (L,)
-        Weights of the rows that each model has, and of those it leaves out.
+        Total weight of the rows that each model is fitted to, and of those it leaves out.
 
     Raises
     ------
@@ -77,7 +69,7 @@ class StackedObjective:
     def value_and_grads(
         self, thetas: Sequence[np.ndarray], models: Sequence[int] | None = None
     ) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Values and gradients of some models (all, unless ``models`` numbers them) at their thetas, in one pass."""
+        """Values (L,) and gradients of all models, or of those that ``models`` names, at a theta for each: one pass."""
         models = range(len(self)) if models is None else models
         sums = self._pass(thetas, models, grad=True)
         share = self.obj.weight_sum / self.weight_sums[list(models)]
@@ -95,7 +87,7 @@ class StackedObjective:
         return values, grads
 
     def held_out(self, thetas: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Mean loss and share of right labels, by weight, of the rows that each model leaves out; NaN for none."""
+        """Weighted mean loss and accuracy of each model on the rows that it leaves out; NaN if it leaves out none."""
         sums = self._pass(thetas, range(len(self)), held=True)
         assert sums.held is not None
         total = np.add.reduce(sums.held, axis=0) * self.obj.weight_sum
@@ -123,7 +115,7 @@ class StackedObjective:
 
 
 class FoldSource:
-    """The rows of a source, those of one fold with weight 0; weights are made chunk by chunk."""
+    """The rows of a source, those of one fold with weight 0. Weights are made for a chunk at a time."""
 
     def __init__(self, source: Any, fold: np.ndarray, left_out: int) -> None:
         self._source, self._fold, self._left_out = source, fold, left_out

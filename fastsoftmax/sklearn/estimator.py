@@ -1,4 +1,4 @@
-"""scikit-learn's API: `SoftmaxRegression`, an estimator like any of its own."""
+"""`SoftmaxRegression`, softmax regression with scikit-learn's interface."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..solvers.minimize import minimize
 from ..solvers.result import Result, Step
 from .base import SoftmaxClassifier, checked_samples, encode_two_or_more
 
-from sklearn.exceptions import ConvergenceWarning  # isort: skip  # after `.sklearn_base`, which says how to install it
+from sklearn.exceptions import ConvergenceWarning  # isort: skip  # after `.base`, whose error says how to install it
 
 
 class SoftmaxRegression(SoftmaxClassifier):
@@ -24,28 +24,28 @@ class SoftmaxRegression(SoftmaxClassifier):
     .. math:: \min_{\theta, b} \frac{1}{\sum_i w_i} \sum_i w_i \Big(\log \sum_c e^{H_{ic}} - H_{i y_i}\Big)
               + \frac{l_2}{2} \|\theta\|^2 + l_1 \|\theta\|_1, \qquad H = X \theta + b
 
-    Two classes are treated as any other number: each has its column of theta.
+    Two classes are treated as any other number: each has its own column of theta.
 
     Parameters
     ----------
     l2 : float, default=1e-4
-        Strength of the penalty, 0 for none; the bias is never penalised. The loss is a mean, so the same
-        l2 means the same at any number of rows. scikit-learn's ``C`` is a factor on the sum of losses:
-        ``l2 = 1 / (C * sum(w))`` is the same model for three or more classes, and
-        ``l2 = 2 / (C * sum(w))`` for two, where scikit-learn has one column in place of two.
-        ``sum(w)`` is the number of rows if there are no weights.
+        Strength of the penalty, 0 for none; the bias is never penalised. Because the loss is a mean, the same l2 has
+        the same effect for any number of rows. scikit-learn's ``C`` is a factor of the sum of the losses:
+        ``l2 = 1 / (C * sum(w))`` gives the same model for three or more classes, and ``l2 = 2 / (C * sum(w))`` for
+        two, where scikit-learn has one column in place of two. ``sum(w)`` is the number of rows if there are no
+        weights.
     l1 : float, default=0
-        Strength of a penalty l1 sum |theta_jc|, the bias left out: above 0 some coefficients are exactly 0. With l2 it
-        is the elastic net. Needs ``solver="auto"``.
+        Strength of the penalty l1 sum |theta_jc|, without the bias: above 0 it makes some coefficients exactly 0.
+        Together with l2 it is the elastic net. Needs ``solver="auto"``.
     fit_intercept : bool, default=True
         Whether the logits have a bias.
     solver : {"auto", "lbfgs", "newton", "newton_cg", "sgd", "gradient_descent"}, default="auto"
         See `fastsoftmax.minimize`.
     tol : float, default=1e-6
-        The fit has converged where the relative gap to the minimum is proven to be no larger, or the gradient, in
-        units that the scale of X has no part in. See `fastsoftmax.minimize`.
+        The fit has converged where the relative gap to the minimum is proven to be at most this, or where the gradient
+        norm is, measured so that the units of X do not matter. See `fastsoftmax.minimize`.
     max_iter : int, default=1000
-        Steps at most.
+        Largest number of steps.
     class_weight : dict, "balanced" or None, default=None
         Weights by label, multiplied with ``sample_weight``; labels left out of a dict have weight 1. "balanced"
         is sum(w) / (k * sum of w in the class): every class then weighs the same.
@@ -54,9 +54,9 @@ class SoftmaxRegression(SoftmaxClassifier):
     backend : {"auto", "cython", "numba", "numpy"}, default="auto"
         Kernels to run on.
     n_threads : int or None, default=None
-        Threads; the process's cores unless given. The result does not depend on it.
+        Number of threads; that of the cores this process may use unless given. The result does not depend on it.
     callback : callable or None, default=None
-        Called with a `fastsoftmax.solvers.Step` for the start and after every step; StopIteration ends the fit.
+        Called with a `fastsoftmax.solvers.Step` at the start and after every step; raising StopIteration ends the fit.
     verbose : int, default=0
         Above 0 each step prints a line.
 
@@ -65,32 +65,32 @@ class SoftmaxRegression(SoftmaxClassifier):
     classes_ : ndarray (k,)
         The labels, sorted, in their own dtype.
     coef_ : ndarray (k, n), or (1, n) for two classes
-        Columns of theta as rows. For two classes their difference, second minus first, as in scikit-learn.
-    intercept_ : ndarray (k,) or (1,)
-        The bias likewise; zeros without one.
+        theta, transposed. For two classes the difference of its columns, second minus first, as in scikit-learn.
+    intercept_ : ndarray (k,), or (1,) for two classes
+        The bias likewise; zeros if there is none.
     model_ : Model
-        All parameters, theta (n, k) and bias (k,): to save, or to predict without scikit-learn.
+        All parameters, theta (n, k) and bias (k,): to save them, or to predict without scikit-learn.
     result_ : Result
-        What the solver reported: value, gradient norm, passes, message, history. Not after `partial_fit`.
+        What the solver returned: value, gradient norm, passes, message, history. Absent after `partial_fit`.
     n_iter_ : int
-        Steps the solver took. Not after `partial_fit`.
+        Steps of the solver. Absent after `partial_fit`.
     stream_ : Stream
-        What `partial_fit` goes on from: iterate, average, moments of the rows so far.
+        The state that `partial_fit` continues from: iterate, average, moments of the rows so far.
     n_features_in_ : int
     feature_names_in_ : ndarray of str (n,)
         Only where X had names, all of them strings.
 
     Notes
     -----
-    X is read where it lies: float32 and float64 in C order, F order or strided, memory maps
-    included, are not copied, and other numeric dtypes are converted a chunk at a time. float32 is
-    computed in float32 with sums in float64; predictions have the dtype X is computed in. X is not scanned
-    for NaN and infinity beforehand: they are found in the result, and named by row and column.
+    X of float32 or float64 is not copied, in C order, F order or strided, memory maps included; other numeric dtypes
+    are converted a chunk at a time. float32 X is computed in float32 with sums in float64, and its predictions are
+    float32. X is not searched for NaN and infinity beforehand: they show in the result, and the error names row and
+    column.
 
-    Columns may lie far from zero. Predictions read them as they are: where a float32 column is 10^4 of its deviations
-    away, probabilities are right to about 1e-3; those of ``X.astype(float)`` have all digits.
+    Columns may lie far from zero. Predictions use them as they are: where the mean of a float32 column is 10^4 of its
+    standard deviations, probabilities are right to about 1e-3; those of ``X.astype(float)`` have all digits.
 
-    Sparse X is never made dense, the intercept included. CSR is read where it lies; other formats, and rows that are
+    Sparse X is never made dense, with an intercept neither. CSR is not copied; other formats, and rows that are
     not sorted or repeat a column, are copied to CSR once in every call.
 
     Examples
@@ -143,7 +143,7 @@ class SoftmaxRegression(SoftmaxClassifier):
         y : array_like (m,)
             Labels: integers, whole floats, booleans or strings.
         sample_weight : array_like (m,), optional
-            Weights, not negative. A row with weight 0 is ignored, but its label is still one of the classes.
+            Weights, at least 0. A row with weight 0 is ignored, but its label is still one of the classes.
 
         Returns
         -------
@@ -152,12 +152,17 @@ class SoftmaxRegression(SoftmaxClassifier):
         Raises
         ------
         TypeError, ValueError
-            For empty, non-numeric or malformed sparse X, NaN or infinity, one class only, or a bad parameter.
+            For X that is empty, not numeric, or malformed sparse; for NaN or infinity, one class only, or an invalid
+            parameter.
+        FloatingPointError
+            If the logits overflow.
+        ImportError
+            If the backend asked for cannot be loaded.
 
         Warns
         -----
         ConvergenceWarning
-            If the solver ended before it reached ``tol``.
+            If the solver stopped before it reached ``tol``.
         """
         X, labels = checked_samples(self, X, y)
         classes, codes = encode_two_or_more(labels)
@@ -182,15 +187,15 @@ class SoftmaxRegression(SoftmaxClassifier):
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
     ) -> Self:
-        """Learn from some rows more: one walk over them by averaged mini-batch gradients, see `solvers.sgd`.
+        """Learn from more rows: one pass over them by averaged mini-batch gradients, see `solvers.methods.sgd`.
 
-        Each call goes on from the one before, or from `fit`; the parameters are the average over all
-        mini-batches so far. The same calls give the same parameters. Several hundred rows a call are better than few:
-        a call is at least one step. ``solver``, ``tol``, ``max_iter`` and ``callback`` have no part in it.
+        Each call continues from the one before, or from `fit`; the parameters are the average over all mini-batches so
+        far. The same calls give the same parameters. Since every call is at least one step, several hundred rows a call
+        are better than a few. ``solver``, ``tol``, ``max_iter`` and ``callback`` are not used.
 
-        Sparse X is never made dense, and gives what the dense array gives, up to rounding, where its mini-batches (a
-        32nd of the rows, 32 at least) have six entries or more for each column. Else they are larger, since a
-        step touches all n k parameters: wide X wants calls with more entries than columns.
+        Sparse X is never made dense. Where its mini-batches (a 32nd of the rows, at least 32) have six entries or more
+        for each column, it gives the parameters of the dense array, up to rounding. Else mini-batches are larger, since
+        a step changes all n k parameters: X with many columns needs calls with more entries than columns.
 
         Parameters
         ----------
@@ -198,9 +203,9 @@ class SoftmaxRegression(SoftmaxClassifier):
         y : array_like (m,)
             Labels, all of them among the classes.
         classes : array_like (k,), optional
-            All labels that will ever come; needed in the first call, and the same later if given.
+            All labels that any call will have. Needed in the first call; the same if given again.
         sample_weight : array_like (m,), optional
-            As in `fit`; weights of different calls are on the same scale only within a mini-batch.
+            As in `fit`. The gradient of a mini-batch is a weighted mean: weights are not compared between mini-batches.
 
         Returns
         -------
@@ -209,7 +214,7 @@ class SoftmaxRegression(SoftmaxClassifier):
         Raises
         ------
         TypeError, ValueError
-            As `fit`; for missing or other ``classes``, a label that is not one of them, l1 above 0, or
+            As `fit`; also for missing or other ``classes``, a label that is not one of them, l1 above 0, or
             class_weight="balanced", which would need all rows.
         """
         started = hasattr(self, "model_")
@@ -223,7 +228,7 @@ class SoftmaxRegression(SoftmaxClassifier):
             raise ValueError(f"y must hold labels of classes; row {strange[0]} holds {labels[strange[0]]!r}")
         obj = self._objective(X, codes, known, sample_weight, self.l2)
         if hasattr(self, "stream_"):
-            stream = copy.deepcopy(self.stream_)  # so that bad rows leave all as it was
+            stream = copy.deepcopy(self.stream_)  # so that rows which raise leave the state as it was
         else:
             stream = Stream.start(self._previous(known, obj.n_features) if started else np.zeros(obj.shape))
         stream.walk(obj)
@@ -233,7 +238,7 @@ class SoftmaxRegression(SoftmaxClassifier):
         return self
 
     def _previous(self, classes: np.ndarray, n: int) -> np.ndarray:
-        """theta of the previous fit as a start."""
+        """Parameters of the previous fit, to start from."""
         old = self.model_
         if not np.array_equal(old.classes, classes) or old.n_features != n:
             raise ValueError(
@@ -245,14 +250,14 @@ class SoftmaxRegression(SoftmaxClassifier):
         return np.vstack([old.theta, np.zeros(len(classes)) if old.bias is None else old.bias])
 
     def _forget(self, *names: str) -> None:
-        """Drop fitted attributes that do not hold any more."""
+        """Delete fitted attributes that are not valid any more."""
         for name in names:
             if hasattr(self, name):
                 delattr(self, name)
 
 
 def _classes(given: ArrayLike | None, known: np.ndarray | None) -> np.ndarray:
-    """The classes of a call of partial_fit, sorted; those before are ``known``."""
+    """The classes of a call of partial_fit, sorted; ``known`` are those of earlier calls."""
     if given is None:
         if known is None:
             raise ValueError("classes must be given in the first call of partial_fit: all labels that will ever come")
@@ -266,7 +271,7 @@ def _classes(given: ArrayLike | None, known: np.ndarray | None) -> np.ndarray:
 
 
 def _printing(callback: Callable[[Step], Any] | None) -> Callable[[Step], None]:
-    """A callback that prints the step, then calls the caller's."""
+    """A callback that prints each step, and then calls ``callback``."""
 
     def show(step: Step) -> None:
         print(
@@ -280,7 +285,7 @@ def _printing(callback: Callable[[Step], Any] | None) -> Callable[[Step], None]:
 
 
 def _advice(result: Result) -> str:
-    """The solver's message and what may help."""
+    """The text of the warning: the solver's message and what may help."""
     return (
         f"{result.message}. The parameters are the last ones reached. A larger l2 helps most where classes are"
         " (nearly) separable; more steps (max_iter), a larger tol or float64 data may help too."

@@ -1,4 +1,4 @@
-"""Solvers: `minimize`, `regularization_path`, and the table of methods behind them."""
+"""Minimization: `minimize`, `regularization_path`, and the table of methods behind them."""
 
 from .minimize import SOLVERS, minimize, select
 from .path import regularization_path

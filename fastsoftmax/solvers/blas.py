@@ -1,9 +1,9 @@
 """One thread for BLAS while the kernels run on theirs.
 
-A solver's own products are small: a matrix of n x n with k columns, some vectors of n k numbers. OpenBLAS wakes its
-threads for many of them all the same, and these then spin for some 20 ms, on the cores that the next passes need.
-Two cores, to default tol, with two threads for BLAS and with one: 200,000 x 54, k = 7, 250 and 153 ms; 100,000 x 10,
-k = 3, 100 and 46 ms; 50,000 x 10, k = 3, 195 and 110 ms. threadpoolctl tells BLAS; it is imported with the first run.
+A solver's own products are small: an n x n matrix times k columns, some vectors of n k numbers. OpenBLAS wakes its
+threads for many of them all the same, and these spin for some 20 ms on the cores that the next passes need. Fits to
+default tol on two cores, with two threads for BLAS and with one: 200,000 x 54, k = 7, 250 and 153 ms; 100,000 x 10,
+k = 3, 100 and 46 ms; 50,000 x 10, k = 3, 195 and 110 ms. threadpoolctl, imported with the first run, sets the number.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ from typing import Any
 
 @cache
 def _libraries() -> list[Any]:
-    """What tells each BLAS of the process."""
-    import scipy.linalg  # noqa: F401 - so that its BLAS is loaded and found
+    """A controller for each BLAS library in the process."""
+    import scipy.linalg  # noqa: F401 - loads SciPy's BLAS, so that it is found
     from threadpoolctl import ThreadpoolController
 
     found: list[Any] = ThreadpoolController().select(user_api="blas").lib_controllers
     return found
 
 
-# Runs that overlap, and what BLAS had before the first of them.
+# How many runs overlap, and the number of threads that each library had before the first of them.
 _lock, _before = Lock(), list[tuple[Any, int]]()
 _runs = 0
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """While it lasts, BLAS has one thread. Of runs that overlap in several threads, the last gives the others back."""
+    """A context in which BLAS has one thread. Where contexts of several threads overlap, the last to end restores the
+    former numbers."""
     _enter()
     try:
         yield

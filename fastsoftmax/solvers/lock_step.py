@@ -1,4 +1,16 @@
-"""Several models of the same data, minimised in lock-step."""
+"""Several models of the same data minimized in lock-step, so that they share passes over X.
+
+Every model is minimized by a solver of its own in a thread of its own, as it would be alone. The threads run in turn
+with passes: once every model that still runs has asked for a value and gradient, one pass of a `StackedObjective`
+answers them all.
+
+    thread 0    step | ask .......... | step | ask ..... | step, converged
+    thread 1    step step | ask ..... | step | ask ..... | step | ask ...
+    caller                | one pass  |      | one pass  |      | one pass, of fewer models
+
+Which kernel runs depends on how many models are still active, so the last bits may differ from a fit alone; repeated
+runs are identical.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +28,7 @@ from .warm_start import WarmStart
 
 
 class Member:
-    """One of the models, as a solver sees an objective; see `solvers.result.Problem`."""
+    """One model of a `StackedObjective` in the form that a solver expects of an objective: see `result.Problem`."""
 
     def __init__(self, stacked: StackedObjective, number: int, steps: LockStep | OneByOne) -> None:
         obj = stacked.obj
@@ -32,6 +44,7 @@ class Member:
         return self._steps.ask(self.number, theta)
 
     def gram(self) -> np.ndarray:
+        """Of all rows, the model's fold included: it only sets the metric."""
         self.n_passes += 1
         return self._obj.gram()
 
@@ -48,14 +61,15 @@ class OneByOne:
 
 
 class Abandoned(Exception):
-    """Raised in the threads of the other models where one has failed."""
+    """Raised in the threads of the other models once one has failed, to end them."""
 
 
 class LockStep:
-    """Runs functions of `Member` in threads, and answers what they ask for in passes for all of them."""
+    """Runs a function of each `Member` in a thread of its own and answers what they ask for in shared passes."""
 
     def __init__(self, stacked: StackedObjective) -> None:
-        self._stacked, self._news = stacked, threading.Condition()
+        # The condition guards the fields below, and is notified of every change to them.
+        self._stacked, self._changed = stacked, threading.Condition()
         self._asked: dict[int, np.ndarray] = {}
         self._answers: dict[int, tuple[float, np.ndarray]] = {}
         self._running: set[int] = set()
@@ -63,10 +77,10 @@ class LockStep:
 
     def ask(self, number: int, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """Called in a model's thread: waits for the pass that has the answer."""
-        with self._news:
+        with self._changed:
             self._asked[number] = theta
-            self._news.notify_all()
-            self._news.wait_for(lambda: number in self._answers or self._error is not None)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: number in self._answers or self._error is not None)
             if self._error is not None:
                 raise Abandoned
             return self._answers.pop(number)
@@ -79,12 +93,12 @@ class LockStep:
             try:
                 results[member.number] = solve(member)
             except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-                with self._news:
+                with self._changed:
                     self._error = self._error or error
             finally:
-                with self._news:
+                with self._changed:
                     self._running.discard(member.number)
-                    self._news.notify_all()
+                    self._changed.notify_all()
 
         self._running = set(models)
         threads = [threading.Thread(target=work, args=(Member(self._stacked, i, self),), daemon=True) for i in models]
@@ -94,9 +108,9 @@ class LockStep:
             while self._answer_all():
                 pass
         except BaseException as error:
-            with self._news:
+            with self._changed:
                 self._error = error
-                self._news.notify_all()
+                self._changed.notify_all()
             raise
         finally:
             for thread in threads:
@@ -104,9 +118,9 @@ class LockStep:
         return [results[i] for i in models]
 
     def _answer_all(self) -> bool:
-        """Wait until every model has asked, and answer; False once there is none left."""
-        with self._news:
-            self._news.wait_for(lambda: len(self._asked) == len(self._running) or self._error is not None)
+        """Wait until every running model has asked, and answer by one pass; False once none is running."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._asked) == len(self._running) or self._error is not None)
             if self._error is not None:
                 raise self._error
             models = sorted(self._asked)
@@ -114,35 +128,49 @@ class LockStep:
         if not models:
             return False
         values, grads = self._stacked.value_and_grads(thetas, models)
-        with self._news:
+        with self._changed:
             for i, value, grad in zip(models, values, grads, strict=True):
                 self._answers[i] = float(value), grad
-            self._news.notify_all()
+            self._changed.notify_all()
         return True
 
 
 def minimize_all(
     stacked: StackedObjective,
-    trails: Sequence[WarmStart],
+    warm_starts: Sequence[WarmStart],
     *,
     solver: str,
     tol: float,
     max_iter: int,
-    known: Run,
+    similar_run: Run,
     together: bool = True,
 ) -> list[Result]:
-    """Minimise all models of a stacked objective, each from where its trail points; each then goes on with this run.
+    """Minimize all models of a stacked objective, each from its own warm start, which then keeps the run.
 
-    ``known`` is a run on all rows, whose moments of X serve all models.
-    ``together=False`` takes one after the other: Newton's Hessians would fill memory and cannot share a pass, and where
-    a pass takes less time than a step's Python, threads only wait for each other.
+    Parameters
+    ----------
+    stacked : StackedObjective
+    warm_starts : sequence of WarmStart
+        One for each model.
+    solver, tol, max_iter
+        As `minimize` takes them.
+    similar_run : Run
+        A run on all rows: its moments of X serve every model.
+    together : bool
+        In lock-step; else one model after the other. The latter suits Newton's method, whose Hessians would fill
+        memory and cannot share a pass, and passes that take less time than a step's Python code, where threads would
+        only wait for each other.
+
+    Returns
+    -------
+    list of Result
     """
 
     def solve(member: Member) -> Result:
-        trail = trails[member.number]
-        run = Run(member, tol=tol, max_iter=max_iter, callback=None, trail=trail, known=known)
-        result = run_solver(run, trail.start(run), solver)
-        trail.keep(run)
+        warm_start = warm_starts[member.number]
+        run = Run(member, tol=tol, max_iter=max_iter, callback=None, warm_start=warm_start, similar_run=similar_run)
+        result = run_solver(run, warm_start.start(run), solver)
+        warm_start.keep(run)
         return result
 
     models = range(len(stacked))

@@ -1,8 +1,8 @@
-"""Solvers: `minimize`, and the table of methods behind it.
+"""`minimize`, and the table of methods behind it.
 
-A solver is a module with one function, ``solve(run)``: from ``run.theta`` it chooses points, asks
-``run.evaluate`` for value and gradient and hands every new iterate to ``run.accept``, which ends the
-run. A new method is a file and a row of the table.
+A method is a module with one function, ``solve(run)``: from ``run.theta`` it chooses points, asks ``run.evaluate`` for
+value and gradient and hands every new iterate to ``run.accept``, which raises `Stop` where the run is over. A new
+method is a file in ``methods`` and a row of the table.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from numpy.typing import ArrayLike
 
 from ..data import validation
 from .blas import one_thread
-from .geometry.centering import inward
+from .geometry.centering import to_centered
 from .result import Callback, Problem, Result
 from .run import Run, Stop
 
 
 @dataclass(frozen=True)
 class Solver:
-    """A row of the table: where a method lives and what it is."""
+    """A row of the table: a method's name, its module, and a line on what it does."""
 
     name: str
     module: str
@@ -48,7 +48,7 @@ SOLVERS: dict[str, Solver] = {
 
 
 def select(name: str = "auto") -> tuple[str, ModuleType]:
-    """The solver called ``name`` and its name; "auto" is `methods.auto`, which chooses when it sees the problem.
+    """The name and module of a solver. "auto" is `methods.auto`, which chooses a method for the problem it gets.
 
     Raises
     ------
@@ -72,35 +72,35 @@ def minimize(
     max_iter: int = 1000,
     callback: Callback | None = None,
 ) -> Result:
-    """Solve for theta: minimise an objective to a relative gap that does not depend on the units of X.
+    """Minimize an objective over theta, to a relative gap that does not depend on the units of X.
 
-    A run has converged where one of two numbers is at most ``tol``: ``gap_bound``, which proves that
-    (value - minimum) / value is no larger (it needs a penalty or an exact Hessian), or ``grad_norm``,
-    sqrt(g^T M^-1 g / (2 value)) with M a bound on the Hessian, which is the gradient's size in units that X's columns
-    have no part in. The second is no proof, but the gap goes with its square: see `solvers.run`.
+    A run has converged where one of two numbers is at most ``tol``: ``gap_bound``, a proven upper bound on
+    (value - minimum) / value, which needs a penalty or an exact Hessian; or ``grad_norm``,
+    sqrt(g^T M^-1 g / (2 value)) with M a bound on the Hessian, the size of the gradient independent of the units of X.
+    The second is no proof, but the gap goes with its square: see `solvers.run`.
 
     Parameters
     ----------
     obj : Objective
         Or anything with ``shape``, ``n_passes``, ``l2``, ``fit_intercept``, ``value_and_grad`` and ``gram``; newton_cg
-        needs ``hess_prod`` too, and newton and sgd the rows themselves. X may be sparse. Where columns of a dense X
-        lie far from zero (90 deviations in float32), passes are over a copy that does not: see
+        also needs ``hess_prod``, newton and sgd need the rows themselves. X may be sparse. Where columns of a dense X
+        lie far from zero (90 standard deviations in float32), passes read a centered copy: see
         `solvers.geometry.centering`.
     solver : {"auto", "lbfgs", "newton", "newton_cg", "sgd", "gradient_descent"}
-        "auto" takes newton or lbfgs, whichever should be faster, and newton after lbfgs where that converges slowly;
-        of sparse X, newton_cg or lbfgs. ``message`` says what it took and why. newton needs dense X. "sgd" comes
-        within 1 % of the minimum in a few passes where rows are many, but not to 1e-6: give it a ``max_iter`` (its
-        steps are walks over X) or a larger ``tol``.
+        "auto" takes newton or lbfgs, whichever is predicted to be faster, and newton after lbfgs where that converges
+        slowly; for sparse X, newton_cg or lbfgs. ``message`` says what it took and why. newton needs dense X. "sgd"
+        comes within 1 % of the minimum in a few passes where there are many rows, but not to 1e-6: give it a
+        ``max_iter`` (each of its steps is a walk over X) or a larger ``tol``.
     l1 : float
-        Strength of a penalty l1 sum |theta_jc| (bias left out) beside the objective's own l2: above 0 it makes
-        parameters exactly 0, and takes a method of its own (``solver`` must be "auto"). ``value`` includes it.
+        Strength of a penalty l1 sum |theta_jc| (bias left out) beside the objective's own l2. Above 0 it makes some
+        parameters exactly 0, and has a method of its own (``solver`` must be "auto"). ``value`` includes it.
     theta0 : array_like, shape of obj or flat, optional
         The start; zeros unless given.
     tol : float
-        See above; above 0. Where rounding makes it unreachable the run ends all the same, with
+        Tolerance as described above; positive. Where rounding makes it unreachable the run ends all the same, with
         ``converged`` false and the reason in ``message``.
     max_iter : int
-        Steps at most.
+        Most steps.
     callback : callable, optional
         Called with a `Step` for the start and after every step. Raising StopIteration ends the
         run; its text becomes part of the message.
@@ -109,8 +109,8 @@ def minimize(
     -------
     Result
         theta (float64, shape of obj), value, grad_norm, gap_bound, n_passes, n_iter, converged, message,
-        solver, history. Separable classes have no minimum without a penalty: that is what the message then
-        says, and ``converged`` is false. Where only some are separable from the others, newton can tell.
+        solver, history. Separable classes have no minimum without a penalty: then ``converged`` is false and the
+        message says why. Where only some classes are separable from the others, newton detects it.
 
     Raises
     ------
@@ -129,11 +129,11 @@ def minimize(
     theta = _start(obj, theta0)
     with blas_for(obj):
         run = Run(obj, tol=tol, max_iter=max_iter, callback=callback, l1=l1)
-        return run_solver(run, theta if run.obj is obj else inward(run.obj, theta), solver)
+        return run_solver(run, theta if run.obj is obj else to_centered(run.obj, theta), solver)
 
 
 def check_options(solver: str, l1: float, tol: float, max_iter: int, callback: Callback | None) -> None:
-    """Raise for what `minimize` cannot do."""
+    """Raise TypeError or ValueError for options that `minimize` does not take."""
     validation.check_real(tol, "tol", positive=True)
     validation.check_count(max_iter, "max_iter")
     if callback is not None and not callable(callback):
@@ -145,14 +145,14 @@ def check_options(solver: str, l1: float, tol: float, max_iter: int, callback: C
 
 
 def blas_for(obj: Problem) -> AbstractContextManager[Any]:
-    """See `blas`; objectives that may use BLAS themselves, as the NumPy backend does, keep all of its threads."""
+    """The context of a run: `blas.one_thread`, unless the objective's own passes may be BLAS, as NumPy's are."""
     return one_thread() if getattr(obj, "backend", "numpy") != "numpy" else nullcontext()
 
 
 def run_solver(run: Run, theta: np.ndarray, solver: str) -> Result:
-    """A run from theta to its end, within `blas_for`."""
+    """Run a solver from theta to the end. The caller has entered `blas_for`."""
     name, module = ("l1", importlib.import_module("fastsoftmax.solvers.methods.l1")) if run.l1 else select(solver)
-    # What has converged at the start ran no method; auto's is then the one that it takes most often.
+    # A run that has converged at the start chose no method: for "auto" it reports the most frequent one.
     run.solver = "lbfgs" if name == "auto" else name
     with suppress(Stop):
         run.accept(theta)

@@ -1,10 +1,11 @@
-"""Regularisation paths: the same data, many penalties of the penalty.
+"""Regularization paths: the same data with several strengths of the penalty.
 
-The largest l2 comes first: its optimum is near zero and cheap, and what is met on the way serves the weaker penalties
-(see `trail`): where they start, and what curvature they find. What does not depend on l2, the moments of X and the
-gradient at zero, is found once. Ten l2 from 1e-1 to 1e-6 on 60k x 784, k = 10, take 58 passes and twice the time of
-the weakest alone. Other orders took more: from the smallest up 72, from both ends inwards 67. All ten in one stacked
-pass (see `stacked`) would each start from zero, and cost 7.2 to 7.9 passes of one.
+The largest l2 comes first. Its optimum is near zero and cheap to find, and the weaker penalties profit from what it
+found: where to start, and the curvature (see `warm_start`). What does not depend on l2, the moments of X and the
+gradient at zero, is computed once. 60k x 784, k = 10, ten l2 from 1e-1 to 1e-6: 58 passes, in twice the time of the
+smallest l2 alone. Other orders took more passes: 72 from the smallest up, 67 from both ends inwards. With all ten
+models in one stacked pass (see `objective.stacked`) each would start from zero, and a pass would cost 7.2 to 7.9 passes
+of one.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def regularization_path(
     max_iter: int = 1000,
     callback: Callback | None = None,
 ) -> list[Result]:
-    """Minimise an objective for each of several penalties, each from where the optima of the stronger ones point.
+    """Minimize an objective for each of several penalties, each from a start that the optima of stronger ones give.
 
     Parameters
     ----------
@@ -47,13 +48,13 @@ def regularization_path(
     Returns
     -------
     list of Result
-        In the order of ``l2s`` or ``l1``. ``n_passes`` are those of each run; the first (of the strongest penalty) has
-        the pass for the Gram matrix too.
+        In the order of ``l2s`` or ``l1``. ``n_passes`` counts the passes of each run; that of the strongest penalty,
+        which runs first, includes the pass for the Gram matrix.
 
     Raises
     ------
     TypeError, ValueError
-        As `minimize`; for a strength that is negative or not a number, and for another number of l1 than of l2.
+        As `minimize`; for a strength that is negative or not a number, and where ``l1`` and ``l2s`` differ in number.
 
     Examples
     --------
@@ -64,26 +65,25 @@ def regularization_path(
     >>> [int((res.theta[:-1] == 0).sum()) for res in fastsoftmax.regularization_path(obj, 0.0, l1=[0.3, 0.1])]
     [2, 0]
     """
-
     penalties = _penalties(l2s, l1)
     for _, weight in penalties:
         check_options(solver, weight, tol, max_iter, callback)
     results: dict[int, Result] = {}
-    trail, own = WarmStart(), obj.l2
+    warm_start, own = WarmStart(), obj.l2
     try:
         with blas_for(obj):
             for i in sorted(range(len(penalties)), key=lambda i: -sum(penalties[i])):
                 obj.l2, weight = penalties[i]
-                run = Run(obj, tol=tol, max_iter=max_iter, callback=callback, l1=weight, trail=trail)
-                results[i] = run_solver(run, trail.start(run), solver)
-                trail.keep(run)
+                run = Run(obj, tol=tol, max_iter=max_iter, callback=callback, l1=weight, warm_start=warm_start)
+                results[i] = run_solver(run, warm_start.start(run), solver)
+                warm_start.keep(run)
     finally:
         obj.l2 = own
     return [results[i] for i in range(len(penalties))]
 
 
 def _penalties(l2s: float | Iterable[float], l1: float | Iterable[float]) -> list[tuple[float, float]]:
-    """(l2, l1) of each run."""
+    """(l2, l1) of each run, in the caller's order."""
     first, second = _strengths(l2s, "l2s"), _strengths(l1, "l1")
     if len(first) != len(second) and isinstance(l2s, Iterable) and isinstance(l1, Iterable):
         raise ValueError(f"l1 holds {len(second)} strengths and l2s {len(first)}; as many or one for all are wanted")

@@ -1,4 +1,4 @@
-"""What a solver is given and what comes out: the interface of an objective, `Step` and `Result`."""
+"""What a solver is given and what it returns: the protocol `Problem`, `Step` and `Result`."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Step:
         0 is the start.
     value : float
     grad_norm : float
-        Size of the gradient, whatever the units of X: sqrt(g^T M^-1 g / (2 value)), see `solvers.run`.
+        Size of the gradient, independent of the units of X: sqrt(g^T M^-1 g / (2 value)), see `solvers.run`.
     n_passes : int
         Passes over X since the start.
     seconds : float
         Wall time since the start.
     gap_bound : float or None
-        (value - minimum) / value is at most this; None where nothing is known, as without a penalty before an exact
-        Hessian was made.
+        (value - minimum) / value is at most this. None where no bound is known, as without a penalty until an exact
+        Hessian has been computed.
     """
 
     iteration: int
@@ -63,15 +63,15 @@ class Result:
     value : float
         The objective at theta.
     grad_norm : float
-        Size of the gradient at theta, whatever the units of X: sqrt(g^T M^-1 g / (2 value)).
+        Size of the gradient at theta, independent of the units of X: sqrt(g^T M^-1 g / (2 value)).
     gap_bound : float or None
-        (value - minimum) / value is at most this, by duality or by an exact Hessian; None where neither tells.
+        (value - minimum) / value is at most this, by duality or by an exact Hessian; None where neither gives a bound.
     n_passes : int
-        Passes over X, those for Gram and Hessian matrices included.
+        Passes over X, including those for Gram and Hessian matrices.
     n_iter : int
         Steps taken.
     converged : bool
-        Whether ``grad_norm <= tol`` or ``gap_bound <= tol``; nothing else counts.
+        Whether ``grad_norm <= tol`` or ``gap_bound <= tol``; always False where a minimum is known not to exist.
     message : str
         What happened, in a sentence.
     solver : str

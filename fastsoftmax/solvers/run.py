@@ -1,17 +1,19 @@
-r"""A `Run` is the part that all solvers share: it evaluates the objective, records every accepted iterate, calls the
-caller's callback, and decides when to stop. A solver only chooses the next point.
+r"""`Run`, the part that all solvers share: it evaluates the objective, records iterates and decides when to stop.
 
-Where to stop is asked in numbers that do not depend on the units of X's columns. With M the bound on the
-Hessian of `metric`, which needs one pass,
+A solver only chooses the next point. The run then calls the caller's callback, and raises `Stop` where it is over.
+
+The criteria for stopping do not depend on the units of X's columns. With M the upper bound on the Hessian that
+`geometry.metric` computes in one pass,
 
 .. math:: \frac{\nabla^T M^{-1} \nabla}{2 f} \;\le\; \frac{f - \min f}{f} \;\le\; \text{gap\_bound}
 
-The square root of the left side is the *gradient norm* here: a step of M itself would gain that much. The right
-side is the duality gap of `gap`, which needs a penalty, or what an exact Hessian proves (see `local`), which does not;
-it is asked for where the left side is at most ``tol``. A run has converged where the gradient norm or the bound is
-at most ``tol``: the second is a proof; the first bounds nothing but is squared in the value. At 1e-6 the gap was at
-most 1e-6 on every set tried, nearly separable ones included. With l1, or beyond `metric.CHOLESKY_MAX` features, M is
-its diagonal: the same kind of number, but no longer below the gap.
+The square root of the left side is the *gradient norm*; the left side itself is what one step with M as the Hessian is
+sure to gain. The right side is the duality gap (`certificates.duality_gap`), which needs a penalty, or the bound that
+an exact Hessian proves (`geometry.hessian_metric`), which does not; the latter is computed only where the left side is
+at most ``tol``. A run has converged where the gradient norm or the gap bound is at most ``tol``. The gap bound is a
+proof. The gradient norm is none, but the gap goes with its square: with tol 1e-6 the gap was at most 1e-6 on every data
+set tried, nearly separable ones included. With l1, or beyond `geometry.metric.CHOLESKY_MAX` features, M is diagonal:
+the gradient norm then is a number of the same kind, but its square is no longer a lower bound on the gap.
 """
 
 from __future__ import annotations
@@ -25,27 +27,22 @@ import numpy as np
 
 from .certificates.duality_gap import TINY, GapBound
 from .certificates.separation import separable_below, some_are_separable
-from .geometry.centering import centred, outward
+from .geometry.centering import centered, to_original
 from .geometry.hessian_metric import HessianMetric
 from .geometry.line_search import change
 from .geometry.metric import Metric, Moments
 from .result import Callback, Problem, Result, Step
 
-# Passes without a new low of the value or of the gradient after which only rounding is left.
+# After so many passes without a new lowest value or gradient norm, rounding is taken to hide any progress.
 PATIENCE = 50
-
-
-# With l1, where steps that only bring parameters to their bounds may be many: with 50 a rare class of 20,000 x 10,
-# l1 = 1e-5, ended after 127 steps at a norm of 1e-3, with 200 it is there after 787.
+# With l1 there may be many steps that only bring parameters to their bounds. 20,000 x 10 with a rare class, l1 = 1e-5:
+# with 50 the run ended after 127 steps at a gradient norm of 1e-3, with 200 it converged after 787.
 PATIENCE_L1 = 200
-
 
 SEPARABLE = (
     "stopped because the classes are separable: every row is classified rightly, so that the loss falls towards 0 as"
     " theta grows and has no minimum; l2 > 0 gives it one"
 )
-
-
 QUASI_SEPARABLE = (
     "stopped because some classes are separable from the others: along one direction of theta no row is classified"
     " worse and some rows ever better, so that the loss has no minimum; l2 > 0 gives it one"
@@ -53,22 +50,23 @@ QUASI_SEPARABLE = (
 
 
 class Stop(Exception):
-    """Raised by `Run.accept` where the run is over."""
+    """Raised by `Run` where the run is over, whether it has converged or not."""
 
 
-class Earlier(Protocol):
-    """What a run, and its solver, may ask of the runs before it: see `warm_start.WarmStart`."""
+class PreviousRuns(Protocol):
+    """What a run and its solver use of the runs at other l2 before it. `warm_start.WarmStart` is the implementation;
+    it imports `Run`, so that `Run` cannot import it."""
 
     last: Any
     pairs: list[tuple[np.ndarray, np.ndarray]]
 
-    def step(self, run: Any, theta: np.ndarray, grad: np.ndarray) -> None: ...
+    def add_pair(self, run: Any, theta: np.ndarray, grad: np.ndarray) -> None: ...
 
     def pairs_in(self, metric: Metric, run: Any) -> tuple[np.ndarray, np.ndarray]: ...
 
 
 class Run:
-    """One minimisation: the objective, when to stop, and the iterates so far.
+    """One minimization: the objective, when to stop, and the iterates so far.
 
     Parameters
     ----------
@@ -76,15 +74,32 @@ class Run:
     tol, max_iter, callback
         As `minimize` takes them.
     l1 : float
-        Strength of the absolute values of theta without the bias. Values then include them, gradients do not.
-    trail : Earlier, optional
-        What runs on the same data at other l2 have found: the moments of X, the gradient at zero, a closer metric, and
-        what `warm_start` describes. A solver may add to it.
-    known : Run, optional
-        A run on nearly the same data (without a fold, say), whose moments and closer metric will do. Any would: they
-        set how fast a run gets there, and in which units its gradient norm is, but not where to.
+        Strength of the penalty l1 sum |theta_jc|, the bias left out. Values include it, gradients do not.
+    warm_start : PreviousRuns, optional
+        The runs on the same data at other l2. This run takes from them the moments of X, the gradient at zero and the
+        curvature metric; solvers take, and add, what `warm_start` describes.
+    similar_run : Run, optional
+        A run on nearly the same data (all rows, where this one is without a fold), to share its moments and curvature
+        metric. These set how fast a run converges and the units of its gradient norm, but not its minimum.
     moments : Moments, optional
-        Those of an objective that is `centred` already.
+        Moments of ``obj``, which then must have gone through `centering.centered` already.
+
+    Attributes
+    ----------
+    given, obj : Problem
+        The caller's objective, and the one that solvers see: the same, or its form with X's columns centered.
+    metric : Metric
+        M of this file's head, as a change of variable.
+    curvature_metric : Metric or None
+        The latest metric in which rows weigh by their curvature at some theta (`hessian.metric_at`).
+    hessian_metric : HessianMetric or None
+        The latest exact Hessian, set by the solver that made it.
+    theta, value, grad, grad_norm, gap_bound
+        The current iterate: the last one accepted.
+    first_iterate : tuple or None
+        Theta, value and gradient where the run began; kept only with ``warm_start``.
+    solver, chosen : str
+        The method that runs, and why "auto" chose it.
     """
 
     def __init__(
@@ -95,8 +110,8 @@ class Run:
         max_iter: int,
         callback: Callback | None,
         l1: float = 0.0,
-        trail: Earlier | None = None,
-        known: Run | None = None,
+        warm_start: PreviousRuns | None = None,
+        similar_run: Run | None = None,
         moments: Moments | None = None,
     ) -> None:
         self.tol, self.max_iter, self.callback = tol, max_iter, callback
@@ -106,89 +121,87 @@ class Run:
         self.chosen = ""
         self._passes_before = obj.n_passes
         self._began = time.perf_counter()
-        self.trail = trail
-        # Where it began, on a trail: theta, value and gradient.
-        self.first: tuple[np.ndarray, float, np.ndarray] | None = None
-        before: Run | None = trail.last if trail is not None else None
-        known = before if known is None else known
-        # What a solver sees may be another form of it: see `offset`.
+        self.warm_start = warm_start
+        self.first_iterate: tuple[np.ndarray, float, np.ndarray] | None = None
+        previous: Run | None = warm_start.last if warm_start is not None else None
+        donor = previous if similar_run is None else similar_run
         self.given = obj
         self.obj: Problem
         self.moments: Moments
-        if known is None:
-            self.obj, self.moments = centred(obj) if moments is None else (obj, moments)
+        if donor is None:
+            self.obj, self.moments = centered(obj) if moments is None else (obj, moments)
         else:
-            self.obj, self.moments = known.obj if known.given is obj else obj, known.moments
+            self.obj, self.moments = donor.obj if donor.given is obj else obj, donor.moments
         obj = self.obj
         self.l1 = l1
-        shared = known is not None and known.l1 == 0 == l1 and known.metric.l2 == obj.l2
-        self.metric: Metric = known.metric if known and shared else Metric(self.moments, obj.l2, diagonal=l1 > 0)
-        # The latest metric of the rows' own curvature (see `lbfgs`).
-        self.closer: Metric | None = None if known is None else known.closer
-        # The latest exact Hessian (see `local`).
-        self.local: HessianMetric | None = None
+        shared = donor is not None and donor.l1 == 0 == l1 and donor.metric.l2 == obj.l2
+        self.metric: Metric = donor.metric if donor and shared else Metric(self.moments, obj.l2, diagonal=l1 > 0)
+        self.curvature_metric: Metric | None = None if donor is None else donor.curvature_metric
+        self.hessian_metric: HessianMetric | None = None
         self._bound = GapBound(obj, self.metric, self.moments.eps, l1)
-        if before is not None:
-            self._bound.origin = before._bound.origin
+        if previous is not None:
+            self._bound.origin = previous._bound.origin
         self._some_separable = False
         self._separable_below = 0.0 if l1 else separable_below(obj)
-        self._tried: tuple[np.ndarray, float, np.ndarray] | None = None
+        self._cached: tuple[np.ndarray, float, np.ndarray] | None = None
         self._lowest_value = self._lowest_norm = np.inf
         self._lowest_at = 0
 
     def evaluate(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
-        """Value and gradient; the last point asked for, and the last accepted, cost no second pass."""
-        if self._tried is not None and np.array_equal(theta, self._tried[0]):
-            return self._tried[1:]
+        """Value and gradient; the point evaluated last and the current iterate take no second pass."""
+        if self._cached is not None and np.array_equal(theta, self._cached[0]):
+            return self._cached[1:]
         if self.history and np.array_equal(theta, self.theta):
             return self.value, self.grad
         value, grad = self.measure(theta)
         # A copy: solvers overwrite their iterate in place.
-        self._tried = theta.copy(), value, grad
+        self._cached = theta.copy(), value, grad
         return value, grad
 
     def measure(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
-        """Value and gradient by a pass, for solvers that never ask for the same point twice."""
+        """Value and gradient by a pass, without the cache of `evaluate`: for solvers that never repeat a point."""
         value, grad = self.obj.value_and_grad(theta)
         if self.l1:
             value += self.l1_of(theta)
         return value, grad
 
     def l1_of(self, theta: np.ndarray) -> float:
-        """The part of l1 in the value."""
-        return self.l1 * float(np.abs(self._penalised(theta)).sum())
+        """The term l1 sum |theta_jc| of the value."""
+        return self.l1 * float(np.abs(self._penalized(theta)).sum())
 
-    def know(self, theta: np.ndarray, value: float, grad: np.ndarray) -> None:
-        """Value and gradient at a point that the run may start from, which then takes no pass."""
-        self._tried = theta.copy(), value, grad
+    def remember(self, theta: np.ndarray, value: float, grad: np.ndarray) -> None:
+        """Store value and gradient at a point, so that `evaluate` takes no pass there."""
+        self._cached = theta.copy(), value, grad
 
     def penalty(self, theta: np.ndarray) -> float:
-        """All of the value that is not loss."""
-        weights = self._penalised(theta)
+        """The l2 and l1 terms of the value."""
+        weights = self._penalized(theta)
         return 0.5 * self.obj.l2 * float(np.vdot(weights, weights)) + self.l1 * float(np.abs(weights).sum())
 
     def penalty_gradient(self, theta: np.ndarray) -> np.ndarray:
-        """What l2 adds to the gradient."""
+        """The l2 term of the gradient."""
         out = np.zeros_like(theta)
-        np.multiply(self._penalised(theta), self.obj.l2, out=self._penalised(out))
+        np.multiply(self._penalized(theta), self.obj.l2, out=self._penalized(out))
         return out
 
-    def accept(self, theta: np.ndarray, known: tuple[float, np.ndarray] | None = None) -> None:
-        """Make theta the current iterate, record it and tell the callback.
+    def accept(self, theta: np.ndarray, evaluated: tuple[float, np.ndarray] | None = None) -> None:
+        """Make theta the current iterate, record it and call the callback.
 
-        ``known`` are value and gradient if the solver has them; theta is then its own array no longer.
+        A solver that has value and gradient at theta passes them as ``evaluated``. The run then keeps theta itself
+        instead of a copy, and the solver must not write to it any more.
 
         Raises
         ------
         Stop
-            If theta is good enough, the callback has had enough, or no iteration or `PATIENCE` is left.
+            If the run has converged, the callback asks for it, ``max_iter`` is reached, or there was no progress for
+            `PATIENCE` passes.
         """
-        self.value, self.grad = self.evaluate(theta) if known is None else known
-        self.theta = theta.copy() if known is None else theta
-        if self.trail is not None and self.first is None:
-            self.first = self.theta, self.value, self.grad
+        self.value, self.grad = self.evaluate(theta) if evaluated is None else evaluated
+        self.theta = theta.copy() if evaluated is None else theta
+        if self.warm_start is not None and self.first_iterate is None:
+            self.first_iterate = self.theta, self.value, self.grad
         self.grad_norm = self._norm()
-        self.gap_bound = self._bound(self.theta, self.value, self.grad, self._local_gap())
+        self.gap_bound = self._bound(self.theta, self.value, self.grad, self._hessian_gap())
         seconds = time.perf_counter() - self._began
         step = Step(len(self.history), self.value, self.grad_norm, self.n_passes, seconds, self.gap_bound)
         self.history.append(step)
@@ -212,53 +225,56 @@ class Run:
         self._lowest_value = min(self.value, self._lowest_value)
         self._lowest_norm = min(self.grad_norm, self._lowest_norm)
 
-    def _local_gap(self) -> float:
-        """What the exact Hessian proves, asked for only where the gap may be within ``tol``: see this file's head."""
-        if self.local is None or self.grad_norm**2 > self.tol:
+    def _hessian_gap(self) -> float:
+        """The gap that the exact Hessian proves, computed only where the gap may be within ``tol`` (this file's head);
+        else infinity."""
+        if self.hessian_metric is None or self.grad_norm**2 > self.tol:
             return np.inf
-        return self.local.gap(self.theta, self.value, self.grad, self.tol * self.value)
+        return self.hessian_metric.gap(self.theta, self.value, self.grad, self.tol * self.value)
 
     def stop_if_proven(self) -> None:
-        """End the run if the exact Hessian, just made where it is, proves that it may end, or if it had converged."""
-        self.gap_bound = self._bound(self.theta, self.value, self.grad, self._local_gap())
+        """Called after the Hessian was made at the current iterate: end the run if that proves the gap to be within
+        ``tol``, or if it had converged before."""
+        self.gap_bound = self._bound(self.theta, self.value, self.grad, self._hessian_gap())
         self.history[-1] = replace(self.history[-1], gap_bound=self.gap_bound)
         if self.converged:
             self._stop_if_some_are_separable()
             raise Stop
 
     def _stop_if_some_are_separable(self) -> None:
-        """Asked of what the gradient alone says has converged, where there is an exact Hessian to tell."""
+        """Test for quasi-separation, which the gradient norm alone cannot tell from convergence. Needs an exact
+        Hessian, and nothing is tested where the gap bound has proven convergence."""
         proven = self.gap_bound is not None and self.gap_bound <= self.tol
-        if proven or self.local is None or self.obj.l2 > 0:
+        if proven or self.hessian_metric is None or self.obj.l2 > 0:
             return
-        here = HessianMetric(self.obj, self.theta, self.local.design)
+        here = HessianMetric(self.obj, self.theta, self.hessian_metric.design)
         if some_are_separable(self.obj, here, self.grad):
             self._some_separable = True
             self.stop(QUASI_SEPARABLE)
 
     @property
     def converged(self) -> bool:
-        """Either of the two numbers of this file's head; never where there is no minimum to converge to."""
+        """Whether the gradient norm or the gap bound is at most ``tol``; never where there is no minimum."""
         proven = self.gap_bound is not None and self.gap_bound <= self.tol
         no_minimum = self._some_separable or self.value < self._separable_below
         return (proven or self.grad_norm <= self.tol) and not no_minimum
 
-    def _penalised(self, theta: np.ndarray) -> np.ndarray:
+    def _penalized(self, theta: np.ndarray) -> np.ndarray:
         """theta, or a gradient, without the row of the bias: a view."""
         return theta[: len(self.moments.diagonal)]
 
     def _norm(self) -> float:
-        """The gradient norm of this file's head; with l1 that of the subgradient of least length in S's coordinates.
+        """The gradient norm of this file's head; with l1 that of the shortest subgradient in S's coordinates.
 
-        There columns are centred, and so is the gradient before l1 holds what it can of it where a parameter is 0.
-        Centred afterwards, what is left of the bias's would be in the held ones as well, times their columns' means:
-        with columns 10^4 deviations from zero the norm stayed at 5e-3 while the value had come to its last digit.
+        The gradient is centered before l1 is taken off the entries whose parameters are 0. Centered afterwards, those
+        entries would get the bias's remaining gradient times their columns' means: with columns 10^4 deviations from
+        zero the norm stayed at 5e-3 while the value was right to the last digit.
         """
         if not self.l1:
             with np.errstate(over="ignore"):
                 root = self.metric.size(self.grad)
         else:
-            theta, slope = self._penalised(self.theta), self.metric.centred(self.grad)
+            theta, slope = self._penalized(self.theta), self.metric.centered(self.grad)
             held = np.sign(slope) * np.maximum(np.abs(slope) - self.l1, 0.0)
             free = np.where(theta != 0, slope + self.l1 * np.sign(theta), held) * self.metric.scale[:, None]
             bias = self.grad[len(theta) :]
@@ -266,15 +282,16 @@ class Run:
         return root / math.sqrt(2.0 * max(self.value, TINY)) if root else 0.0
 
     def change(self, theta: np.ndarray, value: float, grad: np.ndarray) -> float:
-        """Value at theta minus that of the current iterate, as the function `change` tells it."""
+        """Value at theta minus that of the current iterate, by `line_search.change`."""
         step = (theta - self.theta).ravel()
         return change(self.value, value, float(step @ self.grad.ravel()), float(step @ grad.ravel()))
 
     def descend(self, direction: np.ndarray) -> None:
-        """Accept the first of theta + direction, + direction / 2, ... that gains 1e-4 of what its slope promises."""
+        """Accept the first of theta + direction, theta + direction / 2, ... that meets the Armijo condition, a gain of
+        1e-4 of the slope times the length."""
         slope = float(np.vdot(direction, self.grad))
         length = 1.0
-        # Shorter ones do not move theta as passes read it, though its penalty may be lower ever after.
+        # Shorter steps do not move theta in the dtype of passes, though the penalty would go on falling.
         with np.errstate(divide="ignore", invalid="ignore"):
             shortest = self.moments.eps * float(np.nanmin(np.abs(self.theta / direction)))
         while slope < 0 and length > max(shortest, 1e-12):
@@ -291,7 +308,7 @@ class Run:
         raise Stop
 
     def stop_at_rounding(self) -> None:
-        """End the run where neither value nor gradient gets any smaller."""
+        """End the run where rounding hides any further progress."""
         n_iter = _count(len(self.history) - 1, "iteration")
         why = "because rounding hides any lower value"
         if self.l1:
@@ -303,7 +320,7 @@ class Run:
         return self.obj.n_passes - self._passes_before
 
     def result(self) -> Result:
-        """Convergence and message are derived from the last accepted iterate, not from why the solver stopped."""
+        """The outcome. Convergence is that of the last iterate, for whatever reason the solver stopped."""
         n_iter, solver, theta = len(self.history) - 1, self.solver, self.theta.reshape(self.obj.shape)
         norm = f"gradient norm {self.grad_norm:.3g}"
         if self.converged:
@@ -314,7 +331,7 @@ class Run:
             sign = ">" if self.grad_norm > self.tol else "<="
             message = f"{solver} {self.why}, with {norm} {sign} tol {self.tol:.3g}"
         return Result(
-            theta=theta if self.obj is self.given else outward(self.obj, theta),
+            theta=theta if self.obj is self.given else to_original(self.obj, theta),
             value=self.value,
             grad_norm=self.grad_norm,
             n_passes=self.n_passes,

@@ -12,8 +12,8 @@ from fastsoftmax import Objective
 from fastsoftmax.cli import bench
 
 PARTS = ("harness.cases", "harness.machine", "sections.phases", "report.phases_report", "harness.repeated")
-PARTS += ("report.report", "harness.roofline", "report.targets", "harness.timing")
-cases, machine, phases, phases_report, repeated, report, roofline, targets, timing = (
+PARTS += ("harness.records", "report.report", "harness.roofline", "report.targets", "harness.timing")
+cases, machine, phases, phases_report, repeated, records, report, roofline, targets, timing = (
     importlib.import_module(f"{bench._harness()}.{name}") for name in PARTS
 )
 CASE = cases.Case("tiny", 5_003, 50, 3, "float32")
@@ -148,6 +148,16 @@ def test_every_plot_is_shown_once():
     text = report.render({"quick": False, "machine": about, "sections": {"main": section}}, ["roofline.png"])
     assert text.count("plots/roofline.png") == 1 and "## Accuracy" in text
     assert "2026-01-01, in 1.5 minutes; 7 rounds; measured" in text and "1.5 minutes for all sections" in text
+
+
+def test_every_plot_of_the_saved_results_can_be_drawn(tmp_path):
+    plots = importlib.import_module(f"{bench._harness()}.report.plots")
+    saved = records.results_path(quick=False)
+    if not saved.exists():
+        pytest.skip("an installation without saved results")
+    drawn = plots.draw(records.load(saved), tmp_path)
+    assert sorted(drawn) == sorted(name for names in report._PICTURES.values() for name in names)
+    assert all((tmp_path / name).stat().st_size for name in drawn)
 
 
 # --------------------------------------------------------------------------- how timings are taken

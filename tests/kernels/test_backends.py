@@ -1,4 +1,7 @@
-"""The table of backends: what `select` takes, and what it says of one that is missing or unknown."""
+"""The table of backends: what `select` takes, what each one has, and what is said of one missing or unknown."""
+
+import inspect
+import typing
 
 import numpy as np
 import pytest
@@ -6,6 +9,7 @@ import pytest
 import fastsoftmax
 from fastsoftmax.kernels import backends
 from fastsoftmax.kernels.backends import Backend
+from fastsoftmax.kernels.contract import Kernels
 
 
 def test_backends_names_every_row_of_the_table_and_says_why_one_is_missing():
@@ -20,12 +24,25 @@ def test_numpy_is_always_there():
     assert fastsoftmax.backends()["numpy"]["available"]
 
 
-CONTRACT = ["dense_value_and_grad", "dense_hess_prod", "dense_gram", "predict", "isa", "threading"]
+CONSTANTS = list(inspect.get_annotations(Kernels))
+FUNCTIONS = [name for name in vars(Kernels) if not name.startswith("_")]
 
 
-@pytest.mark.parametrize("function", CONTRACT)
+def test_the_contract_has_constants_and_functions():
+    assert {"READS", "STRATEGIES"} <= set(CONSTANTS)
+    assert {"dense_value_and_grad", "sparse_gradient", "predict"} <= set(FUNCTIONS)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
 def test_each_backend_has_every_function_of_the_contract(module, function):
-    assert callable(getattr(module, function))
+    wanted = list(inspect.signature(getattr(Kernels, function)).parameters)[1:]  # all but self
+    assert list(inspect.signature(getattr(module, function)).parameters) == wanted
+
+
+@pytest.mark.parametrize("constant", CONSTANTS)
+def test_each_backend_has_every_constant_of_the_contract(module, constant):
+    wanted = typing.get_origin(hint := typing.get_type_hints(Kernels)[constant]) or hint
+    assert type(getattr(module, constant)) is wanted
 
 
 def test_each_backend_reads_both_floats_as_they_are(module):

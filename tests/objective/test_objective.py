@@ -87,7 +87,7 @@ def test_results_are_fresh_and_may_be_written(backend, p):
 def test_l2_leaves_the_bias_out(backend, p):
     (value, grad), (bare_value, bare) = (q.objective(backend).value_and_grad(q.theta) for q in (p, p.but(l2=0.0)))
     np.testing.assert_array_equal(grad[-1], bare[-1])
-    # Two roundings each, or one less where product and sum are fused.
+    # Two roundings of each term, or one fewer with a fused multiply-add.
     eps, penalty = np.finfo(float).eps, p.l2 * p.theta[:-1]
     assert np.all(abs(grad[:-1] - (bare[:-1] + penalty)) <= eps * (2 * abs(bare[:-1]) + 2 * abs(penalty)))
     few = 4 * eps * value
@@ -116,7 +116,7 @@ def test_gradient_and_hessian_match_finite_differences(backend, p):
         e = np.zeros(p.theta.shape)
         e[at] = step
         by_value = (obj.value(p.theta + e) - obj.value(p.theta - e)) / (2 * step)
-        assert abs(by_value - grad[at]) < 1e-8  # step^2/6 of the third derivative, and eps/step
+        assert abs(by_value - grad[at]) < 1e-8  # truncation step^2/6 times the third derivative, rounding eps/step
         by_grad = (obj.value_and_grad(p.theta + e)[1] - obj.value_and_grad(p.theta - e)[1]) / (2 * step)
         np.testing.assert_allclose(obj.hess_prod(p.theta, e / step), by_grad, rtol=0, atol=1e-8)
 
@@ -136,7 +136,7 @@ def test_gram_is_symmetric_float64(backend, dtype):
     p = random_problem(200, 7, 3, dtype=dtype, weights=True, intercept=True)
     gram = p.objective(backend).gram()
     assert gram.dtype == np.float64 and gram.shape == (8, 8)
-    # float32 data: products of a row in either order round alike, sums run in one order.
+    # The transpose is within the same bounds.
     check_gram(p, gram)
     check_gram(p, np.ascontiguousarray(gram.T))
 

@@ -1,4 +1,4 @@
-"""Blocks give what whole arrays give, wherever they meet."""
+"""Arithmetic in blocks gives what it gives on whole arrays, whatever the size of the blocks."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def test_finish_is_the_formula(rows, columns, bias, order, l2, dtype):
     wanted[:n] += l2 * theta[:n].astype("f8")
     saved, reduce.BLOCK_BYTES = reduce.BLOCK_BYTES, 128
     try:
-        out, finite = reduce.finish(sums, 0.3, l2, theta, n)
+        out, finite = reduce.scale_and_penalize(sums, 0.3, l2, theta, n)
     finally:
         reduce.BLOCK_BYTES = saved
     assert finite and out.dtype == dtype
@@ -39,17 +39,17 @@ def test_finish_is_the_formula(rows, columns, bias, order, l2, dtype):
 def test_finish_finds_what_is_not_finite(bad, at):
     sums = np.ones((200_000, 2))
     sums[at, 1] = bad
-    assert not reduce.finish(sums, 1.0, 0.0, sums, len(sums))[1]
+    assert not reduce.scale_and_penalize(sums, 1.0, 0.0, sums, len(sums))[1]
 
 
 def test_a_sum_that_overflows_is_no_infinite_number():
-    assert reduce.finish(np.full((100, 2), 1e308), 1.0, 0.0, np.ones((100, 2)), 100)[1]
+    assert reduce.scale_and_penalize(np.full((100, 2), 1e308), 1.0, 0.0, np.ones((100, 2)), 100)[1]
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 def test_squared_norm(dtype):
     array = np.random.default_rng(0).standard_normal((60_000, 7)).astype(dtype)
     wanted = np.sum(array.astype(np.longdouble) ** 2)
-    # All terms are of one sign: a sum of N of them in blocks of B loses at most B + N / B roundings.
+    # All terms have one sign: a sum of N terms in blocks of B has at most B + N / B roundings.
     assert abs(reduce.squared_norm(array) - wanted) <= wanted * 1e4 * np.finfo(float).eps
     assert reduce.squared_norm(np.full((2, 2), 1e200)) == np.inf

@@ -1,6 +1,6 @@
-"""Sparse X gives what the same X gives as a dense array, within the errors `tolerance` derives; every backend.
+"""Sparse X gives what the same X gives as a dense array, within errors that `tolerance` derives, with every backend.
 
-The truth never sees the sparse form: it is computed from ``X.toarray()``.
+The expected values are computed from ``X.toarray()``.
 """
 
 import tracemalloc
@@ -23,7 +23,7 @@ FORMATS += [sp.lil_array, sp.dok_array]
 
 
 def scattered(shape, entries, dtype, seed, *, repeat=True):
-    """Coordinates and values of entries in any order, some in the same place and some of them 0."""
+    """Coordinates and values of entries in any order; some share their place, and some are 0."""
     rng = np.random.default_rng(seed)
     m, n = shape
     row, col = rng.integers(m, size=entries), rng.integers(n, size=entries)
@@ -34,7 +34,7 @@ def scattered(shape, entries, dtype, seed, *, repeat=True):
 
 
 def unsorted_csr(shape, row, col, value, index):
-    """The entries by row, in each row in the order they came, repetitions apart."""
+    """A CSR array with the entries of each row in the given order, repetitions not added up."""
     order = np.argsort(row, kind="stable")
     indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=shape[0]))])
     X = sp.csr_array(shape, dtype=value.dtype)

@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 import pytest
-import scipy.linalg  # noqa: F401 - its BLAS is one of those that are asked
+import scipy.linalg  # noqa: F401 - loads SciPy's BLAS, one of the libraries whose threads are counted
 import threadpoolctl
 
 from fastsoftmax import Objective, minimize, regularization_path
@@ -32,7 +32,7 @@ def two_threads():
 def test_blas_has_one_thread_during_a_run_and_its_own_after(backend, solve):
     seen = []
     solve(objective(backend), callback=lambda step: seen.append(threads()))
-    # The NumPy backend's passes are BLAS.
+    # The NumPy backend's own passes use BLAS, which therefore keeps its threads.
     assert seen and all(each == ({2} if backend == "numpy" else {1}) for each in seen)
     assert threads() == {2}
 

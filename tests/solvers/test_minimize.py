@@ -14,7 +14,7 @@ from fastsoftmax.solvers.methods import gradient_descent
 from fastsoftmax.solvers.minimize import SOLVERS
 
 HOUSING = Path(__file__).parents[1] / "fixtures" / "mass_housing.csv"
-# Mini-batches come near to the optimum, not to it: they have tests of their own.
+# sgd comes near the minimum but not to it: see methods/test_sgd.py.
 solvers = pytest.mark.parametrize("solver", [name for name in SOLVERS if name != "sgd"])
 
 
@@ -74,8 +74,8 @@ def test_housing_has_the_coefficients_of_r_multinom(backend, solver):
 @pytest.mark.parametrize("fit_intercept", [False, True])
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 def test_the_answer_is_the_minimum_to_within_tol(backend, solver, fit_intercept, dtype):
-    """Strong convexity proves it from the reference's gradient alone. The bias has no penalty: the gap is the square of
-    its part of the gradient at least, since its curvature is 1/2 at most."""
+    """Strong convexity proves it from the reference's gradient alone. The bias has no penalty; its curvature is at most
+    1/2, so that the gap is at least the square of its part of the gradient."""
     X, y = overlapping_classes(dtype=dtype)
     obj = Objective(X, y, fit_intercept=fit_intercept, l2=1e-2, backend=backend)
     tol = 1e-6 if dtype == "f4" else 1e-8
@@ -141,7 +141,7 @@ def test_the_bound_is_above_the_hessian_everywhere(monkeypatch, fit_intercept, w
 
 
 def hessians(obj):
-    """At three random theta, symmetrised."""
+    """Hessians at three random theta, symmetrized."""
     size = obj.shape[0] * obj.shape[1]
     for seed in range(3):
         theta = np.random.default_rng(seed).standard_normal(size)
@@ -167,7 +167,7 @@ def test_the_metric_is_the_bound_and_brings_the_hessian_below_one(fit_intercept)
 @pytest.mark.parametrize("fit_intercept", [False, True])
 @pytest.mark.parametrize("weights", [False, True])
 def test_the_exact_hessian_is_that_of_hessian_products(backend, fit_intercept, weights):
-    """In phi; with a column that depends on others, which S leaves out while theta has a part in it."""
+    """In the coordinates of phi, and with a dependent column, which S leaves out though theta is not 0 there."""
     X, y = overlapping_classes(m=900, n=5, k=4)
     X = np.hstack([X * [1e-3, 1, 1e4, 1, 1] + [0, 9, 0, 0, 0], X[:, 3:4] + X[:, 4:]])
     w = np.random.default_rng(0).random(900) if weights else None
@@ -192,7 +192,7 @@ def test_a_bound_that_overflows_is_an_error(monkeypatch):
 
 
 class Duck:
-    """The least that `minimize` asks of an objective."""
+    """An objective with nothing but what `minimize` needs."""
 
     def __init__(self, obj):
         self._obj, self.shape, self.l2, self.fit_intercept = obj, obj.shape, obj.l2, obj.fit_intercept
@@ -208,7 +208,7 @@ class Duck:
 
 
 @pytest.mark.parametrize("solver", ["auto", "lbfgs", "gradient_descent"])
-def test_any_object_with_the_interface_can_be_minimised(solver):
+def test_any_object_with_the_interface_can_be_minimized(solver):
     obj = objective()
     got = minimize(Duck(obj), solver=solver, tol=1e-9)
     assert got.converged and got.n_passes == got.history[-1].n_passes
@@ -244,10 +244,10 @@ def test_history_and_counts(solver):
 
 
 def test_lbfgs_wastes_no_pass():
-    """One for each point it asks for: the start and the accepted iterates are not evaluated again."""
+    """One pass for each point: the start and the accepted iterates are not evaluated again."""
     obj = objective()
     res = minimize(obj, solver="lbfgs")
-    # The Gram matrix, the start, once more the rows' curvature, and two trials in its line searches.
+    # Besides one a step: the Gram matrix, the start, the curvature metric, and two more trials of line searches.
     assert res.n_passes <= res.n_iter + 5
 
 

@@ -57,7 +57,7 @@ def test_a_path_of_l1_holds_the_conditions_of_an_optimum_and_takes_fewer_passes(
     assert zeros[1] > zeros[2] > zeros[0]
     for l1, res, other in zip(weights, path, alone, strict=True):
         theta, (value, grad) = res.theta[:13], obj.value_and_grad(res.theta)
-        few = np.sqrt(2 * tol * res.value) * max(np.sqrt(l2), 1e-3)  # as in test_solvers_l1
+        few = np.sqrt(2 * tol * res.value) * max(np.sqrt(l2), 1e-3)  # as in methods/test_l1.py
         zero = theta == 0
         np.testing.assert_allclose(grad[:13][~zero], -l1 * np.sign(theta[~zero]), rtol=0, atol=few)
         assert np.abs(grad[:13][zero]).max() <= l1 + few and np.abs(grad[13]).max() <= few
@@ -72,7 +72,7 @@ def test_an_elastic_net_takes_one_l1_for_each_l2_or_one_for_all():
         assert res.value == pytest.approx(minimize(objective("iris", l2=l2), l1=l1).value, rel=2e-6)
     one = regularization_path(obj, [1e-3, 1e-2], l1=1e-2)
     assert one[0].value == pytest.approx(both[0].value, rel=2e-6)
-    # Where l1 ends, the methods of smooth objectives go on from there.
+    # The run without l1 goes on from that with l1, by a method for smooth objectives.
     mixed = regularization_path(obj, 1e-3, l1=[0.0, 0.1])
     assert mixed[1].solver == "l1" and mixed[0].solver != "l1" and mixed[0].converged
     assert mixed[0].value == pytest.approx(minimize(objective("iris", l2=1e-3)).value, rel=2e-6)

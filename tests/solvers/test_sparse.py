@@ -1,4 +1,4 @@
-"""Solvers on sparse X: the same minimum as of the dense array, in tens of passes, by every method that can."""
+"""Solvers on sparse X: the minimum of the dense array, in tens of passes, by every method that takes sparse X."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from fastsoftmax.solvers.geometry.metric import moments
 from fastsoftmax.solvers.methods import auto
 from fastsoftmax.solvers.minimize import SOLVERS
 
-# newton needs dense X; what sgd does is in test_solvers_sgd: it comes near a minimum, not to eight digits of it.
+# newton needs dense X; sgd comes near a minimum, but not to eight digits of it: see methods/test_sgd.py.
 METHODS = [name for name in SOLVERS if name not in ("newton", "sgd")]
 
 

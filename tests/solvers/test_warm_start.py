@@ -1,4 +1,4 @@
-"""What runs along a path hand on: starts, and pairs of steps and gradient changes."""
+"""`WarmStart`, what the runs along a path hand on: starts, and pairs of steps and gradient changes."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from fastsoftmax.solvers.warm_start import WarmStart
 
 
 class Quadratic:
-    """A loss of six parameters with a constant Hessian, in place of softmax."""
+    """An objective of six parameters whose loss is quadratic, in place of softmax."""
 
     shape, fit_intercept = (3, 2), False
 
@@ -39,63 +39,63 @@ class Quadratic:
         return np.linalg.solve(self.H + l2 * np.eye(6), self.b).reshape(self.shape)
 
 
-def go(obj, known, l2, tol=1e-6, l1=0.0):
-    """One run along a trail: its result, and where it started."""
+def go(obj, state, l2, tol=1e-6, l1=0.0):
+    """One run along a path: its result, and where it started."""
     obj.l2 = l2
-    run = Run(obj, tol=tol, max_iter=200, callback=None, l1=l1, trail=known)
-    start = known.start(run)
+    run = Run(obj, tol=tol, max_iter=200, callback=None, l1=l1, warm_start=state)
+    start = state.start(run)
     result = run_solver(run, start, "auto" if l1 else "lbfgs")
-    known.keep(run)
+    state.keep(run)
     return result, start
 
 
 def test_after_as_many_optima_as_unknowns_a_quadratic_starts_at_its_optimum():
-    obj, known = Quadratic(), WarmStart()
+    obj, state = Quadratic(), WarmStart()
     norms = []
     for l2 in np.geomspace(4.0, 0.01, 9):
-        result, start = go(obj, known, l2, tol=1e-12)
+        result, start = go(obj, state, l2, tol=1e-12)
         assert result.converged
         norms.append(result.history[0].grad_norm)
-    # Optima are known to 1e-12, differences of them lose some of it where they nearly depend on each other.
+    # Optima are right to 1e-12; their differences are less precise where optima nearly depend on each other.
     assert norms[1] > 1e-3 and max(norms[6:]) < 1e-6
     np.testing.assert_allclose(start, obj.optimum(obj.l2), atol=1e-5)
 
 
 def test_the_first_start_is_zero_and_the_second_takes_what_the_step_from_zero_tells():
-    obj, known = Quadratic(), WarmStart()
-    assert not go(obj, known, 1.0)[1].any()
-    assert [bool(point[0].any()) for point in known.points] == [False, True]
-    # In the plane of a single direction: a multiple of the first optimum.
-    first, second = known.points[1][0], go(obj, known, 0.5)[1]
+    obj, state = Quadratic(), WarmStart()
+    assert not go(obj, state, 1.0)[1].any()
+    assert [bool(point[0].any()) for point in state.points] == [False, True]
+    # With one direction to go along, the start is a multiple of the first optimum.
+    first, second = state.points[1][0], go(obj, state, 0.5)[1]
     cosine = np.vdot(first, second) / np.linalg.norm(first) / np.linalg.norm(second)
     assert cosine == pytest.approx(1, abs=1e-12) and np.linalg.norm(second) > np.linalg.norm(first)
 
 
 def test_a_start_that_is_worse_than_the_last_optimum_is_not_taken(monkeypatch):
-    obj, known = Quadratic(), WarmStart()
-    go(obj, known, 1.0)
-    go(obj, known, 0.5)
-    monkeypatch.setattr(WarmStart, "_ahead", lambda self, run, theta, gradient: -theta)
-    before, last = obj.n_passes, known.points[-1][0]
-    result, start = go(obj, known, 0.25)
+    obj, state = Quadratic(), WarmStart()
+    go(obj, state, 1.0)
+    go(obj, state, 0.5)
+    monkeypatch.setattr(WarmStart, "_extrapolate", lambda self, run, theta, gradient: -theta)
+    before, last = obj.n_passes, state.points[-1][0]
+    result, start = go(obj, state, 0.25)
     np.testing.assert_array_equal(start, last)
-    # What is known of the last optimum gives the value there: the pass at the other start is the only one wasted.
+    # The value at the last optimum is known, so that only the pass at the rejected start is wasted.
     assert result.history[0].n_passes == 1 and result.converged
     assert obj.n_passes == before + result.n_passes
 
 
 def test_pairs_are_those_of_the_hessian_with_the_new_penalty_in_any_metric():
-    obj, known = Quadratic(), WarmStart()
-    go(obj, known, 1.0)
+    obj, state = Quadratic(), WarmStart()
+    go(obj, state, 1.0)
     obj.l2 = 0.01
-    run = Run(obj, tol=1e-6, max_iter=1, callback=None, trail=known)
+    run = Run(obj, tol=1e-6, max_iter=1, callback=None, warm_start=state)
     metric = Metric(run.moments, obj.l2)
-    S, Y = known.pairs_in(metric, run)
-    assert len(S) == len(known.pairs) > 3
+    S, Y = state.pairs_in(metric, run)
+    assert len(S) == len(state.pairs) > 3
     for s, y in zip(S, Y, strict=True):
         step = metric.to_theta(s.reshape(obj.shape))
         wanted = metric.to_phi_gradient((obj.H @ step.ravel()).reshape(obj.shape) + obj.l2 * step).ravel()
-        # The change is a difference of gradients, which are below 10.
+        # A change is the difference of two gradients, whose entries are below 10.
         np.testing.assert_allclose(y, wanted, rtol=0, atol=64 * np.finfo(float).eps * 10 * abs(metric.root).max())
 
 
@@ -120,10 +120,10 @@ def test_pairs_given_at_once_are_those_given_one_by_one():
 def test_pairs_are_fewer_where_theta_is_large():
     assert warm_start.pairs_kept(100) == 80 and warm_start.pairs_kept(10**4) == 40
     assert warm_start.pairs_kept(10**6) == 16 and warm_start.pairs_kept(10**9) == 1
-    known, obj = WarmStart(), Quadratic()
+    state, obj = WarmStart(), Quadratic()
     for l2 in np.geomspace(4.0, 1e-3, 30):
-        go(obj, known, l2)
-    assert len(known.points) == warm_start.POINTS and len(known.pairs) <= 80
+        go(obj, state, l2)
+    assert len(state.points) == warm_start.POINTS and len(state.pairs) <= 80
 
 
 @pytest.mark.parametrize("solver", ["lbfgs", "newton"])
@@ -141,9 +141,9 @@ def test_a_path_takes_half_of_the_passes_of_separate_fits(backend, solver):
 
 
 def test_the_pairs_of_a_run_that_got_stuck_are_forgotten(monkeypatch):
-    obj, known = Quadratic(), WarmStart()
-    go(obj, known, 1.0)
+    obj, state = Quadratic(), WarmStart()
+    go(obj, state, 1.0)
     seen = []
-    monkeypatch.setattr(lbfgs, "search", lambda run, metric, steps: seen.append(len(run.trail.pairs)))
-    go(obj, known, 0.1)
-    assert seen[0] > 0 and not known.pairs
+    monkeypatch.setattr(lbfgs, "search", lambda run, metric, steps: seen.append(len(run.warm_start.pairs)))
+    go(obj, state, 0.1)
+    assert seen[0] > 0 and not state.pairs

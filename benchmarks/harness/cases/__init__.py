@@ -1,9 +1,10 @@
-"""The problems everybody is timed on: named, seeded, and made fast enough to be made anew in every run.
+"""The problems that are timed: named, seeded, and generated anew in every run, which takes a second or two.
 
-A case is called ``<rows>-<dtype>``, with ``-F`` behind it where X is in Fortran order: "500k-f32",
-"60k-u8", "581k-f64-F". Standard normal features are enough: no kernel's time depends on the
-values. (`fastsoftmax.datasets` makes problems to learn from, in one thread; these come in every
-dtype and layout, on all cores.)
+A case is called ``<shape>-<dtype>``, with ``-F`` at the end where X is in Fortran order: "500k-f32", "60k-u8",
+"581k-f64-F". Standard normal features are enough, since no kernel's time depends on the values. (`fastsoftmax.datasets`
+makes problems to learn from, on one core; these come in every dtype and layout, and are made on all cores.)
+
+This folder imports NumPy and SciPy alone, so that `harness/revision_worker.py` can use it with any revision.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from . import drawing, sparse_data
 
 _SHORT = {"f64": "float64", "f32": "float32", "f16": "float16", "u8": "uint8", "i8": "int8", "i16": "int16"}
 _FLOATS = ("float64", "float32")
-_RANGE = {"uint8": (0, 256), "int8": (-128, 128), "int16": (-1000, 1000)}  # int16 as audio or scaled counts have it
-# Products of m x n x k in each kind of pass.
+_RANGE = {"uint8": (0, 256), "int8": (-128, 128), "int16": (-1000, 1000)}  # of int16: as in audio or scaled counts
+# Matrix products of m n k multiply-adds in each kind of pass.
 _PRODUCTS = {"value_and_grad": 2, "value": 1, "hess_prod": 3, "predict": 1}
 
 
@@ -136,7 +137,8 @@ MAIN_SHAPES = {
 }
 
 
-# A real text set had the numbers of the first; the others are what is hard in two directions: many rows, many columns.
+# m, n, k, entries per row and their spread. The first are the numbers of a real text data set; the other two have many
+# rows, and many columns.
 SPARSE_SHAPES = {
     "sparse-text": (118_000, 168_000, 45, 17.8, 0.7),
     "sparse-tall": (5_000_000, 100_000, 5, 20.0, 0.0),
@@ -153,7 +155,7 @@ def _table() -> dict[str, Case]:
     cases += [Case("16k-classes", 2_048, 512, 16_000, "float32", group="many classes")]
     cases += [Case("16k-classes", 2_048, 512, 16_000, "float32", group="many classes", dx=True)]
     cases += [Case("65k-classes", 2_048, 512, 65_536, "float32", group="many classes")]
-    # Odd m, n and k on purpose: the quick cases also go through every tail of the kernels.
+    # m, n and k are no multiples of a vector or a tile: the quick cases go through every remainder loop of the kernels.
     for dtype in ("float64", "float32"):
         cases += [
             Case("quick-tall", 20_011, 50, 3, dtype, group="quick"),
@@ -172,7 +174,7 @@ def _table() -> dict[str, Case]:
 
 
 CASES: dict[str, Case] = _table()
-# 10^7 rows of this one are 2 GB: the straight line and the memory of a pass are measured on it.
+# Cost against the number of rows, and the memory of a pass, are measured on this one; 10^7 rows of it are 2 GB.
 LINE = Case("line", 10_000_000, 50, 3, "float32", group="line")
 LINE_ROWS = (10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000)
 

@@ -1,4 +1,4 @@
-"""Random arrays on all cores, part by part, each from a generator of its own: threads change no number."""
+"""Random arrays, made on all cores. Each part has a generator of its own, so their number changes no value."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-# Numbers of a part.
+# Elements of a part.
 PART = 1 << 22
 
 
@@ -27,7 +27,7 @@ def fill(array: np.ndarray, work: Callable[[np.ndarray, np.random.Generator], No
 
 
 def labels(X: Any, theta: np.ndarray, scale: float, seed: int) -> np.ndarray:
-    """int64 (m,), drawn from the softmax model of scale * theta: the largest logit once Gumbel noise is added."""
+    """int64 (m,), drawn from the softmax model of scale * theta: the class of the largest logit plus Gumbel noise."""
     y = np.empty(X.shape[0], np.int64)
     step = max(1, PART // max(theta.shape[1], 1 if hasattr(X, "indptr") else X.shape[1]))
 

@@ -1,8 +1,9 @@
 """Sparse problems of any size in seconds: CSR rows whose columns follow Zipf's law, as words and users do.
 
-Column ranks of a row are drawn by inversion from a density proportional to 1 / rank, one in each of as many strata as
-the row has entries, and moved up where two are the same: so they ascend and differ, and no column is in a row twice. A
-permutation then deals the ranks out to columns, for real columns are ordered by name or by hash, not by frequency.
+A row with c entries draws c columns by their rank in frequency. The probability of a rank is proportional to 1 / rank;
+its range is cut into c strata of equal probability, and one rank comes from each. Equal ranks are then moved up until
+they differ, so no column is in a row twice. At last a permutation turns ranks into column numbers: real columns are
+ordered by name or by hash, not by frequency.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import scipy.sparse
 
 from . import drawing
 
-# Rows made at a time, each block from a generator of its own: the same ones on any number of threads.
+# Entries that are made at a time; each such block of rows has a generator of its own, whatever the number of threads.
 _BLOCK_ENTRIES = 1 << 20
 
 
@@ -31,7 +32,7 @@ def make(case: Any, seed: int) -> tuple[Any, np.ndarray, np.ndarray]:
         start, end = part
         at = slice(indptr[start], indptr[end])
         indices[at] = _columns(counts[start:end], names, rng)
-        # Rows of unit length, near enough: each entry between 1/2 and 3/2 of 1 / sqrt(entries).
+        # Rows have about unit length: each entry is 1 / sqrt(entries of the row) times 1/2 to 3/2.
         size = np.repeat(1.0 / np.sqrt(np.maximum(counts[start:end], 1)), counts[start:end])
         data[at] = size * rng.uniform(0.5, 1.5, len(size))
 
@@ -42,14 +43,14 @@ def make(case: Any, seed: int) -> tuple[Any, np.ndarray, np.ndarray]:
 
 
 def _theta(case: Any, seed: int) -> np.ndarray:
-    """Standard normal parameters: 10^8 of them take one generator 1.2 s."""
+    """Standard normal parameters, on all cores: a single generator takes 1.2 s for 10^8 of them."""
     theta = np.empty((case.n, case.k), case.dtype)
     drawing.fill(theta, lambda part, rng: rng.standard_normal(out=part, dtype=case.dtype), seed)
     return theta
 
 
 def _counts(case: Any, rng: np.random.Generator) -> np.ndarray:
-    """Entries of each row: all the same, or of a log-normal spread, in which some rows have none."""
+    """Entries of each row: all the same, or log-normal, so that some rows have none."""
     if not case.spread:
         return np.full(case.m, int(case.per_row))
     drawn = rng.lognormal(np.log(case.per_row) - case.spread**2 / 2, case.spread, case.m)
@@ -63,7 +64,8 @@ def _columns(counts: np.ndarray, names: np.ndarray, rng: np.random.Generator) ->
     place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
     share = (place + rng.random(len(row))) / counts[row]
     rank = np.exp(share * np.log(n + 1)).astype(np.int64) - 1
-    # Less its place in the row, a rank only has to be no less than the one before; their numbers keep rows apart.
+    # To ascend strictly, ranks less their place in the row must never descend: a running maximum sees to it. row * span
+    # keeps the rows apart, so that one call does it for all of them.
     span = n + most
     rank = np.maximum.accumulate(row * span + most + rank - place) - row * span - most + place
     rank = np.minimum(rank, n - counts[row] + place)

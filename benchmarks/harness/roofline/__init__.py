@@ -1,9 +1,9 @@
 """What this machine can do, measured in the same run as the kernels: peak flops and read bandwidth.
 
-roof_ms(case) = max(flops / peak, bytes(X) / bandwidth): no program that reads X from memory once
-and does 4 m n k flops can be faster. A big BLAS product is not the peak (it loads, packs and
-stores), so the peak is taken from chains of fused multiply-adds that never leave the registers.
-Without Numba there is only BLAS and `numpy.sum` to measure with; the result says so.
+The roof of a case is max(flops / peak, bytes of X / bandwidth): no program that reads X from memory once and does
+4 m n k flops can be faster. A large BLAS product does not reach the peak, since it also loads, packs and stores; so the
+peak is that of chains of fused multiply-adds that never leave the registers. Without Numba there are only BLAS and
+`numpy.sum` to measure with, which the result says.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from fastsoftmax.kernels.machine import default_threads
 from ..cases import Case
 from ..timing import Milliseconds
 
-# Of a thread, where the peak is timed beside passes: some 10 ms.
+# Flops of each thread where the peak is timed beside passes: some 10 ms.
 FLOPS = 5e8
 
 
@@ -75,7 +75,7 @@ def _shortest(n_threads: int, work: Callable[[int], None], repeats: int) -> floa
 
 def peak_gflops(dtype: str, n_threads: int, seconds: float = 0.05, repeats: int = 7) -> float:
     """Peak rate of fused multiply-adds in 1e9 flops per second, over all threads."""
-    from .vector_loops import flops_per_turn, fma_chains
+    from .vector_loops import flops_per_iteration, fma_chains
 
     half, one = np.dtype(dtype).type(0.5), np.dtype(dtype).type(1.0)
     fma_chains(half, one, 1)
@@ -83,27 +83,27 @@ def peak_gflops(dtype: str, n_threads: int, seconds: float = 0.05, repeats: int 
     fma_chains(half, one, 50_000)  # acc / 2 + 1 tends to 2: no denormals, no infinity
     count = max(1, int(50_000 * seconds / (time.perf_counter() - begin)))
     spent = _shortest(n_threads, lambda p: fma_chains(half, one, count), repeats)
-    return n_threads * flops_per_turn(half.itemsize) * count / spent / 1e9
+    return n_threads * flops_per_iteration(half.itemsize) * count / spent / 1e9
 
 
 def read_gbytes(n_threads: int, size: int = 1 << 30, repeats: int = 7) -> float:
     """Read bandwidth in 1e9 bytes per second: all threads add up one array far larger than the caches."""
-    from .vector_loops import add_vectors, bytes_per_turn
+    from .vector_loops import add_vectors, bytes_per_iteration
 
-    turns = size // n_threads // bytes_per_turn()
-    part = turns * bytes_per_turn()
+    count = size // n_threads // bytes_per_iteration()
+    part = count * bytes_per_iteration()
     data = np.ones(n_threads * part // 8)
     add_vectors(data.ctypes.data, 1)
-    spent = _shortest(n_threads, lambda p: add_vectors(data.ctypes.data + p * part, turns), repeats)
+    spent = _shortest(n_threads, lambda p: add_vectors(data.ctypes.data + p * part, count), repeats)
     return data.nbytes / spent / 1e9
 
 
 @contextmanager
 def floors(X: np.ndarray, flops: float, dtype: str, n_threads: int) -> Iterator[dict[str, Callable[[], Any]]]:
-    """Both limits as passes to be timed beside others, so that all see the machine in the same state.
+    """Both limits as calls that are timed in turn with the passes, so that all see the machine in the same state.
 
-    "reading" reads X, contiguous in either order, a part in each thread, and adds it up. "arithmetic" times some fused
-    multiply-adds and returns what ``flops`` of them take; it is missing where Numba is.
+    "reading" adds up X, which is contiguous in either order, a part in each thread. "arithmetic" times some fused
+    multiply-adds and returns the time of ``flops`` flops; it is left out where Numba is not installed.
     """
     flat = X.ravel(order="K").view(np.uint8)
     parts = np.array_split(flat[: flat.size // 8 * 8].view(np.uint64), n_threads)
@@ -116,29 +116,29 @@ def floors(X: np.ndarray, flops: float, dtype: str, n_threads: int) -> Iterator[
         if importlib.util.find_spec("numba") is None:
             yield {"reading": partial(share, [part.sum for part in parts])}
             return
-        from .vector_loops import add_vectors, bytes_per_turn, flops_per_turn, fma_chains
+        from .vector_loops import add_vectors, bytes_per_iteration, flops_per_iteration, fma_chains
 
         half, one = np.dtype(dtype).type(0.5), np.dtype(dtype).type(1.0)
-        turns = int(FLOPS / flops_per_turn(half.itemsize))
-        done = n_threads * turns * flops_per_turn(half.itemsize)
+        count = int(FLOPS / flops_per_iteration(half.itemsize))
+        done = n_threads * count * flops_per_iteration(half.itemsize)
 
         def arithmetic() -> Milliseconds:
             begin = time.perf_counter()
-            share(n_threads * [partial(fma_chains, half, one, turns)])
+            share(n_threads * [partial(fma_chains, half, one, count)])
             return Milliseconds(1e3 * (time.perf_counter() - begin) * flops / done)
 
-        sums = [partial(add_vectors, part.ctypes.data, part.nbytes // bytes_per_turn()) for part in parts]
+        sums = [partial(add_vectors, part.ctypes.data, part.nbytes // bytes_per_iteration()) for part in parts]
         yield {"reading": partial(share, sums), "arithmetic": arithmetic}
 
 
 def blas_gflops(dtype: str, size: int = 2000, repeats: int = 5) -> float:
-    """Rate of a matrix product, for want of Numba."""
+    """Rate of a matrix product, for machines without Numba."""
     a = np.ones((size, size), dtype)
     return 2e-9 * size**3 / _shortest(1, lambda p: np.matmul(a, a), repeats)
 
 
 def sum_gbytes(n_threads: int, size: int = 1 << 30, repeats: int = 5) -> float:
-    """Rate at which `numpy.sum` reads, for want of Numba."""
+    """Rate at which `numpy.sum` reads, for machines without Numba."""
     parts = np.array_split(np.ones(size // 8), n_threads)
     return 1e-9 * size / _shortest(n_threads, lambda p: parts[p].sum(), repeats)
 

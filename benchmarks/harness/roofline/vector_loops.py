@@ -1,7 +1,7 @@
-"""Two loops that reach the limits of a core, emitted as LLVM vectors through Numba.
+"""Two loops that reach the limits of a core, written in LLVM's vector instructions through Numba.
 
-`fma_chains` is bound by the floating-point units alone: chains of fused multiply-adds that never leave
-the registers. `add_vectors` is bound by memory alone. Both run without the GIL.
+`fma_chains` is bound by the floating-point units alone: chains of fused multiply-adds that never leave the registers.
+`add_vectors` is bound by memory alone. Both run without the GIL.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-# Independent chains hide the latency of an FMA (4 or 5 cycles, two per cycle). 12 fit the 16 vector
-# registers of AVX2 beside the two operands; 24 fit the 32 of AVX-512 and NEON.
+# By vector width in bytes. A core starts two FMAs a cycle and each takes 4 or 5 cycles, so it takes 10 independent
+# chains to keep it busy. 12 fit into the 16 registers of AVX2 beside the two operands; 24 into the 32 of AVX-512.
 CHAINS = {64: 24, 32: 12, 16: 12}
 UNROLL = 4
 _IR = {types.float64: ir.DoubleType(), types.float32: ir.FloatType()}
@@ -34,7 +34,7 @@ def _vector(dtype) -> ir.VectorType:
 
 
 def _loop(builder: ir.IRBuilder, count: ir.Value, start: list[ir.Value], body: Callable) -> list[ir.Value]:
-    """Emit `count` turns of ``state = body(i, state)`` with the state in registers; returns the last state."""
+    """Emit ``for i in range(count): state = body(i, state)`` with the state in registers; returns the last state."""
     before = builder.block
     head, done = builder.append_basic_block("head"), builder.append_basic_block("done")
     zero = ir.Constant(count.type, 0)
@@ -124,19 +124,19 @@ def _add_vectors(typingctx, address, count):
 
 @numba.njit(nogil=True)
 def fma_chains(a, b, count):
-    """``count * flops_per_turn(dtype of a)`` flops; a and b are float64 or float32."""
+    """``count * flops_per_iteration(dtype of a)`` flops; a and b are float64 or float32."""
     return _fma_chains(a, b, count)
 
 
 @numba.njit(nogil=True)
 def add_vectors(address, count):
-    """Read ``count * bytes_per_turn()`` bytes of float64 from ``address`` on."""
+    """Read ``count * bytes_per_iteration()`` bytes of float64 from ``address`` on."""
     return _add_vectors(address, count)
 
 
-def flops_per_turn(itemsize: int) -> int:
+def flops_per_iteration(itemsize: int) -> int:
     return 2 * (VECTOR_BYTES // itemsize) * CHAINS[VECTOR_BYTES] * UNROLL
 
 
-def bytes_per_turn() -> int:
+def bytes_per_iteration() -> int:
     return 8 * VECTOR_BYTES

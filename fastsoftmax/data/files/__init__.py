@@ -1,4 +1,6 @@
-"""Data files in, predictions out.
+"""Reading data files, and writing predictions to files.
+
+The suffix says what is in a file:
 
 ==============================  ===========================================================
 .csv .tsv .txt                  columns by name; comma, semicolon or tab, whichever the first
@@ -9,8 +11,8 @@
 .svmlight .libsvm .svm          sparse text; X stays sparse
 ==============================  ===========================================================
 
-Every error of a file is a ValueError with the file and, in text, the line (the first is 1) and
-the column; the rows of binary files count from 0. Nothing is ever unpickled.
+What is wrong with a file is a ValueError with the file and the place: in text files the line (the first is 1) and the
+column, in binary files the row (the first is 0). Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -37,21 +39,22 @@ _KINDS = {
 
 
 def read(path: str | Path, target: str | int | None = None, *, header: bool = True) -> Data:
-    """Samples with their labels.
+    """Read samples and their labels.
 
     Parameters
     ----------
     path : str or Path
+        The types of file that are known are in the docstring of this module.
     target : str or int, optional
-        Column of the labels, by name or by number from 0 (negative: from the end). The last column
-        unless given; .npz and svmlight files say themselves which it is.
+        Column of the labels, by name or by number from 0 (negative: from the end). The last column unless given. Not
+        for .npz and svmlight files, which say themselves where the labels are.
     header : bool
         Whether the first line of a CSV file holds the names of the columns.
 
     Returns
     -------
     Data
-        With y: integers if all labels are whole numbers, strings otherwise.
+        X (m, n), y (m,) (integers if all labels are whole numbers, else strings), and the names of the columns.
 
     Raises
     ------
@@ -62,6 +65,20 @@ def read(path: str | Path, target: str | int | None = None, *, header: bool = Tr
         If it cannot be opened.
     ImportError
         If the package that reads it is not installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from fastsoftmax.data import files
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "pets.csv")
+    ...     size = path.write_text("kg,cm,animal\\n4.5,46,cat\\n30,90,dog\\n")
+    ...     data = files.read(path, "animal")
+    >>> data.feature_names, data.X.shape
+    (['kg', 'cm'], (2, 2))
+    >>> data.y
+    array(['cat', 'dog'], dtype='<U3')
     """
     path, kind = _existing(path)
     if kind in ("npz", "svmlight"):
@@ -80,22 +97,27 @@ def read(path: str | Path, target: str | int | None = None, *, header: bool = Tr
 
 
 def read_features(path: str | Path, feature_names: Sequence[str] | None, n: int, *, header: bool = True) -> Data:
-    """The n columns a model needs, in its order; others, the target among them, are left out.
+    """Read the n columns that a model needs, in its order. Other columns, such as the target, are left out.
 
     Parameters
     ----------
     path : str or Path
     feature_names : sequence of str or None
-        Columns to find by name. A file without names, of exactly n columns, is taken as it is.
+        The columns by name. A file with numbers for names and exactly n columns is taken as it is.
     n : int
         The number of features.
     header : bool
         As in `read`.
 
+    Returns
+    -------
+    Data
+        X (rows, n) and the names of its columns; y is None.
+
     Raises
     ------
     ValueError, OSError, ImportError
-        As `read`; also if columns are missing (all of them named) or, for a model that has no names, if
+        As `read`; also if columns are missing (the message lists them) or, for a model without names, if
         there are not exactly n.
     """
     path, kind = _existing(path)
@@ -120,7 +142,13 @@ def read_features(path: str | Path, feature_names: Sequence[str] | None, n: int,
 
 
 def write_columns(path: str | Path, columns: dict[str, np.ndarray]) -> None:
-    """Write equally long columns: .csv or .parquet as a table; .npy as one array, a lone column in 1-D.
+    """Write columns of the same length.
+
+    Parameters
+    ----------
+    path : str or Path
+        A .csv or .parquet file gets a table; a .npy file gets one array, 1-D for a single column.
+    columns : dict of str to ndarray (rows,)
 
     Raises
     ------
@@ -128,6 +156,8 @@ def write_columns(path: str | Path, columns: dict[str, np.ndarray]) -> None:
         If the suffix is another one, or if text and numbers would share one .npy array.
     OSError
         If the file cannot be written.
+    ImportError
+        If pyarrow is needed and not installed.
     """
     path = Path(path)
     kind = kind_to_write(path)
@@ -146,7 +176,7 @@ def write_columns(path: str | Path, columns: dict[str, np.ndarray]) -> None:
 
 
 def kind_to_write(path: str | Path) -> str:
-    """The kind of file a path's suffix stands for, of those `write_columns` writes."""
+    """The kind of file that the suffix of a path stands for, "csv", "parquet" or "npy"; ValueError for any other."""
     suffix = Path(path).suffix.lower()
     for kind in ("csv", "parquet", "npy"):
         if suffix == _KINDS[kind][0]:
@@ -161,6 +191,7 @@ def _open(path: Path, kind: str, header: bool) -> Any:
 
 
 def _existing(path: str | Path) -> tuple[Path, str]:
+    """A path and the kind of file its suffix stands for, or an error if it cannot be opened or is empty."""
     path = Path(path)
     kind = next((kind for kind, suffixes in _KINDS.items() if path.suffix.lower() in suffixes), None)
     if kind is None:
@@ -168,7 +199,7 @@ def _existing(path: str | Path) -> tuple[Path, str]:
         raise ValueError(f"{path}: unknown type of file {path.suffix or path.name!r}; known are {known}")
     if path.is_file() and path.stat().st_size == 0:
         raise ValueError(f"{path.name} is empty")
-    with path.open("rb"):  # a missing or unreadable file is the same OSError whatever reads it later
+    with path.open("rb"):  # so that a missing file is the same OSError whichever package reads it later
         return path, kind
 
 
@@ -186,7 +217,7 @@ def _checked(data: Data, path: Path) -> Data:
 
 
 def _position(names: list[str], target: str | int, path: Path) -> int:
-    """The number of the target column; a name goes before a number."""
+    """The number of the target column. A column whose name is "3" goes before column 3."""
     if target in names:
         return names.index(str(target))
     try:

@@ -1,4 +1,7 @@
-"""One class for each kind of table: its column names at once, its data when asked for."""
+"""The tables that a file may contain: a class for each kind, which knows its column names before it reads the data.
+
+`read_npz` and `read_svmlight` read files that say themselves which values are the labels.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ from ... import _extras
 from ..validation import nonfinite_row
 from . import text
 
-# Features of a sparse file at most. Each is a row of theta, a name in the model and, in a file that is none, a typing
-# error away from 10^12 of them.
+# Most features of a sparse file. Each costs a row of theta and a name in the model, and one wrong digit in a damaged
+# file would ask for 10^12 of them.
 FEATURES_MAX = 1 << 24
 
 _TABLES_NEED = "reading CSV and Parquet files"
@@ -24,16 +27,18 @@ _TABLES_NEED = "reading CSV and Parquet files"
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """What a file holds.
+    """Samples from a file.
 
     Attributes
     ----------
-    X : ndarray (m, n), float32 or float64 (in .npy and .npz any real dtype); csr_array from svmlight files
+    X : ndarray (m, n), or csr_array from svmlight files
+        float32 or float64; from .npy and .npz files any real dtype.
     y : ndarray (m,) of integers or strings, or None
-    feature_names : list of str
-        The columns of X; their numbers where the file has no names.
+        Labels.
+    feature_names : list of str (n,)
+        Names of the columns of X; their numbers where the file has no names.
     target : str
-        The column y came from, "" if there is none.
+        Name of the column that y came from, "" if there is none.
     """
 
     X: Any
@@ -43,13 +48,14 @@ class Data:
 
 
 class CsvTable:
-    """A CSV file: names first, so that a wrong target is an error before a long read."""
+    """A CSV file. Its first line is read at once, so that a wrong target is an error before a long read."""
 
     def __init__(self, path: Path, header: bool) -> None:
         self.path, self.layout = path, text.layout(path, header)
         self.names = self.layout.names
 
     def data(self, features: Iterable[int], target: int | None = None) -> Data:
+        """Read the columns with these numbers, and the labels in column ``target``."""
         pyarrow, module = (_extras.load("pyarrow", _TABLES_NEED), _extras.load("pyarrow.csv", _TABLES_NEED))
         features = list(features)
         wanted = [self.names[j] for j in features]
@@ -79,6 +85,8 @@ class CsvTable:
 
 
 class ParquetTable:
+    """A Parquet file. Its schema is read at once."""
+
     def __init__(self, path: Path) -> None:
         pyarrow, module = (_extras.load("pyarrow", _TABLES_NEED), _extras.load("pyarrow.parquet", _TABLES_NEED))
         self.path, self.types = path, pyarrow.types
@@ -90,6 +98,7 @@ class ParquetTable:
         text.require_names(self.names, path)
 
     def data(self, features: Iterable[int], target: int | None = None) -> Data:
+        """Read the columns with these numbers, and the labels in column ``target``."""
         schema, features = self.file.schema_arrow, list(features)
         wanted = [self.names[j] for j in features]
         for name in wanted:
@@ -115,7 +124,7 @@ class ParquetTable:
 
 
 class ArrayTable:
-    """A 2-D array, its columns named by their numbers."""
+    """A 2-D array, whose columns have their numbers for names."""
 
     def __init__(self, X: np.ndarray, path: Path) -> None:
         self.X, self.path = X, path
@@ -126,6 +135,7 @@ class ArrayTable:
         self.names = [str(j) for j in range(X.shape[1])]
 
     def data(self, features: Iterable[int], target: int | None = None) -> Data:
+        """The columns with these numbers (a view where they are neighbours), and the labels in column ``target``."""
         features = list(features)
         names = [self.names[j] for j in features]
         y = None if target is None else _labels(np.asarray(self.X[:, target]), self.path, self.names[target])
@@ -135,7 +145,7 @@ class ArrayTable:
 
 
 def read_npy(path: Path) -> ArrayTable:
-    """The array of a .npy file, mapped and not read; by the format's own reader, which knows no pickle."""
+    """The array of a .npy file as a memory map. `open_memmap` reads no pickled objects."""
     try:
         X = np.lib.format.open_memmap(path, mode="r")
     except (ValueError, EOFError, SyntaxError) as error:
@@ -144,11 +154,11 @@ def read_npy(path: Path) -> ArrayTable:
 
 
 def read_npz(path: Path) -> Data:
-    """X of a .npz file, and y if it is there."""
+    """The arrays X and, if there is one, y of a .npz file."""
     with path.open("rb") as file:
         try:
             archive = np.load(file, allow_pickle=False)
-            # What is no archive NumPy reads as an array, or takes for a pickle and refuses.
+            # A file that is no archive np.load returns as an array, or takes for a pickle and refuses.
             names = archive.files if isinstance(archive, np.lib.npyio.NpzFile) else []
             arrays = {name: archive[name] for name in ("X", "y") if name in names}
         except (ValueError, EOFError, KeyError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:
@@ -166,9 +176,15 @@ def read_npz(path: Path) -> Data:
 
 
 def read_svmlight(path: Path, n: int | None = None, *, zero_based: bool | None = None) -> Data:
-    """A sparse text file; "feature 7" is what the file calls 7.
+    """A sparse text file, whose lines are "label index:value index:value ...". "feature 7" is the name of index 7.
 
-    Indices start at 1, as the format has it, unless ``zero_based`` or, where that is None, the file has a 0.
+    Parameters
+    ----------
+    path : Path
+    n : int, optional
+        Number of features; as many as the largest index needs unless given.
+    zero_based : bool, optional
+        Whether indices start at 0. Unless given they do so if the file has a 0; otherwise at 1, as the format says.
     """
     rows, largest, smallest = text.svmlight_extent(path)
     first = 1 - (smallest == 0 if zero_based is None else zero_based)
@@ -195,13 +211,13 @@ def read_svmlight(path: Path, n: int | None = None, *, zero_based: bool | None =
 
 
 def _encoded(column: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The different values of a pyarrow column and the number of each row's: labels repeat, so text is made once."""
+    """The distinct values of a pyarrow column and the number of each row's value: each text becomes Python's once."""
     array = column.dictionary_encode().unify_dictionaries().combine_chunks()
     return np.asarray(array.dictionary.to_pylist()), array.indices.to_numpy()
 
 
 def _labels(y: np.ndarray, path: Path, target: str) -> np.ndarray:
-    """Integers where every label is a whole number, else strings; a fraction is no class label."""
+    """Labels as integers where all are whole numbers, else as strings; ValueError for fractions."""
     where = f"{path.name}, target column {target!r}"
     if y.dtype.kind in "biu":
         return y.astype(np.int64) if y.dtype.kind != "b" else y
@@ -223,7 +239,7 @@ def _labels(y: np.ndarray, path: Path, target: str) -> np.ndarray:
 
 
 def _filled(columns: list[Any], m: int, dtype: np.dtype[Any]) -> np.ndarray:
-    """X in F order: each column of the file becomes one of memory, with no second copy of the whole."""
+    """Columns as an array in F order, where each is contiguous: they are copied one by one, without a copy of all."""
     X = np.empty((m, len(columns)), dtype, order="F")
     for j, column in enumerate(columns):
         X[:, j] = column.to_numpy(zero_copy_only=False)
@@ -231,6 +247,7 @@ def _filled(columns: list[Any], m: int, dtype: np.dtype[Any]) -> np.ndarray:
 
 
 def listed(names: Sequence[str], most: int = 20) -> str:
+    """Names for an error message: the first ``most`` and the number of the others."""
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + rest
 

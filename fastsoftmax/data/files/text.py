@@ -1,4 +1,4 @@
-"""What is in a text file and where it is wrong: the slow, exact look that a fast reader's error needs."""
+"""Text files line by line: their layout, and the line and column of an error, which the fast readers don't tell."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+# Bytes that are no UTF-8, as the error handler "surrogateescape" decodes them.
 _BYTES = re.compile("[\udc80-\udcff]")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How to read a CSV file: column names, the sign between cells, whether line 1 holds the names."""
+    """How to read a CSV file: the names of its columns, the delimiter, and whether line 1 has the names."""
 
     names: list[str]
     delimiter: str
@@ -24,12 +25,12 @@ class Layout:
 
 
 def layout(path: Path, header: bool) -> Layout:
-    """Names and delimiter, from the first line alone.
+    """The layout of a CSV file, from its first line alone. The delimiter is a comma, semicolon or tab.
 
     Raises
     ------
     ValueError
-        If the line is empty, not text, looks like data where names belong, or has a name twice.
+        If the line is empty, not UTF-8 text, looks like data where names belong, or has a name twice.
     """
     with _opened(path) as file:
         line = file.readline()
@@ -40,7 +41,7 @@ def layout(path: Path, header: bool) -> Layout:
     cells = next(csv.reader([line], delimiter=delimiter))
     if not header:
         return Layout([str(j) for j in range(len(cells))], delimiter, header)
-    # pandas writes 0, 1, 2, ... where columns have no names: those are names. Other numbers are data.
+    # pandas writes the names 0, 1, 2, ... where columns have none. Other numbers are data.
     numbers = [cell for cell in cells if _is_number(cell)]
     counting = [str(j) for j in range(len(numbers))]
     if 2 * len(numbers) >= len(cells) and numbers != counting:
@@ -50,7 +51,7 @@ def layout(path: Path, header: bool) -> Layout:
 
 
 def require_names(names: list[str], path: Path) -> None:
-    """Every column has a name, and none has another's."""
+    """Raise ValueError unless every column has a name of its own."""
     if "" in names:
         raise ValueError(f"{path.name}, column {names.index('')} (the first is 0) has no name: give it one, or drop it")
     name, count = Counter(names).most_common(1)[0] if names else ("", 0)
@@ -59,7 +60,7 @@ def require_names(names: list[str], path: Path) -> None:
 
 
 def explain(path: Path, layout: Layout, features: Iterable[int], target: int | None) -> None:
-    """Raise for the first bad cell with line and column; return if nothing is wrong with any."""
+    """Raise ValueError with line and column for the first cell that is wrong; return if none is."""
     features, rows = list(features), 0
     with _opened(path) as file:
         reader = csv.reader(file, delimiter=layout.delimiter)
@@ -88,12 +89,12 @@ def _check_cells(where: str, cells: list[str], names: list[str], features: list[
 
 
 def svmlight_extent(path: Path) -> tuple[int, int, int]:
-    """Rows of an svmlight file, its largest and its smallest feature index.
+    """Number of rows of an svmlight file, its largest feature index, and its smallest (at most 1).
 
     Raises
     ------
     ValueError
-        With the line, if that is not "label index:value index:value ...".
+        For the first line that is not "label index:value index:value ..." with rising indices and finite numbers.
     """
     rows, largest, smallest = 0, 0, 1
     with _opened(path) as file:
@@ -121,7 +122,8 @@ def svmlight_extent(path: Path) -> tuple[int, int, int]:
 
 
 def _opened(path: Path) -> TextIO:
-    """Bytes that are no UTF-8 become lone surrogates: an error where they stand, not a block of lines early."""
+    """A file opened for reading. Bytes that are no UTF-8 become lone surrogates, so that `_require_text` can say in
+    which line they are; a decoding error would come earlier, when a block of lines is read."""
     return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 

@@ -1,1 +1,1 @@
-"""Where chunks of rows come from."""
+"""Where the chunks of rows that kernels get come from: arrays and sparse matrices in `memory`."""

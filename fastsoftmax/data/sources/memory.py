@@ -1,8 +1,8 @@
-"""Where rows come from: each source hands out chunks of rows that a kernel can read.
+"""Sources of rows that are in memory (or memory-mapped): each yields chunks of rows that a kernel can read.
 
-An array or memory map is never copied whole. Chunks of a dtype that the kernels read are views, whatever
-their strides; others are converted one chunk at a time, so that the extra memory is one chunk. Sparse X likewise:
-a chunk's indices and data are views, and only its row pointers are made anew.
+X is never copied whole. Chunks are views where the kernels read its dtype, whatever its strides; else each chunk is
+converted by itself, so that the extra memory is one chunk. Of sparse X the indices and data of a chunk are views, and
+its row pointers are new.
 """
 
 from __future__ import annotations
@@ -18,21 +18,35 @@ from ..validation import compute_dtype
 
 
 class Source(Protocol):
-    """m rows of n features, handed out in chunks; every pass sees the same chunks in the same order."""
+    """m rows of n features that are walked in chunks. Every walk yields the same chunks in the same order.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (m, n).
+    dtype : dtype
+        That of the computation: float32 or float64.
+    hints : dict
+        Keyword arguments of `plan.make_plan` that depend on X: of dense X whether chunks are copies (``converted``) and
+        how much of each column a block should have (``column_bytes``).
+    y, soft, w, smoothing
+        Of all rows, as `kernels.contract.Rows` has them of a chunk.
+    """
 
     shape: tuple[int, int]
-    dtype: np.dtype  # that of the computation: float32 or float64
-    hints: dict[str, Any]  # what a plan should know: whether chunks are copies, whether columns are contiguous
+    dtype: np.dtype
+    hints: dict[str, Any]
     y: np.ndarray | None
     soft: np.ndarray | None
     w: np.ndarray | None
     smoothing: float
 
-    def chunks(self, rows: int) -> Iterator[Rows]: ...
+    def chunks(self, rows: int) -> Iterator[Rows]:
+        """All rows in order, at most ``rows`` at a time."""
 
 
 class _Labelled:
-    """What a source has beside X: targets, weights and smoothing, cut as its rows are."""
+    """What a source has beside X: targets, weights and smoothing, of which each chunk gets its part."""
 
     def __init__(self, targets: np.ndarray | None, w: np.ndarray | None, smoothing: float) -> None:
         soft = targets is not None and targets.ndim == 2
@@ -57,16 +71,14 @@ class ArraySource(_Labelled):
 
     Parameters
     ----------
-    X : ndarray (m, n), as `validation.check_X` returns it
+    X : ndarray (m, n), as `data.validation.check_X` returns it
     targets : int32 ndarray (m,) of labels, ndarray (m, k) of soft targets, or None
     w : float64 ndarray (m,) or None
+        Weights, as `data.validation.check_weights` returns them.
     smoothing : float
-    reads : str
-        Type characters of the dtypes the kernels read as they are (a backend's ``READS``).
-    column_bytes : int
-        How much of each column of F-order X a block should hold (a backend's ``COLUMN_BYTES``).
-    byte_columns : int
-        Features up to which a block of bytes becomes columns, in whichever order it is (a backend's ``BYTE_COLUMNS``).
+        Label smoothing, in [0, 1].
+    reads, column_bytes, byte_columns
+        ``READS``, ``COLUMN_BYTES`` and ``BYTE_COLUMNS`` of the backend: see `kernels.contract.Kernels`.
     """
 
     def __init__(
@@ -90,7 +102,7 @@ class ArraySource(_Labelled):
         self.hints: dict[str, Any] = {"converted": self._converts, "column_bytes": column_bytes if by_columns else 0}
 
     def pick(self, rows: np.ndarray) -> np.ndarray:
-        """X of the rows with these numbers, a copy."""
+        """A copy of X of the rows with these numbers."""
         return np.asarray(self.X[rows])
 
     @cached_property
@@ -107,10 +119,10 @@ class ArraySource(_Labelled):
 
 
 class ShiftedSource(ArraySource):
-    """Rows of X - shift, a chunk at a time; ``shift`` (n,) is of the dtype of the computation."""
+    """Rows of X - shift, computed a chunk at a time; ``shift`` (n,) has the dtype of the computation."""
 
     def __init__(self, *args: Any, shift: np.ndarray, **options: Any) -> None:
-        super().__init__(*args, reads="", **options)  # chunks are copies, whatever kernels read
+        super().__init__(*args, reads="", **options)  # every chunk is a copy, whatever dtypes kernels read
         self._shift = shift
 
     def pick(self, rows: np.ndarray) -> np.ndarray:
@@ -127,9 +139,15 @@ class SparseSource(_Labelled):
 
     Parameters
     ----------
-    X : Csr of all rows, as `validation.check_X` returns it
+    X : Csr
+        All rows, as `data.validation.check_X` returns them.
     targets, w, smoothing
-        As `ArraySource` has them.
+        As of `ArraySource`.
+
+    Attributes
+    ----------
+    nnz : int
+        Number of entries.
     """
 
     def __init__(
@@ -144,7 +162,7 @@ class SparseSource(_Labelled):
         self._converts = not (X.dtype == self.dtype and X.dtype.isnative and X.data.flags.aligned)
 
     def chunks(self, rows: int) -> Iterator[Rows]:
-        """Chunks of at most that many rows; fewer where their entries have to be converted and are many."""
+        """All rows in order, at most ``rows`` at a time; fewer where entries that must be converted are many."""
         start, X = 0, self.X
         while start < len(X):
             end = min(start + rows, len(X))
@@ -163,7 +181,7 @@ class SparseSource(_Labelled):
 
     @cached_property
     def load(self) -> np.ndarray:
-        """load[j], the entries in columns 0..j-1: int64 (n + 1,), by which threads share the columns."""
+        """load[j] is the number of entries in columns 0..j-1: int64 (n + 1,). See `kernels.contract.Csr`."""
         out = np.zeros(self.X.n + 1, np.int64)
         step = max(1 << 20, self.X.n)
         for start in range(0, self.nnz, step):

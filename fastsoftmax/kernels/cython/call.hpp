@@ -1,13 +1,40 @@
-// What Cython fills in: one call of one pass, without types; `run` picks the template.
+// What Cython fills in: one call of one pass, without types. The passes themselves are compiled in units, a file for each
+// dtype and kind of rows, which this header does not need to see.
 #pragma once
 
-#include "passes/class_parallel.hpp"
-#include "passes/hessian.hpp"
-#include "passes/sparse.hpp"
+#include <cstddef>
+#include <cstdint>
 
-namespace {
+namespace fastsoftmax {
 
 enum Operation { VALUE_AND_GRAD, HESS_PROD, GRAM, PREDICT, HESSIAN };  // of sparse X, GRAM is the diagonal alone
+enum Prediction { LABEL, LOGITS, PROBA, LOG_PROBA };
+
+enum SourceType { FLOAT64, FLOAT32, FLOAT16, UINT8, INT8, INT16 };
+
+struct Source {  // X as NumPy describes it, strides in bytes
+    const char* data;
+    ptrdiff_t row, col;
+    int type, itemsize;
+};
+
+// Columns of sparse X with too many entries to be summed in float32 to the end; see block/reduce.hpp.
+struct Hot {
+    const int64_t* columns;  // level by level, in each ascending
+    const int64_t* starts;   // level l has columns[starts[l]]..columns[starts[l + 1]]
+    ptrdiff_t levels;
+    double* grad;  // per slab: (starts[levels], k)
+
+    ptrdiff_t count() const { return levels ? starts[levels] : 0; }
+};
+
+// How a call over sparse X is cut.
+struct SparseCut {
+    const int64_t* starts;   // row-parallel: rows of slab p are starts[p]..starts[p + 1]
+    const int64_t* columns;  // feature-parallel: of part t, columns[t]..columns[t + 1]; null: row-parallel
+    ptrdiff_t parts;
+    Hot hot;
+};
 
 struct SparseSource {  // X in CSR; indptr is null if X is dense
     const int64_t* indptr;
@@ -41,65 +68,7 @@ struct Call {
     void* work;
 };
 
-template <class T>
-Pass<T> pass_of(const Call& c) {
-    Pass<T> p;
-    p.X = c.X;
-    p.m = c.m, p.n = c.n, p.k = c.k;
-    p.y = c.y, p.w = c.w;
-    p.soft = (const T*)c.soft, p.smoothing = T(c.smoothing);
-    p.dX = (T*)c.dX, p.row_loss = (T*)c.row_loss, p.row_label = c.row_label;
-    p.theta = (const T*)c.theta, p.bias = (const T*)c.bias;
-    p.along = (const T*)c.along, p.along_bias = (const T*)c.along_bias;
-    p.loss = c.loss, p.grad = c.grad, p.grad_bias = c.grad_bias, p.single_grad = c.single_grad;
-    p.models = c.models, p.fold = c.fold, p.left_out = c.left_out, p.held = c.held;
-    p.scale = c.scale;
-    p.slabs = c.slabs, p.block = c.block, p.flush_rows = c.flush_rows, p.phase_rows = c.phase_rows;
-    p.threads = c.threads;
-    p.work = (T*)c.work;
-    p.part = 0;
-    const bool walks = c.operation != GRAM && c.operation != HESSIAN;
-    if (walks && !c.sparse.indptr && !c.by_classes) choose_parts(p, c.L2, c.L3);
-    return p;
-}
-
-template <class T, class I>
-void run_sparse(const Call& c, const Pass<T>& p) {
-    const SparseCut& cut = c.sparse.cut;
-    const Csr<T, I> X{c.sparse.indptr, (const I*)c.sparse.indices, (const T*)c.sparse.data, c.m, c.n};
-    switch (c.operation) {
-        case VALUE_AND_GRAD:
-        case HESS_PROD: return cut.columns ? sparse_by_features(X, p, cut) : sparse_by_rows(X, p, cut);
-        case GRAM: return sparse_gram_diagonal(X, p, cut);
-        case PREDICT: return sparse_predict(X, p, cut, Kind(c.kind), c.out);
-    }
-}
-
-template <class T>
-void run_as(const Call& c) {
-    const Pass<T> p = pass_of<T>(c);
-    if (c.sparse.indptr) return c.sparse.wide ? run_sparse<T, int64_t>(c, p) : run_sparse<T, int32_t>(c, p);
-    if (c.by_classes && c.operation <= HESS_PROD)
-        return c.single_grad ? by_classes<T, float>(p) : by_classes<T, double>(p);
-    switch (c.operation) {
-        case VALUE_AND_GRAD: return value_and_grad(p);
-        case HESS_PROD: return hess_prod(p);
-        case GRAM: return gram(p);
-        case PREDICT: return predict(p, Kind(c.kind), c.out);
-        case HESSIAN: return hessian(p);
-    }
-}
-
-template <class T>
-ptrdiff_t work_bytes_as(const Call& c) {
-    const Pass<T> p = pass_of<T>(c);
-    if (c.sparse.indptr) return ptrdiff_t(sizeof(T)) * sparse_work_size(p, c.sparse.cut);
-    const ptrdiff_t outputs = c.operation == GRAM ? c.n : c.operation == HESSIAN ? pairs_of(c.k) * c.n : c.k;
-    const bool classes = c.by_classes && c.operation <= HESS_PROD;
-    return ptrdiff_t(sizeof(T)) * (classes ? class_work_size(p) : work_size(p, outputs));
-}
-
-// A sparse gradient's end: G and O are float or double.
+// The end of a sparse gradient; it and its result may be float32.
 struct Finish {
     const void* grad;
     ptrdiff_t slabs, size;
@@ -109,29 +78,29 @@ struct Finish {
     void* out;
     int threads;
 };
+enum { SUMS_WRONG = 1, STORED_WRONG = 2 };
 
-template <class G, class O>
-int finish_as(const Finish& f) {
-    return finish((const G*)f.grad, f.slabs, f.size, f.scale, f.l2, (const O*)f.theta, (O*)f.out, f.threads);
-}
-int run_finish(const Finish& f) {
-    if (f.single_grad) return f.single_out ? finish_as<float, float>(f) : finish_as<float, double>(f);
-    return f.single_out ? finish_as<double, float>(f) : finish_as<double, double>(f);
-}
+// In the units. T is the dtype of the computation.
+template <class T>
+void run_dense(const Call&);
+template <class T>
+ptrdiff_t dense_work_bytes(const Call&);
+template <class T>
+void run_sparse(const Call&);
+template <class T>
+ptrdiff_t sparse_work_bytes(const Call&);
+int run_finish(const Finish&);
+int openmp_threads();
+int vector_bytes();
 
 // Bytes the caller must provide as Call::work.
-ptrdiff_t work_bytes(const Call& c) {
-    return c.single ? work_bytes_as<float>(c) : work_bytes_as<double>(c);
+inline ptrdiff_t work_bytes(const Call& c) {
+    if (c.sparse.indptr) return c.single ? sparse_work_bytes<float>(c) : sparse_work_bytes<double>(c);
+    return c.single ? dense_work_bytes<float>(c) : dense_work_bytes<double>(c);
+}
+inline void run(const Call& c) {
+    if (c.sparse.indptr) return c.single ? run_sparse<float>(c) : run_sparse<double>(c);
+    c.single ? run_dense<float>(c) : run_dense<double>(c);
 }
 
-void run(const Call& c) { c.single ? run_as<float>(c) : run_as<double>(c); }
-
-int openmp_threads() {
-#ifdef _OPENMP
-    return omp_get_max_threads();
-#else
-    return 0;
-#endif
-}
-
-}  // namespace
+}  // namespace fastsoftmax

@@ -15,9 +15,7 @@ from libc.stdint cimport int32_t, int64_t
 cnp.import_array()
 
 
-cdef extern from "call.hpp" nogil:
-    const int VEC_BYTES
-
+cdef extern from "call.hpp" namespace "fastsoftmax" nogil:
     ctypedef enum Operation:
         VALUE_AND_GRAD
         HESS_PROD
@@ -91,16 +89,17 @@ cdef extern from "call.hpp" nogil:
     Py_ssize_t work_bytes(const Call&)
     int run_finish(const Finish&)
     int SUMS_WRONG, STORED_WRONG
-    void run_call "run"(const Call&)
+    void run_call "fastsoftmax::run"(const Call&)
     int openmp_threads()
+    int c_vector_bytes "fastsoftmax::vector_bytes"()
 
-SOURCE_TYPES = {"d": 0, "f": 1, "e": 2, "B": 3, "b": 4, "h": 5}  # as enum SourceType in block/convert.hpp
-KINDS = {"label": 0, "logits": 1, "proba": 2, "log_proba": 3}  # as enum Kind in passes/dense.hpp
+SOURCE_TYPES = {"d": 0, "f": 1, "e": 2, "B": 3, "b": 4, "h": 5}  # as enum SourceType in call.hpp
+KINDS = {"label": 0, "logits": 1, "proba": 2, "log_proba": 3}  # as enum Prediction in call.hpp
 
 
 def vector_bytes():
     """Width of the vectors this build computes with."""
-    return VEC_BYTES
+    return c_vector_bytes()
 
 
 def max_threads():

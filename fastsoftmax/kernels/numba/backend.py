@@ -1,7 +1,7 @@
-"""The Numba backend: kernels compiled for the host at their first call, then cached on disk.
+"""The Numba backend: kernels that are compiled for the host at their first call, then cached on disk.
 
-The functions of the contract; `launch_dense` and `launch_sparse` turn a chunk of rows into the record that compiled
-code is called with. Start reading at `passes/dense.py`, one worker's share of a pass.
+Here are the functions of the contract. `launch_dense.py` and `launch_sparse.py` turn a chunk of rows into the record
+that compiled code is called with. Start reading at `passes/dense.py`: one worker's share of a pass, from the top down.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ import numpy as np
 from ..contract import Csr, Parameters, RowOutputs, Rows, Sums
 from ..plan import Plan
 from .block import job as jobs
-from .block.convert import KINDS
+from .block.convert import SOURCE_TYPES
 from .block.reduce import dense_gradient, sparse_gradient
 from .launch_dense import COLUMN_BYTES, run_dense
 from .launch_sparse import run_sparse
 from .microkernels.simd import host_features, vector_bytes
 
-READS = "".join(KINDS)
+READS = "".join(SOURCE_TYPES)
 STRATEGIES = ("row-parallel", "class-parallel", "feature-parallel")
-# Blocks of bytes become columns, too, and as long; see `block/convert.py`.
+# Up to so many features, blocks of bytes are as long as those of F-order X, since they are staged as columns
+# (`block/convert.py`).
 BYTE_COLUMNS = 128
 FLOAT32_SUMS = True
 
@@ -44,11 +45,13 @@ __all__ = [
 
 
 def isa() -> str:
+    """Instruction set in use."""
     names = {64: "AVX-512", 32: "AVX2", 16: "SSE2"}
     return names[vector_bytes()] if "x86_64" in host_features() else f"{8 * vector_bytes()}-bit vectors"
 
 
 def threading() -> str:
+    """What the threads are."""
     return "Python threads"
 
 

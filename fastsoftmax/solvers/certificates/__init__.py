@@ -1,1 +1,1 @@
-"""Proofs: how far above the minimum a point can be, and whether there is a minimum."""
+"""Proofs: an upper bound on how far a value is above the minimum, and whether there is a minimum at all."""

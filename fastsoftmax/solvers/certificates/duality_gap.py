@@ -1,22 +1,23 @@
-r"""How far the value can be from the minimum at most: the duality gap, from numbers every step has anyway.
+r"""An upper bound on value - minimum: the duality gap, from numbers that every step has anyway.
 
-The dual of softmax regression has one distribution alpha_i over the classes for each row. Its value,
+The dual problem of softmax regression has one distribution alpha_i over the classes for each row. Its value,
 
 .. math:: \sum_i w_i \operatorname{Ent}(\alpha_i) - \frac{1}{2 l_2} \| \operatorname{soft}(A, l_1) \|^2, \qquad
           A = X^T W (\alpha - I), \quad 1^T W (\alpha - I) = 0
 
-is below the minimum for every alpha (w sums to 1; soft moves each entry by l1 towards 0; with l2 = 0 no
-entry of A may exceed l1). With alpha = Z this needs nothing but the gradient, for A is the gradient of
-the loss, and Ent(z) = loss - <theta, A>. Without a bias, and with l1 = 0, the bound is ||gradient||^2 / (2 l2),
-the one that strong convexity gives. Soft targets must be distributions; of rows with another mass nothing is told.
+is at most the minimum for every alpha. (The weights w sum to 1; soft moves each entry by l1 towards 0; I holds the
+targets; with l2 = 0 no entry of A may exceed l1.) With alpha = Z this needs nothing but the gradient, for A is the
+gradient of the loss, and Ent(z) = loss - <theta, A>. Without a bias, and with l1 = 0, the bound is
+||gradient||^2 / (2 l2), as strong convexity gives it. Soft targets must sum to 1 in each row; else there is no bound.
 
-The bias asks that alpha has the classes' shares p, whereas Z has q = p + (gradient of the bias). Mixing
-every row with one distribution r, alpha = (1 - t) Z + t r with (1 - t) q + t r = p, puts that right; t is the least
-that keeps r from being negative, and the entropy is concave. With l2 = 0, alpha = (1 - s) I + s Z scales A by s
-until no entry exceeds l1. Columns are taken as centred (the bias absorbs it), so that A of a constant is 0.
+The bias adds a constraint: alpha must have the classes' shares p, whereas Z has q = p + (gradient of the bias). Mixing
+every row with one distribution r, alpha = (1 - t) Z + t r with (1 - t) q + t r = p, meets it. t is the least for which
+r is not negative, and the entropy of the mixture is bounded from below because entropy is concave. With l2 = 0, alpha =
+(1 - s) I + s Z scales A by s until no entry exceeds l1. Columns are taken as centered, since the bias absorbs any
+shift, so that A of a constant column is 0.
 
-The dual value found at one iterate holds for all that follow: the largest so far is kept, whether duality told it or
-an exact Hessian (see `local`).
+A lower bound on the minimum found at one iterate holds at all that follow. The largest so far is kept, whether it comes
+from duality or from an exact Hessian (see `geometry.hessian_metric`).
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ import numpy as np
 
 from ..geometry.metric import Metric
 
-# A difference of two values rounded to eps each is known no better than this many eps.
+# Two values, each rounded to eps, have a difference that is certain to this many eps only.
 ROUNDINGS = 4.0
-# Above 0 and below any value that matters: what a divisor of 0 becomes.
+# Takes the place of a divisor that may be 0: positive, and below any value that matters.
 TINY = float(np.finfo(np.float64).tiny)
 
 
@@ -45,7 +46,7 @@ def has_distributions(obj: Any) -> bool:
 
 
 class GapBound:
-    """Upper bounds on (value - minimum) / value of one objective.
+    """Upper bounds on (value - minimum) / value of one objective, at the iterates of a run.
 
     Parameters
     ----------
@@ -53,41 +54,48 @@ class GapBound:
     metric : Metric
         For the means of X's columns.
     eps : float
-        Rounding of the numbers the objective computes with: the bound is never below `ROUNDINGS` of these.
+        Rounding of the numbers that the objective computes with: the bound is never below `ROUNDINGS` of these.
     l1 : float
+
+    Attributes
+    ----------
+    dual : float
+        The largest lower bound on the minimum so far.
+    origin : tuple or None
+        What `_at_origin` returns; runs at another l2 on the same data may share it.
     """
 
     def __init__(self, obj: Any, metric: Metric, eps: float, l1: float = 0.0) -> None:
         self.floor = ROUNDINGS * eps
         self.obj, self.metric, self.l1, self.l2 = obj, metric, l1, float(obj.l2)
-        self.told = has_distributions(obj)
+        self.has_dual = has_distributions(obj)
         self.origin: tuple[np.ndarray, list[float]] | None = None
         self.dual = -np.inf
 
-    def __call__(self, theta: np.ndarray, value: float, grad: np.ndarray, local: float = np.inf) -> float | None:
-        """The bound at theta, or None where there is none; value - minimum is known to be ``local`` at most.
+    def __call__(self, theta: np.ndarray, value: float, grad: np.ndarray, hessian_gap: float = np.inf) -> float | None:
+        """The bound at theta, or None where there is none.
 
-        ``value`` includes the l1 term, ``grad`` does not.
+        ``value`` includes the l1 term, ``grad`` does not. ``hessian_gap`` is a bound on value - minimum from elsewhere.
         """
         if not value > 0.0:
             return None
-        gap = min(local, self._duality_gap(theta, value, grad))
+        gap = min(hessian_gap, self._duality_gap(theta, value, grad))
         self.dual = max(self.dual, value - gap)
         if not math.isfinite(self.dual):
             return None
         return max(0.0, min(gap, value - self.dual)) / value + self.floor
 
     def _duality_gap(self, theta: np.ndarray, value: float, grad: np.ndarray) -> float:
-        if (self.l2 == 0.0 and self.l1 == 0.0) or not self.told:
+        if (self.l2 == 0.0 and self.l1 == 0.0) or not self.has_dual:
             return np.inf
         if self.l1 == 0.0:
             return self._smooth_gap(theta, value, grad)
         n = len(theta) - bool(self.obj.fit_intercept)
         weights = theta[:n]
-        A = self.metric.centred(grad) - self.l2 * weights
+        A = self.metric.centered(grad) - self.l2 * weights
         penalty = 0.5 * self.l2 * float(np.vdot(weights, weights)) + self.l1 * float(np.abs(weights).sum())
         loss, t, entropy = value - penalty, 0.0, 0.0
-        # loss - Ent, the part that the bias takes in it, and that mixing brings.
+        # loss - Ent: <weights, A>, then the part of the bias, then what mixing adds.
         excess = float(np.vdot(weights, A))
         if self.obj.fit_intercept:
             assert self.metric.mean is not None
@@ -103,9 +111,9 @@ class GapBound:
         return excess + penalty + self._dual_penalty(A, loss - excess)
 
     def _smooth_gap(self, theta: np.ndarray, value: float, grad: np.ndarray) -> float:
-        """The same without l1, where all that is large cancels: with V = A + l2 theta, which is the centred gradient
-        where t = 0, the penalty, its dual and <theta, A> come to ||V||^2 / (2 l2) - t <theta, A at 0>."""
-        V = self.metric.centred(grad)
+        """The gap without l1, in a form in which large terms have cancelled. With V = A + l2 theta, the centered
+        gradient where t = 0, the penalty, its dual and <theta, A> sum to ||V||^2 / (2 l2) - t <theta, A at 0>."""
+        V = self.metric.centered(grad)
         if self.metric.mean is None:
             return float(np.vdot(V, V)) / (2.0 * self.l2)
         weights, slope = theta[:-1], grad[-1].tolist()
@@ -132,11 +140,14 @@ class GapBound:
         return max(0.0, 1.0 - self.l1 / largest) * entropy if largest > 0 else 0.0
 
     def _mix(self, slope: list[float]) -> tuple[float, float]:
-        """t, and the entropy of r; ``slope`` is the gradient of the bias. A loop: classes are few, or passes long."""
+        """t of this file's head, and the entropy of r; ``slope`` is the gradient of the bias.
+
+        Plain loops: with few classes they are faster than NumPy, with many a pass takes far longer than they do.
+        """
         assert self.origin is not None
         p = self.origin[1]
         q = [a + s for a, s in zip(p, slope, strict=True)]
-        # 1 - p / q is (q - p) / q: how much of q is too much.
+        # s / b is (q - p) / q, the share of a class in Z that is too much.
         t = min(max([s / b for s, b in zip(slope, q, strict=True) if b > 0.0], default=0.0), 1.0)
         entropy = 0.0
         if not t > 0.0:
@@ -148,9 +159,7 @@ class GapBound:
         return t, entropy
 
     def _at_origin(self, theta: np.ndarray, grad: np.ndarray) -> tuple[np.ndarray, list[float]]:
-        """Of the gradient at theta = 0: that of centred columns, and the classes' shares, which its bias row tells.
-
-        It takes a pass unless the run starts there.
-        """
+        """The centered gradient at theta = 0, and the classes' shares p, from its bias row. Takes a pass unless
+        theta is 0."""
         at = grad if not theta.any() else self.obj.value_and_grad(np.zeros(theta.shape))[1]
-        return self.metric.centred(at), np.maximum(1.0 / theta.shape[1] - at[-1], 0.0).tolist()
+        return self.metric.centered(at), np.maximum(1.0 / theta.shape[1] - at[-1], 0.0).tolist()

@@ -1,15 +1,15 @@
-r"""Whether there is no minimum: classes that can be told apart without error, all of them or some.
+r"""Whether there is no minimum, because all or some classes can be told apart without error (separation).
 
-A direction V along which no row's own class loses against another, x_i^T (v_{y_i} - v_c) >= 0 for all rows i and
-classes c, and some gains, is one along which the loss falls for ever (Albert and Anderson, 1984, "On the existence of
+Let V be a direction along which no row's own class loses against another, x_i^T (v_{y_i} - v_c) >= 0 for all rows i and
+classes c, and at least one row gains. Along V the loss falls for ever (Albert and Anderson, 1984, "On the existence of
 maximum likelihood estimates in logistic regression models"). If all rows gain, the loss falls to 0, and a small value
-is proof enough. If only some do (quasi-separation: a class apart from others that overlap, a column that is not zero in
-one class alone), it falls to the loss of the others, and a run without a penalty converges by its gradient to a theta
-that means nothing: how large it is, only ``tol`` says.
+is proof enough. If only some rows gain (quasi-separation: a class apart from others that overlap, or a column that is
+nonzero in one class alone), the loss falls to that of the other rows. Without a penalty the gradient norm then still
+falls below any ``tol``, at a theta whose size only ``tol`` determines and which means nothing.
 
-Far out along V the loss of the rows that gain falls exponentially, and Newton's step from there is V but for what the
-others have still to gain: so that step is put to the test. Where a minimum exists it moves logits hardly, and both
-ways.
+Far out along V the loss of the rows that gain falls exponentially, and Newton's step from there is V plus what the
+other rows have still to gain. So Newton's step is the candidate that is tested. Where a minimum exists, that step
+hardly changes any logit, and margins move both ways.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ import numpy as np
 
 from ..geometry.hessian_metric import HessianMetric
 
-# What a row gains along V, in logits, at least; Newton's step on exp(-t) is 1.
+# The best row must gain this much along V, in logits; Newton's step on exp(-t) gains 1.
 GAIN = 0.1
-# What another may lose, as a share of what the best one gains: the others' last steps.
+# Other rows may lose at most this share of the best row's gain, since V has a part of their last steps to the minimum.
 LOSS = 1e-3
 
 
 def separable_below(obj: Any) -> float:
-    """A value that proves that the classes can be told apart without error, so that there is no minimum.
+    """A value below this proves that all classes are separable, so that there is no minimum; 0 where nothing would.
 
-    Where the sum of w_i loss_i is below log(2) times the least weight, every row's loss is below log 2: its own class
-    has more than half of the probability. Scaling theta up then brings the loss as near to 0 as one likes.
+    Where the sum of w_i loss_i is below log(2) times the smallest positive weight, every row's loss is below log 2:
+    its own class has more than half of the probability. Scaling theta up then brings the loss as near to 0 as one
+    likes.
     """
     source = getattr(obj, "source", None)
     if obj.l2 > 0 or source is None or source.y is None or source.smoothing > 0:
@@ -40,7 +41,7 @@ def separable_below(obj: Any) -> float:
 
 
 def some_are_separable(obj: Any, at: HessianMetric, grad: np.ndarray) -> bool:
-    """Whether Newton's step at the point of ``at`` is a direction V of this file's head. A pass over X."""
+    """Whether Newton's step from the point of ``at`` is a direction V of this file's head. Takes a pass over X."""
     if obj.l2 > 0 or obj.source.y is None or obj.source.smoothing > 0:
         return False
     V = at.to_theta(-at.to_phi_gradient(grad))

@@ -1,1 +1,1 @@
-"""Metrics: in what units a gradient is long, and what an exact Hessian knows."""
+"""Metrics: changes of variable in which the objective has a curvature near 1, from bounds or exact Hessians."""

@@ -1,28 +1,29 @@
-r"""Columns that lie far from zero, read from a value near their mean, so that no digit is lost to the distance.
+r"""Centering: columns of X that lie far from zero are shifted to be near it, so that passes lose no digits.
 
-A float32 column of mean 1000 and deviation 1 is known to 3e-5 and tells classes apart as well as the same column
-around zero. But a pass over it takes differences of large numbers: theta is rounded to float32, which moves all logits
-by as much as 6e-5; the gradient of the centred column is that of x less 1000 times that of the bias; and its variance,
-by second moment less mean^2, has no digit left, so that it would be taken for constant.
+A float32 column of mean 1000 and standard deviation 1 is precise to 3e-5 and tells classes apart as well as the same
+column around zero. But a pass over it subtracts large numbers from each other: theta is rounded to float32, which moves
+all logits by as much as 6e-5; the gradient of the centered column is that of x minus 1000 times that of the bias; and
+the variance, second moment minus mean^2, has no digit left, so that the column would be taken for constant.
 
-The bias absorbs any shift. With x' = x - s and the bias b' = b + s theta the problem is the same, and between s / 2 and
-2 s no difference is rounded (Sterbenz, 1974, "Floating-point computation", theorem 4.3.1). So a run goes by x', and
-puts its bias back at the end. 5,000 x 5, k = 3, two columns so far off in float32; relative gap of what L-BFGS ended
-with, and whether it said that it had converged:
+The bias absorbs any shift. With x' = x - s and the bias b' = b + s theta the problem is the same, and x - s is exact
+for x between s / 2 and 2 s (Sterbenz, 1974, "Floating-point computation", theorem 4.3.1). So a run works on x', and
+converts its bias back at the end. 5,000 x 5, k = 3, float32, two columns at the given distance from zero: the relative
+gap where L-BFGS ended, and whether it reported convergence:
 
 =================  =================  =================  ===============
-mean / deviation   as it is, l2 = 0   ... and l2 = 1e-6  shifted, either
+mean / deviation   unshifted, l2 = 0  ... and l2 = 1e-6  shifted, either
 =================  =================  =================  ===============
 1e2                 2e-12  yes          6e-13  yes        1e-12  yes
 1e3                 0.12   yes          1e-6   no         1e-12  yes
 1e6                 0.12   yes          0.6    no         1e-12  yes
 =================  =================  =================  ===============
 
-Predictions read X as it is, in its dtype: at a ratio of 10^4 in float32 probabilities are right to about 1e-3, at 10^6
-to 0.1. No bias could mend that: sums of terms that large are rounded by as much. In float64 there is no such loss.
+Predictions read X unshifted, in its dtype: at a ratio of 10^4 in float32 probabilities are right to about 1e-3, at 10^6
+to 0.1. No choice of the bias helps, since sums of such large terms are rounded by as much. In float64 there is no such
+loss.
 
-s is a value of the column itself, so that one that is constant is zero then. X of more than `COPY_BYTES` is shifted a
-chunk at a time, in every pass. Without an intercept there is nothing to absorb a shift.
+s is a value of the column itself, so that a constant column becomes exactly zero. X of more than `COPY_BYTES` is
+shifted a chunk at a time, in every pass. Without an intercept nothing can absorb a shift, and there is none.
 """
 
 from __future__ import annotations
@@ -36,24 +37,25 @@ from ...objective.objective import Objective
 from ...objective.passes import DensePasses
 from .metric import Moments, moments
 
-# A column is far from zero where its variance is below this many eps of its squared mean: a ratio of 92 in float32, of
-# 2 10^6 in float64. In float32 a ratio of 50 costs no pass, 100 costs 27 in place of 20, 200 costs 56; below, a column
-# that is 1 in 999 rows of 1,000 would be far. The second is for X whose passes a shift makes slower: in chunks, wider.
+# A column is far from zero where its variance is below this many eps of its squared mean: mean / deviation above 92 in
+# float32, above 2e6 in float64. Passes of a float32 fit without the shift: at a ratio of 50 as many as with it, at 100
+# 27 instead of 20, at 200 56. A lower limit would shift columns that are 1 in 999 rows of 1,000. The second factor is
+# for X whose passes become slower with a shift: X that is shifted in chunks, or has to be widened.
 FAR, FAR_IF_COSTLY = 1e3, 250.0
-# Constants above this are taken off X where a penalty has a say: with columns of 1,000 and 100,000 L-BFGS took 141 and
-# 326 passes instead of 15. A column of ones, which is common, does no harm.
+# With a penalty, constant columns are shifted as well if they are above this: with constants of 1,000 and 100,000
+# L-BFGS took 141 and 326 passes instead of 15. A column of ones, which is common, does no harm.
 LARGE = 8.0
-# Rows from which s is taken: that of them which is next to the mean.
+# s is the value next to the mean among this many rows.
 ROWS = 64
-# Bytes of a shifted copy. In chunks a pass takes three times as long: 48 ms instead of 16 for 10^6 x 54, k = 7, whose
-# copy takes 44.
+# Largest shifted copy, in bytes. 10^6 x 54, k = 7: a pass over the copy takes 16 ms, a pass that shifts in chunks
+# 48 ms, and the copy itself 44 ms.
 COPY_BYTES = 1 << 28
 
 
-def centred(obj: Any) -> tuple[Any, Moments]:
-    """An objective in which no column is far from zero, which is ``obj`` itself nearly always, and its moments."""
+def centered(obj: Any) -> tuple[Any, Moments]:
+    """An objective in which no column is far from zero, nearly always ``obj`` itself, and its moments."""
     found = moments(obj)
-    # Passes of another kind than Objective's own know nothing of a shift.
+    # A subclass, or an objective whose passes are wrapped, may compute something that a shift would change.
     own = type(obj) is Objective and "value_and_grad" not in vars(obj)
     shift = _shift(obj, found) if own and isinstance(obj.source, ArraySource) else None
     if shift is None:
@@ -62,13 +64,13 @@ def centred(obj: Any) -> tuple[Any, Moments]:
     return inner, moments(inner)
 
 
-def inward(obj: Any, theta: np.ndarray) -> np.ndarray:
-    """Parameters for an objective of `centred`, of those for the one that it was made of."""
+def to_centered(obj: Any, theta: np.ndarray) -> np.ndarray:
+    """Theta for an objective that `centered` returned, from theta for the original objective."""
     return _with_bias(theta, obj.shift) if isinstance(obj, Shifted) else theta
 
 
-def outward(obj: Any, theta: np.ndarray) -> np.ndarray:
-    """The inverse of `inward`."""
+def to_original(obj: Any, theta: np.ndarray) -> np.ndarray:
+    """The inverse of `to_centered`."""
     return _with_bias(theta, -obj.shift) if isinstance(obj, Shifted) else theta
 
 
@@ -79,11 +81,12 @@ def _with_bias(theta: np.ndarray, shift: np.ndarray) -> np.ndarray:
 
 
 class Shifted(Objective):
-    """An objective over X - shift; its passes, and its l2, are those of the objective it was made of.
+    """An objective over X - shift. It shares l2 and the count of passes with the original objective.
 
     Attributes
     ----------
     outer : Objective
+        The original.
     shift : float64 ndarray (n,)
     """
 
@@ -91,7 +94,7 @@ class Shifted(Objective):
         self.outer, self.shift = outer, shift.astype(np.float64)
         vars(self).update({name: value for name, value in vars(outer).items() if name not in ("l2", "n_passes")})
         assert isinstance(outer._passes, DensePasses)
-        self._passes = outer._passes.less(shift, copied=_bytes(outer.source) <= COPY_BYTES)
+        self._passes = outer._passes.shifted(shift, copied=_bytes(outer.source) <= COPY_BYTES)
         self.source = self._passes.source
         self.plan = self._passes.plan(self.n_classes)
 
@@ -113,12 +116,12 @@ class Shifted(Objective):
 
 
 def _bytes(source: Any) -> int:
-    """What a copy of X in the dtype of passes takes."""
+    """Bytes of a copy of X in the dtype of passes."""
     return int(source.X.size * source.dtype.itemsize)
 
 
 def _shift(obj: Objective, found: Moments) -> np.ndarray | None:
-    """s of each column, zero where it is not far from zero, in the dtype of passes; None where none is needed."""
+    """s of each column in the dtype of passes, 0 for columns that are not far from zero; None if none is."""
     source: Any = obj.source
     if found.mean is None:
         return None

@@ -1,15 +1,17 @@
-r"""The curvature at one theta: the rows' weights for a closer metric, and the exact Hessian.
+r"""The Hessian at one theta: exact (`hessian`), or in the form of a metric with curvature weights (`metric_at`).
 
-Per row the Hessian is (diag(z) - z z^T) (x) x x^T, so that over all rows it is k (k - 1) / 2 weighted Gram
-matrices, a pair of classes c and d with the weights w z_c z_d: block (c, d) is minus that one, and block (c, c) the
-sum of those that c is in. The kernels make them in one fused pass (0.32 s for 200k x 54, k = 7, where NumPy took 3.0),
-over rows in the coordinates of the metric: in those of X itself, badly scaled or correlated columns would cost half of
-the digits. That is (n + 1)(k - 1) / 8 times the arithmetic of a loss and gradient: cheap where n k is at most a few
-thousand. Where it is not, one Gram matrix stands for all, each row with the mean of its curvatures over the k - 1
-directions that matter (all classes moving alike do not): sum_c z_c (1 - z_c) / (k - 1). Boehning's bound has
-1/2 for each row; rows that are classified without doubt have nearly none.
+*Exact.* Per row the Hessian is (diag(z) - z z^T) (x) x x^T. Over all rows it consists of k (k - 1) / 2 weighted Gram
+matrices, one for each pair of classes c and d, with the weights w z_c z_d: block (c, d) is minus that matrix, and block
+(c, c) the sum of the matrices of all pairs with c. The kernels compute them in one fused pass (200k x 54, k = 7: 0.32
+s, NumPy 3.0 s) over rows in the coordinates of a metric, since badly scaled or correlated columns of X itself would
+cost half of the digits. That is (n + 1)(k - 1) / 8 times the arithmetic of a loss and gradient: cheap where n k is at
+most a few thousand.
 
-Both read X once and count as one pass. Sparse X has the second kind only, its diagonal.
+*As a metric.* Where the exact Hessian is too costly, one Gram matrix stands for all classes. Each row weighs by its
+mean curvature over k - 1 directions, sum_c z_c (1 - z_c) / (k - 1); the direction that moves all classes alike has
+none. Böhning's bound takes 1/2 for every row, whereas rows that are classified without doubt have nearly no curvature.
+
+Either reads X once and counts as one pass. For sparse X there is only the second, as a diagonal.
 """
 
 from __future__ import annotations
@@ -27,25 +29,25 @@ from ...kernels.plan import THREAD_FLOPS, make_hessian_plan, make_plan
 from ...objective.objective import weighted_by_mass
 from .metric import CHOLESKY_MAX, Metric, Moments, is_sparse
 
-# Bytes of a block of X and of its logits in float64.
+# Bytes of the rows, and their logits in float64, that NumPy works on at a time.
 BLOCK_BYTES = 4 << 20
-# Bytes of a design matrix that Newton's method keeps from step to step. Making it took 7 of the 10 ms of a Hessian of
-# 50,000 x 10, k = 3.
+# Largest design matrix, in bytes, that is kept from one Hessian to the next. 50,000 x 10, k = 3: computing it takes 7
+# of the 10 ms of a Hessian.
 DESIGN_BYTES = 64 << 20
 
 
 def can_walk(obj: Any) -> bool:
-    """Whether an objective has what this file needs beyond the gradient: its rows."""
+    """Whether an objective gives access to its rows, which this file needs."""
     return hasattr(obj, "source") and hasattr(obj, "weight_sum")
 
 
 def has_hessian(obj: Any) -> bool:
-    """Whether `hessian` can be had: not of sparse X, whose Gram matrices are dense."""
+    """Whether `hessian` can be computed: not for sparse X, since its Gram matrices are dense."""
     return can_walk(obj) and not is_sparse(obj)
 
 
 def _blocks(obj: Any, theta: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """X, the weights over their sum, and Z of each block of rows."""
+    """For each block of rows: X, the weights divided by their total, and the probabilities Z."""
     from scipy.special import softmax
 
     obj.n_passes += 1
@@ -58,7 +60,7 @@ def _blocks(obj: Any, theta: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarra
 
 
 def metric_at(obj: Any, theta: np.ndarray) -> Metric:
-    """The metric in which each row weighs by its curvature at theta."""
+    """The curvature metric: each row weighs by its mean curvature at theta."""
     add_up = _sparse_squares if is_sparse(obj) else _row_gram if obj.source.shape[1] <= CHOLESKY_MAX else _row_squares
     second, first, total, eps = add_up(obj, theta)
     total = max(total, np.finfo(np.float64).tiny)
@@ -67,13 +69,13 @@ def metric_at(obj: Any, theta: np.ndarray) -> Metric:
 
 
 def _curvatures(Z: np.ndarray) -> np.ndarray:
-    """Mean curvature of each row over the k - 1 directions that matter."""
+    """Mean curvature of each row, as this file's head defines it."""
     out: np.ndarray = np.einsum("ic,ic->i", Z, 1 - Z, dtype=np.float64) / (Z.shape[1] - 1)
     return out
 
 
 def _sparse_squares(obj: Any, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, float]:
-    """As `_row_squares`, by the kernels: their own probabilities weigh the rows of their diagonal Gram."""
+    """`_row_squares` for sparse X, by the kernels: their probabilities weigh the rows of their Gram diagonal."""
     total = 0.0
 
     def weigh(rows: Rows, Z: np.ndarray) -> np.ndarray:
@@ -87,7 +89,8 @@ def _sparse_squares(obj: Any, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _row_squares(obj: Any, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, float]:
-    """Sums over the rows of u x_j^2, u x_j and u, the curvature of a row times its weight; rounding of one number."""
+    """Sums over the rows of u x_j^2, u x_j and u, where u is a row's curvature times its weight; and the rounding of
+    one number."""
     n = obj.source.shape[1]
     second, first, total = np.zeros(n), np.zeros(n), 0.0
     for X, w, Z in _blocks(obj, theta):
@@ -100,20 +103,20 @@ def _row_squares(obj: Any, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, f
 
 
 def _row_gram(obj: Any, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, float]:
-    """The same with u x x^T, by the kernels: NumPy took 1.0 s for 60k x 784, half of what 70 passes take."""
+    """The same with sums of u x x^T, by the kernels. NumPy took 1.0 s for 60k x 784, as long as 35 passes."""
     (m, n), k, dtype = obj.source.shape, theta.shape[1], obj.source.dtype
     module = select(obj.backend)[1]
     plan = make_plan(m, n, n, dtype, strategy="row-parallel", **obj.source.hints)
-    reading = make_plan(m, n, k, dtype, gradient=False, **obj.source.hints)
+    predicting = make_plan(m, n, k, dtype, gradient=False, **obj.source.hints)
     sums = Sums.zeros(plan.slabs, n, n, 1.0)
-    ignored = Sums.zeros(reading.slabs, k, n, 1.0, grad=False)
+    ignored = Sums.zeros(predicting.slabs, k, n, 1.0, grad=False)
     typed = np.ascontiguousarray(theta, dtype=dtype)
     params = Parameters(typed[:n], typed[n] if obj.fit_intercept else None)
     obj.n_passes += 1
     total = 0.0
     for part in obj.source.chunks(plan.chunk):
         Z = np.empty((len(part.X), k), dtype)
-        module.predict(part, params, reading, "proba", Z, ignored, min(obj.n_threads, reading.threads))
+        module.predict(part, params, predicting, "proba", Z, ignored, min(obj.n_threads, predicting.threads))
         u = _curvatures(Z) * (1.0 if part.w is None else part.w) / obj.weight_sum
         module.dense_gram(Rows(part.X, w=u, start=part.start), plan, sums, min(obj.n_threads, plan.threads))
         total += float(u.sum())
@@ -123,18 +126,20 @@ def _row_gram(obj: Any, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, floa
 
 @lru_cache(4)
 def _pairs(k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The lower and the higher class of each pair, in the order of the kernels."""
+    """The lower and the higher class of each pair, in the kernels' order."""
     low, high = np.triu_indices(k, 1)
     return low, high
 
 
 class Design:
-    """The rows in the coordinates of a metric, for the Hessians of one run; kept if they take few bytes.
+    """The design matrix: the rows of X in the coordinates of a metric, for all Hessians of a run.
+
+    It is kept if it takes at most `DESIGN_BYTES`, else computed a chunk at a time whenever it is read.
 
     Attributes
     ----------
     longest : float
-        The largest norm of a row that weighs; known once the chunks have been walked.
+        The largest norm of a row of positive weight; complete once `chunks` has been read to the end.
     """
 
     def __init__(self, obj: Any, metric: Metric) -> None:
@@ -142,15 +147,15 @@ class Design:
         rows, k = obj.shape
         m = obj.source.shape[0]
         plan = make_hessian_plan(m, rows, k)
-        # By the arithmetic of the pairs of classes, of which the plan knows nothing.
+        # The plan does not know that the work goes with the pairs of classes: threads for that much arithmetic.
         flops = min(m, plan.chunk) * rows * rows * k * (k - 1) / 2
         self.plan = replace(plan, threads=max(plan.threads, int(flops / THREAD_FLOPS)))
         self.penalty = metric.penalty()
         self.pairs = _pairs(k)
-        # A mask of what is above the diagonal of a matrix, which included is what the kernels make, and below it.
+        # Masks of a matrix: the upper triangle with the diagonal, which is what the kernels compute, and the rest.
         self.above = np.tri(rows).T
         self.below = 1.0 - self.above
-        # Parameters that S leaves out.
+        # Columns that S leaves out.
         self.left_out = np.flatnonzero(metric.scale == 0)
         self.longest = 0.0
         self._keeps = 8 * m * rows <= DESIGN_BYTES
@@ -170,7 +175,8 @@ class Design:
         self._kept = kept
 
     def range(self, phi: np.ndarray) -> float:
-        """The largest range, over the classes, of the logits phi makes of a row that weighs. A pass over X."""
+        """The largest range over the classes, maximum minus minimum, of the logits that phi gives a row of positive
+        weight. A pass over X."""
         self.obj.n_passes += 1
         largest = 0.0
         for rows in self.chunks():
@@ -191,7 +197,7 @@ class Design:
 
 
 def _pair_grams(obj: Any, theta: np.ndarray, design: Design) -> np.ndarray:
-    """What `dense_hessian` of the kernels makes of the design matrix: (pairs, rows, rows), upper triangles."""
+    """The weighted Gram matrices of all pairs of classes: (pairs, rows, rows), upper triangles. One pass."""
     rows, k = obj.shape
     plan, metric = design.plan, design.metric
     pairs = k * (k - 1) // 2
@@ -214,8 +220,8 @@ def _pair_grams(obj: Any, theta: np.ndarray, design: Design) -> np.ndarray:
 def hessian(obj: Any, theta: np.ndarray, design: Design) -> np.ndarray:
     """The Hessian with respect to phi, theta = S phi, class by class: (k rows, k rows).
 
-    The loss does not feel a shift of all classes alike; a unit of curvature is added there, so that the matrix
-    can be factored. The penalty of such a shift is left out of it.
+    The loss has no curvature along a shift of all classes alike. A curvature of 1 stands there instead, in place of
+    the penalty's too, so that the matrix can be factored.
     """
     rows, k = obj.shape
     grams = _pair_grams(obj, theta, design)

@@ -1,27 +1,28 @@
-r"""The exact Hessian at one point: a metric in which steps have length 1, and a proof of how far the minimum is.
+r"""The exact Hessian at one point: a metric in which Newton's step is minus the gradient, and a bound on the gap.
 
-With theta = S phi the coordinates of the bound's metric (see `metric`) and H the Hessian there, phi = L^-T psi with
-L L^T = H gives a curvature of 1 in every direction of psi: minus the gradient is Newton's step.
+Let theta = S phi with S from `metric`, and H the Hessian with respect to phi. With phi = L^-T psi, L L^T = H, the
+curvature is 1 in every direction of psi, so that minus the gradient is Newton's step.
 
-The proof. Along a step v the logits of row i move by x_i^T v, and the third derivative of logsumexp is at most the
-range of that, largest minus least, times the second: the loss is generalised self-concordant (Bach, 2010,
+*The bound.* Along a step v the logits of row i move by x_i^T v, and the third derivative of logsumexp is at most the
+range of these moves, largest minus smallest, times the second: the loss is generalized self-concordant (Bach, 2010,
 "Self-concordant analysis for logistic regression", arXiv:0910.4627; Sun and Tran-Dinh, 2019, "Generalized
 self-concordant functions", arXiv:1703.04599). With R a bound on the ranges, curvature changes by a factor e^R at most,
 
 .. math:: f(\theta + v) \ge f(\theta) + \nabla^T v + \frac{e^{-R} + R - 1}{R^2} \|v\|_H^2,
           \qquad R \le \kappa \|v\|_H
 
-and the least that the right side can be, over all lengths of v, is a bound on the minimum, if lambda =
+and the minimum of the right side over v is a lower bound on min f, if the Newton decrement lambda =
 \|\nabla\|_{H^{-1}} is below 1 / kappa:
 
 .. math:: f(\theta) - \min f \le \frac{(1 - u) \log(1 - u) + u}{u^2} \lambda^2, \qquad u = \kappa \lambda
 
-which is Newton's lambda^2 / 2 where u is small. It needs no penalty: with l2 = 0 it proves that there is a minimum.
-No row is looked at for kappa: |x_i^T v_c - x_i^T v_d|^2 is at most (e_cd (x) x_i)^T H^-1 (e_cd (x) x_i) times
-\|v\|_H^2, and that at most the largest \|x_i\|^2 in the coordinates of phi times the norm of H^-1's part for the pair.
+which is close to Newton's lambda^2 / 2 where u is small. It needs no penalty: with l2 = 0 it proves that there is a
+minimum. kappa takes no walk over the rows: |x_i^T v_c - x_i^T v_d|^2 is at most \|v\|_H^2 times
+(e_cd (x) x_i)^T H^-1 (e_cd (x) x_i), and that is at most the largest \|x_i\|^2 in the coordinates of phi times the norm
+of the part of H^-1 for the pair (c, d).
 
-At a point some steps on, the same H serves: the steps have their own R, and lambda and kappa grow by e^(R/2) at most.
-That R is found by a walk over the rows, for the bound by kappa is some ten times too large.
+At a point some steps further the same H serves: with R the range along these steps, lambda and kappa are larger by
+e^(R/2) at most. That R takes a walk over the rows, since kappa's bound on it is some ten times too large.
 """
 
 from __future__ import annotations
@@ -34,24 +35,32 @@ import numpy as np
 
 from .hessian import Design, hessian
 
-# Added to the diagonal where rounding leaves an eigenvalue below zero; the first that lets Cholesky pass.
+# Added to the diagonal, one after the other, until Cholesky succeeds: rounding may leave an eigenvalue below zero.
 RIDGES = (0.0, 1e-14, 1e-12, 1e-10, 1e-8, 1e-6, 1e-4)
-# Rounding of an element of H, which is at most 1, in eps; and of a term of the gradient.
+# Roundings, in eps, of an element of H, which is at most 1, and of a term of the gradient.
 ROUNDING, ROUNDING_GRADIENT = 64.0, 4.0
-# Logits moved further apart than this prove nothing, and exp of half of it is still finite.
-MOST_APART = 1000.0
-# A range of logits that hardly matters, so that the bound on it will do: proofs are e^NEAR times as large for it.
-NEAR = 0.5
+# Beyond this range R there is no bound; e^(R/2) is still finite here.
+RANGE_MAX = 1000.0
+# Below this range R the bound by kappa is good enough: it makes the gap at most e^RANGE_SMALL times as large.
+RANGE_SMALL = 0.5
 
 
 class HessianMetric:
-    """S L^-T of this file's head, for the point ``theta``.
+    """The change of variable theta = S L^-T psi of this file's head, from the Hessian at ``theta``. Takes a pass.
 
     Parameters
     ----------
     obj : Objective
     theta : ndarray
     design : Design
+        The rows in the coordinates of S.
+
+    Attributes
+    ----------
+    factor : ndarray
+        L, lower triangular.
+    ridge : float
+        What was added to the diagonal of H; infinite where Cholesky failed all the same, and then L is the identity.
     """
 
     def __init__(self, obj: Any, theta: np.ndarray, design: Design) -> None:
@@ -62,12 +71,12 @@ class HessianMetric:
         H = hessian(obj, theta, design)
         diagonal = np.einsum("ii->i", H)
         self.ridge = 0.0
-        # Takes the mean over the classes out of each row.
-        self._apart = np.eye(theta.shape[1]) - 1.0 / theta.shape[1]
+        # A projection: it takes the mean over the classes out of a row of a theta or gradient.
+        self._remove_class_mean = np.eye(theta.shape[1]) - 1.0 / theta.shape[1]
         for ridge in RIDGES:
             diagonal += ridge
             self.ridge += ridge
-            # H is symmetric: its transpose is in the order that LAPACK works in.
+            # H is symmetric, and its transpose is in Fortran order, which LAPACK takes without a copy.
             self.factor, failed = dpotrf(H.T, lower=1)
             if not failed:
                 break
@@ -81,14 +90,15 @@ class HessianMetric:
         return self.base.to_theta(phi.reshape(k, rows).T)
 
     def to_phi_gradient(self, grad: np.ndarray) -> np.ndarray:
-        """The gradient with respect to psi; of a shift of all classes alike, which the loss does not feel, 0."""
-        inner = self._apart @ self.base.to_phi_gradient(grad).T
+        """The gradient with respect to psi, without its part along shifts of all classes alike."""
+        inner = self._remove_class_mean @ self.base.to_phi_gradient(grad).T
         out: np.ndarray = self._solve(self.factor, inner.ravel(), lower=1, overwrite_b=1)[0]
         return out.reshape(grad.shape)
 
     @cached_property
     def _inverse(self) -> tuple[float, float]:
-        """The largest norm of a pair's part of H^-1, and the norm of H^-1: Frobenius, which is above the spectral."""
+        """The largest norm of the part of H^-1 for a pair of classes, and the norm of H^-1. Both are Frobenius norms,
+        which are above the spectral ones."""
         from scipy.linalg.lapack import dpotri
 
         rows, k = self.theta.shape
@@ -103,45 +113,46 @@ class HessianMetric:
         return math.sqrt(largest), float(np.linalg.norm(inverse))
 
     def gap(self, theta: np.ndarray, value: float, grad: np.ndarray, goal: float) -> float:
-        """The value at theta is above the minimum by this at most.
+        """An upper bound on value - minimum at theta; infinity where there is none.
 
-        Infinity where that is not known, or where it is above ``goal`` for certain: then no row is looked at.
+        Also infinity where it is sure to exceed ``goal``, to spare the walk over the rows.
         """
         largest, norm = self._inverse
-        # What is lost to rounding and to the ridge: H is above `share` of the matrix that was factored.
+        # The true Hessian is at least `share` times the matrix that was factored, with its rounding and its ridge.
         share = 1.0 - norm * (self.ridge + ROUNDING * len(self.factor) * np.finfo(np.float64).eps)
         if not share > 0.5:
             return np.inf
-        # A row's residual is at most sqrt(2 loss) long, and the mean of its squared length in phi 2 a feature.
+        # A row's residual has a norm of at most sqrt(2 loss), and in phi the mean of a row's squared norm is 2 for each
+        # feature.
         rounding = ROUNDING_GRADIENT * self.base.moments.eps * math.sqrt(4.0 * value * len(theta) * norm)
         decrement = (float(np.linalg.norm(self.to_phi_gradient(grad))) + rounding) / math.sqrt(share)
         kappa = math.sqrt(largest / share) * self.design.longest
         gap = 0.0
-        if self.obj.l2 > 0:  # what the penalty has to say on a shift of all classes alike
+        if self.obj.l2 > 0:  # what the penalty can gain along a shift of all classes alike
             mean = theta[: len(self.base.scale)].mean(axis=1)
             gap += 0.5 * self.obj.l2 * theta.shape[1] * float(mean @ mean)
         if gap + largest_gain(decrement, kappa) > goal:
             return np.inf
-        apart = 0.0 if theta is self.theta else self._range(theta - self.theta, kappa)
-        if apart > MOST_APART:
+        moved = 0.0 if theta is self.theta else self._range(theta - self.theta, kappa)
+        if moved > RANGE_MAX:
             return np.inf
-        grown = math.exp(0.5 * apart)
+        grown = math.exp(0.5 * moved)
         return float(gap + largest_gain(grown * decrement, grown * kappa))
 
     def _range(self, step: np.ndarray, kappa: float) -> float:
-        """A bound on the range of a row's logits along a step, found by a walk over the rows where it matters."""
+        """R of this file's head for a step: the bound by kappa where that is small, else by a walk over the rows."""
         phi = self.base.coordinates(step)
         phi[self.design.left_out] = 0.0
         phi -= np.add.reduce(phi, axis=1, keepdims=True) / phi.shape[1]
         bound = kappa * float(np.linalg.norm(self.factor.T @ phi.T.ravel()))
-        return bound if bound < NEAR else self.design.range(phi)
+        return bound if bound < RANGE_SMALL else self.design.range(phi)
 
 
 def largest_gain(decrement: float, kappa: float) -> float:
-    """The bound of this file's head on what is left to gain; infinity where it needs a smaller decrement."""
+    """The bound of this file's head on f - min f; infinity where the decrement is not below 1 / kappa."""
     u = decrement * kappa
     if not u < 1.0:
         return np.inf
-    if u < 1e-3:  # by its series, of which the next term is u^2 / 12
+    if u < 1e-3:  # where the closed form cancels, a bound on its series 1/2 + u/6 + u^2/12 + ...
         return decrement**2 * (0.5 + u / 6.0 + u * u / 6.0)
     return float(decrement**2 * ((1.0 - u) * np.log1p(-u) + u) / u**2)

@@ -1,24 +1,24 @@
-r"""The metric all solvers share: Böhning's bound on the Hessian, as a change of variable and as a measure.
+r"""The metric that all solvers share: Böhning's bound on the Hessian, as a change of variable and as a norm.
 
-Whatever theta is, the Hessian is at most (Böhning, 1992, "Multinomial logistic regression algorithm")
+At every theta the Hessian is at most (Böhning, 1992, "Multinomial logistic regression algorithm")
 
 .. math:: M = \tfrac12 \frac{X^T W X}{\sum_i w_i} + l_2 \quad\text{for each class,}
 
 so that one pass over X, for its Gram matrix, tells the scale and the correlation of its columns once
 and for all. With S such that :math:`S^T M S = 1`, the problem in phi, theta = S phi, has curvature at
-most 1 in every direction and does not care in which units the columns came.
+most 1 in every direction and does not depend on the units of the columns.
 
-S is found in three steps, each of which takes a difficulty away:
+S is computed in three steps, each of which removes a difficulty:
 
-1. *Centre.* The bias absorbs any shift of a column: with columns centred, the bias row of M is apart from
-   the others. A constant column is what is then zero, and takes no part unless the penalty moves it.
-2. *Scale* each centred column to a diagonal of 1: scales from 1e-30 to 1e30 are now the same.
-3. *Factor* what is left, a correlation matrix, by Cholesky, with a ridge of the size of its rounding errors, so
-   that columns that nearly depend on each other do no harm. Without a penalty, those that wholly do are
-   found by pivoting and left out. Beyond `CHOLESKY_MAX` features, and of sparse X, whose Gram matrix is
-   dense, step 3 is omitted. Centring is then a product with the vector of means: no X is touched.
+1. *Center.* The bias absorbs any shift of a column. With centered columns the bias's row of M is separate from the
+   others. A constant column becomes zero, and takes no part unless the penalty moves its parameters.
+2. *Scale* each centered column to a diagonal of 1: scales from 1e-30 to 1e30 become the same.
+3. *Factor* the remaining correlation matrix by Cholesky, with a ridge of the size of its rounding errors against nearly
+   dependent columns. Without a penalty, dependent columns are found by pivoting and left out. Beyond `CHOLESKY_MAX`
+   features, and for sparse X, whose Gram matrix is dense, step 3 is omitted. Centering is then a product with the
+   vector of means, and X itself is not changed.
 
-The inverse of the factor is kept beside it: S and its transpose are then plain products. Solving with the factor
+The inverse of the factor is kept beside it, so that S and its transpose are plain products. Solving with the factor
 instead took 0.25 ms for each of four small systems a step, a third of the time of a run on 50,000 x 10.
 """
 
@@ -32,23 +32,25 @@ import numpy as np
 
 from ...objective.reduce import blocks
 
-# Cholesky and inverse, and two products a step: 2 n^3 / 3 and 4 n^2 k operations, two seconds and 30 ms at n = 4000.
+# Most features with a full S. At n = 4000 Cholesky and inverse (2 n^3 / 3 operations) take two seconds, and the two
+# products of a step (4 n^2 k operations) 30 ms.
 CHOLESKY_MAX = 4000
-# What rounding leaves of a variance that is zero, and of an eigenvalue of a correlation matrix, in units of
-# eps times the second moment.
+# What rounding may make of a variance, or an eigenvalue of a correlation matrix, that is zero: in units of eps times
+# the second moment.
 NOISE = 16.0
-# Factors of the ridge until Cholesky succeeds.
+# Factors on the ridge, tried one after the other until Cholesky succeeds.
 RIDGES = tuple(10.0**power for power in range(0, 17, 2))
-# Bytes of rows that are centred at a time, for a copy of them all takes new pages of memory: 5,000 x 10 take 87 us, and
-# 430 at once.
+# Bytes of rows that `Metric.design` centers at a time: 5,000 x 10 take 87 us in such pieces, and 430 us in one, which
+# needs new pages of memory.
 DESIGN_BLOCK = 120 << 10
-# ... and rows at least, since each piece is multiplied by a whole matrix: 5,000 x 2,000 take 2.6 s in pieces of 7.
+# ... but at least so many rows, since each piece is multiplied by a whole matrix: 5,000 x 2,000 take 2.6 s in pieces of
+# 7 rows.
 DESIGN_ROWS = 256
 
 
 @dataclass(frozen=True)
 class Moments:
-    """What one pass tells of X: the only things that the metric, the step 1/L and the gap bound need.
+    """First and second moments of X, from one pass: all that the metric, the step 1/L and the gap bound need of X.
 
     Attributes
     ----------
@@ -59,7 +61,7 @@ class Moments:
     eps : float
         Rounding of one number of X.
     summed : float or None
-        Rounding of the moments themselves, where it is not that.
+        Rounding of the moments, if it differs from ``eps``.
     """
 
     second: np.ndarray = field(repr=False)
@@ -73,17 +75,17 @@ class Moments:
 
     @property
     def noise(self) -> np.ndarray:
-        """What rounding may have made of a variance that is zero."""
+        """For each column, what rounding may have made of a variance that is zero."""
         return NOISE * (self.eps if self.summed is None else self.summed) * self.diagonal
 
     @property
     def variance(self) -> np.ndarray:
-        """Of each column, or its second moment without an intercept."""
+        """Variance of each column; its second moment where there is no intercept."""
         return self.diagonal if self.mean is None else np.maximum(self.diagonal - self.mean**2, 0.0)
 
 
 def moments(obj: Any) -> Moments:
-    """The moments of an objective's X, by one pass; the diagonal alone where X is sparse or wide."""
+    """The moments of an objective's X, by one pass; only the diagonal of ``second`` where X is sparse or wide."""
     source = getattr(obj, "source", None)
     bias = bool(getattr(obj, "fit_intercept", False))
     eps = float(np.finfo(np.float64 if source is None else source.dtype).eps)
@@ -99,8 +101,11 @@ def moments(obj: Any) -> Moments:
 
 
 def summed_in_float64(eps: float, rows: int) -> float:
-    """Rounding of moments whose squares, exact for float32, and sums are float64, one row after the other: the same
-    number again and again is rounded the same way."""
+    """Rounding of moments that are summed in float64, one row after the other.
+
+    Squares of float32 numbers are exact. The sum may be off by an eps for each row, as where a constant column adds the
+    same number, which is rounded the same way every time.
+    """
     return min(eps, float(np.finfo(np.float64).eps) * (1.0 + rows))
 
 
@@ -117,9 +122,16 @@ class Metric:
     moments : Moments
     l2 : float
     curvature : float
-        Factor of the Gram matrix: 1/2 for the bound, or the mean curvature of rows that weigh by theirs.
+        Factor on the Gram matrix: 1/2 for Böhning's bound; for rows that weigh by their curvature, its weighted mean.
     diagonal : bool
-        Leave step 3 out: S is then diagonal, but for the bias row.
+        Omit step 3: S is then diagonal, except for the row of the bias.
+
+    Attributes
+    ----------
+    scale : ndarray (n,)
+        The diagonal scaling of step 2; 0 for columns that S leaves out.
+    factor, inverse : ndarray (n, n), or None for the factor
+        Upper Cholesky factor of step 3, and its inverse.
     """
 
     def __init__(self, moments: Moments, l2: float, *, curvature: float = 0.5, diagonal: bool = False) -> None:
@@ -138,9 +150,9 @@ class Metric:
             self._join(self.scale[:, None] * self.inverse)
 
     def _join(self, root: np.ndarray) -> None:
-        """Set S, the bias included, as the matrix ``whole``, and ``root``, the part of it that is the features'.
+        """Set ``whole``, the matrix S with the bias, from ``root``, its part for the features.
 
-        With the centring in the matrix a gradient takes one product: of 33 parameters 1 us, with steps of its own 7.
+        A gradient then takes one product, the centering included: 1 us for 33 parameters, and 7 us in separate steps.
         """
         n = len(root)
         if self.mean is None:
@@ -151,14 +163,14 @@ class Metric:
         self.whole[n, :n], self.whole[n, n] = -(self.mean @ root), 1.0 / math.sqrt(self.curvature)
 
     def hold(self, still: np.ndarray) -> None:
-        """Leave these columns, a mask, out: their parameters stay as they are."""
+        """Leave out the columns of a mask: their parameters stay as they are."""
         self.scale[still] = 0.0
         if self.factor is not None:
             self.root[still] = 0.0
             self._join(self.root.copy())
 
     def _cholesky(self, second: np.ndarray, moving: np.ndarray, ridge: np.ndarray) -> np.ndarray:
-        """Upper R with R^T R = the scaled bound; the ridge is raised until the factorisation succeeds."""
+        """Upper R with R^T R = the scaled bound; the ridge is raised until the factorization succeeds."""
         from scipy.linalg.lapack import dpotrf
 
         C = second if self.mean is None else second - np.multiply.outer(self.mean, self.mean)
@@ -177,14 +189,14 @@ class Metric:
         return np.eye(len(C))
 
     def _drop_dependent(self, C: np.ndarray) -> None:
-        """Take columns that others add up to out of the problem; their parameters stay as they are."""
+        """Leave out columns that are linear combinations of others; their parameters stay as they are."""
         from scipy.linalg.lapack import dpstrf
 
         _, pivots, rank, _ = dpstrf(C, tol=len(C) * NOISE * np.finfo(np.float64).eps)
         self.scale[pivots[rank:] - 1] = 0.0
 
     def with_l2(self, l2: float) -> Metric:
-        """The same curvature beside another penalty, which takes no pass over X."""
+        """The metric of the same curvature with another l2. Takes no pass over X."""
         return Metric(self.moments, l2, curvature=self.curvature)
 
     def to_theta(self, phi: np.ndarray) -> np.ndarray:
@@ -204,7 +216,7 @@ class Metric:
         if self.mean is None:
             return self._features(grad)
         out = np.empty(grad.shape)
-        self._features(self.centred(grad, out=out[:-1]), out=out[:-1])
+        self._features(self.centered(grad, out=out[:-1]), out=out[:-1])
         out[-1] = grad[-1] / math.sqrt(self.curvature)
         return out
 
@@ -215,48 +227,48 @@ class Metric:
             return math.sqrt(np.vdot(phi, phi))
         total = 0.0 if self.mean is None else float(grad[-1] @ grad[-1]) / self.curvature
         for a, b in blocks(grad[: len(self.scale)]):
-            piece = self._centred_rows(grad, a, b) * self.scale[a:b, None]
+            piece = self._centered_rows(grad, a, b) * self.scale[a:b, None]
             total += float(np.einsum("jc,jc->", piece, piece))
         return math.sqrt(total)
 
     def precondition(self, grad: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """S S^T grad; in ``out`` if that is given and S is diagonal."""
+        """S S^T grad; written to ``out`` if that is given and S is diagonal."""
         if self.factor is not None:
             return self.to_theta(self.to_phi_gradient(grad))
         out = np.empty(grad.shape) if out is None else out
         for a, b in blocks(out[: len(self.scale)]):
-            np.multiply(self._centred_rows(grad, a, b), self.scale[a:b, None] ** 2, out=out[a:b])
+            np.multiply(self._centered_rows(grad, a, b), self.scale[a:b, None] ** 2, out=out[a:b])
         if self.mean is not None:
             out[-1] = grad[-1] / self.curvature - self.mean @ out[:-1]
         return out
 
-    def _centred_rows(self, grad: np.ndarray, a: int, b: int) -> np.ndarray:
-        """Rows a..b-1 of `centred`."""
+    def _centered_rows(self, grad: np.ndarray, a: int, b: int) -> np.ndarray:
+        """Rows a..b-1 of `centered`."""
         rows: np.ndarray = grad[a:b] if self.mean is None else grad[a:b] - self.mean[a:b, None] * grad[-1]
         return rows
 
-    def centred(self, grad: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """The feature rows of a gradient, as if the columns of X were centred."""
+    def centered(self, grad: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """The feature rows of a gradient, as if the columns of X were centered."""
         if self.mean is None:
             return grad
-        centred: np.ndarray = np.multiply(self.mean[:, None], grad[-1], out=out)
-        np.subtract(grad[:-1], centred, out=centred)
-        return centred
+        centered: np.ndarray = np.multiply(self.mean[:, None], grad[-1], out=out)
+        np.subtract(grad[:-1], centered, out=centered)
+        return centered
 
     def design(self, X: np.ndarray) -> np.ndarray:
-        """X in the coordinates of phi, X_phi phi = X theta + bias: float64, the bias column last.
+        """X in the coordinates of phi, X_phi phi = X theta + bias: float64, the bias's column last.
 
-        Columns that S leaves out are there, centred and in their own units: logits need them, see `coordinates`.
+        It includes the columns that S leaves out, centered and in their own units, since they contribute to logits.
         """
         n = len(self.scale)
         scale = np.where(self.scale > 0, self.scale, 1.0)
         root = None if self.factor is None else scale[:, None] * self.inverse
         out = np.empty((len(X), n if self.mean is None else n + 1))
         step = max(DESIGN_ROWS, DESIGN_BLOCK // (8 * n))
-        centred = np.empty((min(step, len(X)), n))
+        centered = np.empty((min(step, len(X)), n))
         for a in range(0, len(X), step):
             piece, target = X[a : a + step], out[a : a + step, :n]
-            rows = np.subtract(piece, 0.0 if self.mean is None else self.mean, out=centred[: len(piece)])
+            rows = np.subtract(piece, 0.0 if self.mean is None else self.mean, out=centered[: len(piece)])
             if root is None:
                 np.multiply(rows, scale, out=target)
             else:
@@ -266,7 +278,7 @@ class Metric:
         return out
 
     def coordinates(self, theta: np.ndarray) -> np.ndarray:
-        """phi of theta, the inverse of `to_theta`; parameters of the columns that S leaves out stay as they are."""
+        """phi of theta, the inverse of `to_theta`. Parameters of columns that S leaves out are in their own units."""
         n = len(self.scale)
         phi = theta[:n] / np.where(self.scale > 0, self.scale, 1.0)[:, None]
         if self.factor is not None:
@@ -278,7 +290,7 @@ class Metric:
         return out
 
     def penalty(self) -> np.ndarray:
-        """l2 in the coordinates of phi: S^T l2 S, with zeros for the bias."""
+        """The penalty's matrix in the coordinates of phi: S^T l2 S, with zeros for the bias."""
         root = math.sqrt(self.l2) * (np.diag(self.scale) if self.factor is None else self.root)
         n = len(root)
         out = np.zeros((n, n) if self.mean is None else (n + 1, n + 1))

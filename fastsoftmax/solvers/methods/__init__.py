@@ -1,1 +1,1 @@
-"""The methods, a file each: `solve(run)` chooses the points."""
+"""The methods, one to a file: ``solve(run)`` chooses the points. `subsample` gives some of them a start."""

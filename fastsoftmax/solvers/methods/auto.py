@@ -1,15 +1,15 @@
-"""The choice of a method: the one with the least predicted time, and another where it does not get there.
+"""The solver "auto": the method with the least predicted time, and another one where that is slow to converge.
 
-Newton's method needs some three Hessians and twenty passes, L-BFGS some forty passes, and far more than Newton's method
-does where a class is rare or rows are few; the rest is arithmetic that is known beforehand (`predict`). Where L-BFGS
-has not converged after `PATIENT` steps, the classes are nearly separable, and what then pays is the exact Hessian if
-it can be had: few steps are left, and they converge fast. Otherwise L-BFGS goes on from where it was.
+Newton's method needs about three Hessians and twenty passes, L-BFGS about forty passes, and many more where a class is
+rare or there are few rows. `predict` turns that into operations. Where L-BFGS has not converged after `PATIENT` steps,
+the classes are nearly separable; then Newton's method takes over if a Hessian is affordable, since few steps are left
+and its convergence is fast. Otherwise L-BFGS goes on.
 
-Where rows are many, both start from the minimum of a sample of them (see `sample`), unless that costs much and the
-first steps without it go fast.
+Where there are many rows, both start from the minimum of a subsample (see `subsample`), unless that is costly and the
+first steps without it make good progress.
 
-Sparse X has no exact Hessian. Where its columns hold few entries a pass is quick beside what L-BFGS does with its
-vectors, and truncated Newton takes less time though it needs twice the passes.
+Sparse X has no exact Hessian. With few entries in each column a pass takes little time beside the vectors of L-BFGS,
+and truncated Newton is faster though it needs twice the passes.
 """
 
 from __future__ import annotations
@@ -27,39 +27,43 @@ from ..geometry.metric import is_sparse
 from ..run import Run, Stop
 from . import lbfgs, newton, newton_cg, subsample
 
-# Passes of L-BFGS, Hessians and passes of Newton's method until a run ends. Sets of 5,000 to 200,000 rows took 21 to
-# 46; 2 to 3 and 11 to 20.
+# What a run takes until it has converged: passes of L-BFGS; Hessians and passes of Newton's method. Data sets of 5,000
+# to 200,000 rows took 21 to 46 passes; 2 to 3 Hessians and 11 to 20 passes.
 LBFGS_PASSES, NEWTON_HESSIANS, NEWTON_PASSES = 38, 3, 17
-# A class with less than this share of the weight; rows for each parameter below which classes of most sets can nearly
-# be told apart. Passes then (98 to 173 and 118 to 220; 4 and 23 to 29, 3 to 6 and 46 to 81).
+# A class is rare with less than this share of the weight. With fewer rows than this for each parameter, classes of most
+# data sets are nearly separable.
 RARE, FEW_ROWS = 1e-3, 5.0
+# What a run takes in these two cases. Measured with a rare class: 98 to 173 passes of L-BFGS; 4 Hessians and 23 to 29
+# passes of Newton's method. With few rows: 118 to 220 passes; 3 to 6 Hessians and 46 to 81 passes.
 HARD_LBFGS, HARD_HESSIANS, HARD_PASSES = 170, 4, 40
-# Operations that as much time as Python takes could have done (0.04 ns each): a pass 20 us, a step 75 us, a
-# Hessian 75 us.
+# The time of Python code in operations of 0.04 ns: 20 us for a pass, 75 us for a step, 75 us for a Hessian.
 PER_PASS, PER_STEP, PER_HESSIAN = 0.5e6, 1.9e6, 1.9e6
-# Softmax in units of a feature's arithmetic; and what it takes to make a number of the design matrix.
+# Softmax costs as much as this many features; computing a number of the design matrix takes this many operations.
 SOFTMAX, PER_NUMBER = 10.0, 30.0
-# Steps of L-BFGS after which Newton takes over, if a Hessian costs at most as much as this many passes.
+# Newton's method takes over after so many steps of L-BFGS, if a Hessian costs at most as much as so many passes.
 PATIENT, RESCUE = 120, 60.0
-# What a sample may cost of the time without it. Steps in its metric, and more while they are good (see `newton.PACE`):
-# a rare class of 50,000 x 10, l2 = 1e-6, took 28, 24, 21, 18 ms with 4, 6, 8, 12; 60,000 x 100, k = 2, 125 ms with 4
-# and 149 with 12. And those without a penalty.
-SAMPLE_COST, SAMPLE_STEPS, SAMPLE_STEPS_FREE = 0.35, 8, 4
-# One that costs more than this starts a run only if it costs less than `SAVED` of the passes that the first `PROBE`
-# steps without it predict. ms without a sample, with one, and by this rule, for l2 = 1e-6: 200,000 x 60, k = 12, little
-# signal, 138, 142, 139; the same with more signal 380, 319, 351, and with bad scales 549, 289, 331; 100,000 x 50,
-# k = 12, likewise, 60, 74, 60; 174, 137, 151; 230, 89, 110; 200,000 x 50, k = 30, bad scales, 1407, 538, 702.
-SAMPLE_SURE, PROBE, SAVED = 0.16, 4, 0.4
-# Lengths that are tried for such a step: where rounding ends a run, the Hessian of all rows tells so sooner.
-SAMPLE_TRIALS = 5
-# Entries in a column of sparse X below which truncated Newton takes less time. On 10,000 x 20,000 with 9 entries a
-# column and k = 10 a step of L-BFGS took 50 ms, a pass and the vectors of conjugate gradients 7 ms.
+# A subsample may cost this share of the predicted time without it.
+SUBSAMPLE_COST = 0.35
+# Steps in the metric of its Hessian, and more while they make good progress (see `newton.PACE`). 50,000 x 10 with a
+# rare class, l2 = 1e-6: 28, 24, 21, 18 ms with 4, 6, 8, 12 steps; 60,000 x 100, k = 2: 125 ms with 4, 149 with 12. The
+# second number is for runs without a penalty.
+SUBSAMPLE_STEPS, SUBSAMPLE_STEPS_FREE = 8, 4
+# A subsample that costs more than SUBSAMPLE_SURE is used only after a probe of PROBE steps without it: if it costs less
+# than SAVED of the passes that these predict. ms without a subsample, with one, and by this rule, all with l2 = 1e-6:
+# 200,000 x 60, k = 12:   little signal  138, 142, 139;   more signal  380, 319, 351;   bad scales   549, 289, 331
+# 100,000 x 50, k = 12:   little signal   60,  74,  60;   more signal  174, 137, 151;   bad scales   230,  89, 110
+# 200,000 x 50, k = 30:                                                                 bad scales  1407, 538, 702
+SUBSAMPLE_SURE, PROBE, SAVED = 0.16, 4, 0.4
+# Most lengths tried for a step in that metric. Few, since where rounding ends the search the Hessian of all rows helps.
+SUBSAMPLE_TRIALS = 5
+# With fewer entries than this in a column of sparse X truncated Newton is faster than L-BFGS. 10,000 x 20,000 with 9
+# entries a column, k = 10: a step of L-BFGS takes 50 ms, a pass with the vectors of conjugate gradients 7 ms.
 FEW_ENTRIES = 400
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Predicted operations: of a pass, of a Hessian, and of either method to the end."""
+    """Predicted operations: of a pass, of a Newton step with a new Hessian, and of whole runs of the two methods."""
 
     one_pass: float
     newton_step: float
@@ -68,7 +72,10 @@ class Cost:
 
 
 def predict(obj: Any, *, rare: bool = False, count: int | None = None) -> Cost:
-    """What the methods cost on an objective, or on ``count`` of its rows; infinite where Newton's method cannot run."""
+    """The cost of the methods on an objective, or on ``count`` of its rows; infinite where Newton's method cannot run.
+
+    ``rare``: whether a class is rare.
+    """
     rows, k = obj.shape
     m = count if count is not None else obj.source.shape[0] if can_walk(obj) else 0
     hard = rare or (can_walk(obj) and m < FEW_ROWS * rows * k)
@@ -88,7 +95,7 @@ def predict(obj: Any, *, rare: bool = False, count: int | None = None) -> Cost:
 
 
 def has_rare_class(run: Run) -> bool:
-    """Whether a class has nearly no rows, as the gradient of the bias tells at theta = 0; L-BFGS is slow to see it."""
+    """Whether a class is rare, read off the gradient of the bias at theta = 0. L-BFGS is slow with rare classes."""
     k = run.obj.shape[1]
     if not run.obj.fit_intercept or run.theta.any():
         return False
@@ -97,7 +104,7 @@ def has_rare_class(run: Run) -> bool:
 
 
 def solve(run: Run) -> None:
-    """Step until `Run.accept` stops the run; says in ``run.chosen`` what was chosen and why."""
+    """Step until `Run.accept` stops the run; set ``run.chosen`` to a text on what was chosen and why."""
     if is_sparse(run.obj):
         _solve_sparse(run)
     rare = has_rare_class(run)
@@ -122,27 +129,30 @@ def solve(run: Run) -> None:
 
 
 def _start(run: Run, cost: Cost, *, rare: bool) -> lbfgs.Pairs | None:
-    """The first steps, in the metric of a sample of the rows; none where it would not pay.
+    """Take the first steps in the metric of a subsample, if that pays.
 
-    Where that is not known beforehand L-BFGS steps first. If it is fast by itself it returns its pairs, to go on with.
+    Where the prediction is not clear, L-BFGS takes some steps first. If these make good progress there is no subsample,
+    and their pairs are returned, to go on from.
     """
-    obj, anew = cast(Objective, run.obj), not run.theta.any()
-    elsewhere = not anew and run.trail is None  # where the Hessian may tell little of the way to the minimum
+    obj, from_zero = cast(Objective, run.obj), not run.theta.any()
+    # From a start of the caller's, a subsample's Hessian may tell little of the way to the minimum.
+    elsewhere = not from_zero and run.warm_start is None
     count = None if np.isinf(cost.newton) or elsewhere else subsample.size(obj)
     if count is None:
         return None
     share = predict(obj, count=count).newton / min(cost.lbfgs, cost.newton)
-    # Passes in float32 take half the time that `predict` says; the sample's Hessian does not.
-    single = 8 / obj.source.dtype.itemsize
-    pairs, pays = None, single * share <= SAMPLE_COST
-    if share > SAMPLE_SURE and anew and not rare:
-        pairs, pays = _probe(run, cost, single * share)
+    # Passes in float32 take half the time that `predict` says, which the subsample's float64 Hessian does not.
+    speedup = 8 / obj.source.dtype.itemsize
+    pairs, pays = None, speedup * share <= SUBSAMPLE_COST
+    if share > SUBSAMPLE_SURE and from_zero and not rare:
+        pairs, pays = _probe(run, cost, speedup * share)
     part = subsample.take(obj, count) if pays else None
-    return None if part is not None and _start_from(run, part, anew=anew) else pairs
+    return None if part is not None and _start_from(run, part, from_zero=from_zero) else pairs
 
 
 def _probe(run: Run, cost: Cost, share: float) -> tuple[lbfgs.Pairs, bool]:
-    """The first steps of the method that was chosen, its pairs, and whether it is so slow that a sample pays."""
+    """Take the first steps of the chosen method without a subsample: their pairs, and whether they make so little
+    progress that a subsample, which costs ``share`` of the run, pays."""
     newtons = run.solver == "newton"
     metric = newton.first_metric(run) if newtons else run.metric
     before = run.grad_norm
@@ -153,25 +163,26 @@ def _probe(run: Run, cost: Cost, share: float) -> tuple[lbfgs.Pairs, bool]:
     if share * min(cost.lbfgs, cost.newton) < SAVED * (min(to_come, cost.newton) if newtons else to_come):
         return pairs, True
     if newtons:
-        # Two steps at least, after which it goes on while they are good.
+        # At least two steps, and more while they make good progress.
         lbfgs.search(run, metric, max(2, newton.steps_each(run) - PROBE), pace=newton.PACE, pairs=pairs)
     return pairs, False
 
 
-def _start_from(run: Run, part: Objective, *, anew: bool) -> bool:
-    """The first steps by a sample: to its minimum if ``anew``, and on in the metric of its Hessian. Whether it can."""
-    newton.centre(run)
+def _start_from(run: Run, part: Objective, *, from_zero: bool) -> bool:
+    """Go to the minimum of a subsample if the run is at zero, and on in the metric of its Hessian. False if the
+    subsample turns out not to be usable."""
+    newton.remove_class_shift(run)
     chosen = run.chosen
     run.chosen += f"; first steps by a sample of {part.source.shape[0]} rows"
-    # Without a penalty only the exact Hessian of all rows tells that there is a minimum: it has the last word.
+    # Without a penalty only the exact Hessian of all rows proves that there is a minimum: it must have the last word.
     last_word = run.obj.l2 == 0 and run.solver == "newton"
-    steps, pace = (SAMPLE_STEPS_FREE, 0.0) if last_word else (SAMPLE_STEPS, newton.PACE)
+    steps, pace = (SUBSAMPLE_STEPS_FREE, 0.0) if last_word else (SUBSAMPLE_STEPS, newton.PACE)
     try:
-        near = subsample.start(run, part, anew=anew)
+        near = subsample.start(run, part, from_zero=from_zero)
         if near is None:
             run.chosen = chosen
             return False
-        lbfgs.search(run, near, steps, pace=pace, trials=SAMPLE_TRIALS)
+        lbfgs.search(run, near, steps, pace=pace, trials=SUBSAMPLE_TRIALS)
     except Stop:
         if not (last_word and run.converged):
             raise
@@ -179,7 +190,7 @@ def _start_from(run: Run, part: Objective, *, anew: bool) -> bool:
 
 
 def _solve_sparse(run: Run) -> None:
-    """`solve` of sparse X."""
+    """`solve` for sparse X."""
     source = cast(Objective, run.obj).source
     assert isinstance(source, SparseSource)
     entries = source.nnz / source.shape[1]

@@ -1,12 +1,12 @@
-r"""l1 and elastic net: L-BFGS-B on theta split into two parts that are not negative.
+r"""l1 and elastic net: L-BFGS-B on theta split into two nonnegative parts.
 
 .. math:: \min_{u, v \ge 0} f(S(u - v)) + l_1 \sum_{jc} s_j (u_{jc} + v_{jc})
 
-With theta = S (u - v), and u and v at least 0, the absolute value is linear and all that is left are bounds, which
-L-BFGS-B was made for (Byrd, Lu, Nocedal and Zhu, 1995). A parameter is exactly 0 where both its parts are at their
-bound. The penalty is one of every single parameter, so S may scale columns and centre them, by way of the bias,
-but not mix them: it is the diagonal part of the metric. The gradient norm here is that of the subgradient of
-least norm, in that metric.
+With theta = S (u - v), and u and v at least 0, the absolute value becomes linear and only bounds remain, which
+L-BFGS-B is made for (Byrd, Lu, Nocedal and Zhu, 1995). A parameter is exactly 0 where both its parts are at their
+bound. Since the penalty is a sum over single parameters, S may scale columns and center them, by way of the bias,
+but not mix them: it is the diagonal form of the metric. The gradient norm is that of the shortest subgradient in
+that metric.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from ..geometry.line_search import change
 from ..geometry.metric import Metric
 from ..run import Run
 
+# Pairs that L-BFGS-B keeps.
 MEMORY = 30
-# L-BFGS-B starts afresh where its search fails, as long as that brings the value down by this share.
+# Where its line search fails, L-BFGS-B is started again, as long as a start lowers the value by this share or halves
+# the gradient norm.
 GAIN = 1e-9
 
 
@@ -37,10 +39,11 @@ def solve(run: Run) -> None:
 
 @dataclass
 class Point:
-    """Where L-BFGS-B has been: loss and l2 there, their gradient, and l1 times the sum of all parts.
+    """A point that L-BFGS-B has evaluated: loss with l2 term, their gradient, and l1 times the sum of u and v.
 
-    ``total`` is the sum of the two less that at the start, added up from step to step: near the end the values of two
-    points are equal but for rounding, float32's above all, and L-BFGS-B gave up at gradient norms of 1e-5.
+    ``total`` is the objective minus that at the start, added up from step to step by `line_search.change`. Near the end
+    two values differ by rounding only, above all in float32: with values themselves L-BFGS-B gave up at gradient norms
+    of 1e-5.
     """
 
     theta: np.ndarray
@@ -50,13 +53,14 @@ class Point:
     total: float = 0.0
 
     def since(self, before: Point) -> float:
-        """How much is added from another point to here, see `result.change`."""
+        """The objective here minus that at another point."""
         step = (self.theta - before.theta).ravel()
         low, high = float(step @ before.grad.ravel()), float(step @ self.grad.ravel())
         return change(before.value, self.value, low, high) + self.parts - before.parts
 
 
 def _search(run: Run) -> None:
+    """One start of L-BFGS-B from the current iterate."""
     from scipy.optimize import minimize
 
     metric: Metric = run.metric
@@ -81,7 +85,7 @@ def _search(run: Run) -> None:
 
     def accept(x: np.ndarray) -> None:
         nonlocal at
-        if not np.array_equal(to_theta(x), tried.theta):  # where it has just been, as a rule
+        if not np.array_equal(to_theta(x), tried.theta):  # SciPy nearly always accepts the point it evaluated last
             value_and_grad(x)
         at = tried
         run.accept(at.theta)

@@ -1,20 +1,20 @@
 """L-BFGS in the metric of the Hessian's bound: one pass over X a step, some tens of steps.
 
 It is Liu and Nocedal's method (1989) in the compact form of Byrd, Nocedal and Schnabel (1994, "Representations of
-quasi-Newton matrices", theorem 2.2), on phi, theta = base + S phi. S comes from Boehning's bound at first (see
-`metric`). That bound takes every row for undecided; once most rows are classified
-without doubt, their curvature has gone while that of the penalty has stayed, and the bound misleads: raw digits
-(l2 = 1e-4) needed 1,377 passes for a relative gap of 1e-6. So after some steps S is made anew, with each
-row weighted by the curvature it has now (see `curvature`): 135 passes.
+quasi-Newton matrices", theorem 2.2), on phi, theta = base + S phi. At first S comes from Böhning's bound (see
+`geometry.metric`), which takes every row for undecided. Once most rows are classified without doubt, the loss has lost
+most of its curvature and the penalty has not, and the bound misleads: raw digits, l2 = 1e-4, needed 1,377 passes to a
+relative gap of 1e-6. So after some steps S is computed anew, with each row weighted by its curvature at the current
+theta (`geometry.hessian.metric_at`): 135 passes.
 
-SciPy's L-BFGS-B takes 0.2 ms of a step whose pass takes 0.08 ms (5,000 x 10), and 225 ns a parameter and step: on
+SciPy's L-BFGS-B takes 0.2 ms of a step whose pass takes 0.08 ms (5,000 x 10), and 225 ns per parameter and step: on
 sparse X with 168,000 columns and 45 classes 1.7 s beside a pass of 0.1 s. In the compact form a step is two products
-with all pairs at once, whatever the memory, and some systems of 20 unknowns.
+with all pairs at once, whatever their number, and some systems of 20 unknowns.
 
-The search along a direction accepts a length that lowers the value and flattens the slope (weak Wolfe conditions), by
-bisection and doubling; nearly always that is length 1, since in this metric curvature is near 1 from the first step on.
-Where it finds none, rounding is larger than what a step could still gain; the method starts afresh for as
-long as that halves the gradient. Values are compared by what `Run.change` measures.
+The line search accepts a length that lowers the value and flattens the slope (weak Wolfe conditions), by bisection and
+doubling. Nearly always that is length 1, since in this metric the curvature is near 1 from the first step on. Where it
+finds none, rounding exceeds what a step could still gain, and the method restarts without pairs for as long as that
+halves the gradient norm. Values are compared by `line_search.change`.
 """
 
 from __future__ import annotations
@@ -32,42 +32,42 @@ from ..warm_start import pairs_kept
 # Pairs of steps and gradient changes kept; fewer where they would take more than `MEMORY_BYTES`.
 MEMORY, MEMORY_MIN = 20, 5
 MEMORY_BYTES = 1 << 29
-# Steps after which the metric is made anew, once more, and no more.
+# The metric is computed anew after so many steps, once more after so many, and then kept.
 REFRESH = (20, 20)
-# The same where the metric is that of the run before, at another l2.
+# The same for a run that begins with the curvature metric of the previous run, at another l2.
 REFRESH_NEAR = (40,)
-# Wolfe: the share of its slope's promise that a step gains at least, and of the slope that it leaves at most.
+# Wolfe conditions: a step gains at least the share GAIN of slope times length, and leaves at most FLAT of the slope.
 GAIN, FLAT = 1e-4, 0.9
-# Lengths tried along a direction at most.
+# Most lengths that are tried along a direction.
 TRIALS = 40
 EPS = float(np.finfo(np.float64).eps)
 
 
 def solve(run: Run, steps: int | None = None, *, pairs: Pairs | None = None) -> None:
-    """Step until `Run.accept` stops the run; or return after that many steps. ``pairs``: of a search to go on with."""
-    closer = can_walk(run.obj) and run.obj.shape[1] > 1
+    """Step until `Run.accept` stops the run, or return after ``steps``. ``pairs``: those of a search to go on from."""
+    by_curvature = can_walk(run.obj) and run.obj.shape[1] > 1
     metric = run.metric
-    refresh: tuple[int, ...] = REFRESH if closer else ()
-    if closer and run.closer is not None:
-        metric, refresh = run.closer.with_l2(run.obj.l2), REFRESH_NEAR
-    elif closer and run.theta.any() and not (pairs or (run.trail and run.trail.pairs)):
-        # A start other than zero is taken to be one that knows something.
-        metric = run.closer = metric_at(run.obj, run.theta)
+    refresh: tuple[int, ...] = REFRESH if by_curvature else ()
+    if by_curvature and run.curvature_metric is not None:
+        metric, refresh = run.curvature_metric.with_l2(run.obj.l2), REFRESH_NEAR
+    elif by_curvature and run.theta.any() and not (pairs or (run.warm_start and run.warm_start.pairs)):
+        # A start other than zero is assumed to be near the minimum, so that its curvatures are worth a pass.
+        metric = run.curvature_metric = metric_at(run.obj, run.theta)
     last = len(run.history) + (steps or run.max_iter + 1)
     for count in refresh:
         search(run, metric, min(count, last - len(run.history)), pairs=pairs)
         pairs = None
         if len(run.history) >= last:
             return
-        metric = run.closer = metric_at(run.obj, run.theta)
+        metric = run.curvature_metric = metric_at(run.obj, run.theta)
     before = np.inf
     while run.grad_norm < 0.5 * before:
         before = run.grad_norm
         search(run, metric, last - len(run.history))
         if len(run.history) >= last:
             return
-        if run.trail is not None:
-            run.trail.pairs.clear()  # or it would not be afresh
+        if run.warm_start is not None:
+            run.warm_start.pairs.clear()  # so that the next search begins without pairs
     run.stop_at_rounding()
 
 
@@ -80,10 +80,10 @@ def search(
     trials: int = TRIALS,
     pairs: Pairs | None = None,
 ) -> Pairs:
-    """At most that many steps in a metric from the current iterate; fewer where no length along a direction will do.
+    """Take at most ``steps`` steps in a metric; fewer where no length along a direction is acceptable.
 
-    More while the last two have brought the gradient norm down to ``pace`` squared of what it was. Returns the pairs,
-    with which a search in the same metric may go on.
+    With ``pace`` it goes on beyond ``steps`` as long as each two steps multiply the gradient norm by less than
+    ``pace`` squared. Returns the pairs, from which a search in the same metric may go on.
     """
     grad = metric.to_phi_gradient(run.grad).ravel()
     pairs = remembered(run, metric, grad) if pairs is None else pairs
@@ -99,20 +99,20 @@ def search(
         length, theta, value, gradient, new = found
         pairs.add(length * along, new - grad, new)
         grad = new
-        if run.trail is not None:
-            run.trail.step(run, theta, gradient)
+        if run.warm_start is not None:
+            run.warm_start.add_pair(run, theta, gradient)
         run.accept(theta, (value, gradient))
         norms.append(run.grad_norm)
     return pairs
 
 
 def remembered(run: Run, metric: Metric | HessianMetric, grad: np.ndarray) -> Pairs:
-    """The pairs to begin with: along a path those of its trail, else none."""
-    if run.trail is None:
+    """The pairs to begin with: those of the warm start along a path, else none."""
+    if run.warm_start is None:
         return Pairs(grad.size)
     pairs = Pairs(grad.size, max(MEMORY, pairs_kept(grad.size)))
-    if run.trail.pairs and isinstance(metric, Metric):
-        pairs.fill(*run.trail.pairs_in(metric, run), grad)
+    if run.warm_start.pairs and isinstance(metric, Metric):
+        pairs.fill(*run.warm_start.pairs_in(metric, run), grad)
     return pairs
 
 
@@ -122,7 +122,7 @@ Found = tuple[float, np.ndarray, float, np.ndarray, np.ndarray]
 def step_along(
     run: Run, metric: Metric | HessianMetric, along: np.ndarray, grad: np.ndarray, slope: float, trials: int = TRIALS
 ) -> Found | None:
-    """A length, and theta, value, gradient and the gradient of phi there; None where no length is good enough."""
+    """The line search: a length with theta, value, gradient and phi's gradient there; None where none is acceptable."""
     step = metric.to_theta(along.reshape(run.theta.shape))
     low, high, length = 0.0, np.inf, 1.0
     good: Found | None = None
@@ -134,7 +134,7 @@ def step_along(
         gained = change(run.value, value, length * slope, length * there)
         if not gained <= GAIN * length * slope:
             high = length
-            # Where the parabola through what is known has its minimum, but well within the bracket.
+            # The minimum of the parabola through value, slope and new value, kept well within the bracket.
             bend = 2.0 * (gained - length * slope)
             guess = -slope * length * length / bend if bend > 0 and np.isfinite(bend) else 0.0
             length = min(max(guess, low + 0.1 * (high - low)), low + 0.5 * (high - low))
@@ -148,20 +148,20 @@ def step_along(
 
 
 class Pairs:
-    """Steps s and gradient changes y of the last iterations, and the inverse Hessian they stand for."""
+    """Steps s and gradient changes y of the last iterations, and the inverse Hessian that they approximate."""
 
     def __init__(self, size: int, most: int = MEMORY) -> None:
         self.most = max(MEMORY_MIN, min(most, MEMORY_BYTES // (16 * size)))
-        # Places of SY in use, oldest first: 0, 1, ... or, once the oldest make room, a rotation of it.
+        # Indices into SY in use, oldest first: 0, 1, ..., and a rotation of that once pairs are replaced.
         self.order: list[int] = []
         # s and y of each pair, side by side so that one product takes both.
         self.SY = np.empty((self.most, 2, size))
-        # s_i . y_j (i <= j counts) and y_i . y_j; then s_i . gradient and y_i . gradient. Oldest first.
+        # s_i . y_j (only i <= j is used) and y_i . y_j; then s_i . gradient and y_i . gradient. Oldest first.
         self.sy, self.yy = np.zeros((self.most, self.most)), np.zeros((self.most, self.most))
         self.sg = self.yg = np.zeros(0)
 
     def fill(self, S: np.ndarray, Y: np.ndarray, grad: np.ndarray) -> None:
-        """Pairs at once, oldest first, a row each; ``grad`` as in `add`."""
+        """Set the pairs from rows of S and Y, oldest first; ``grad`` as in `add`."""
         kept = np.einsum("ij,ij->i", S, Y) > EPS * np.einsum("ij,ij->i", Y, Y)
         S, Y = S[kept][-self.most :], Y[kept][-self.most :]
         c = len(S)
@@ -171,7 +171,10 @@ class Pairs:
         self.sg, self.yg = S @ grad, Y @ grad
 
     def add(self, s: np.ndarray, y: np.ndarray, grad: np.ndarray) -> None:
-        """A new pair, for the oldest if there is no room; ``grad`` is the gradient that `direction` gets next."""
+        """Add a pair, in place of the oldest if there is no room; ``grad`` is the gradient that `direction` gets next.
+
+        A pair without curvature, s . y not above rounding, is left out.
+        """
         kept = float(s @ y) > EPS * float(y @ y)
         if kept:
             if len(self.order) == self.most:
@@ -184,7 +187,7 @@ class Pairs:
         c = len(self.order)
         if not c:
             return
-        # Of s and of y (axis 1) with y and with the gradient (axis 2).
+        # Products of each s and y (axis 1) with the new y and the gradient (axis 2).
         by = (self.SY[:c].reshape(2 * c, -1) @ np.array([y, grad]).T).reshape(c, 2, 2)
         if self.order[0]:
             by = by[self.order]

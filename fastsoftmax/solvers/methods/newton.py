@@ -1,11 +1,11 @@
-r"""Newton's method with the exact Hessian, which L-BFGS keeps up to date for some steps before it is made anew.
+r"""Newton's method with the exact Hessian, which L-BFGS updates for some steps before it is computed anew.
 
-The Hessian is made by one walk over X (see `curvature`), in the coordinates of the bound's metric: there it is at most
-1 in every direction, and Cholesky meets neither scales nor collinear columns. In the coordinates of its factor (see
-`local`) minus the gradient is Newton's step, and so the first step of L-BFGS there is one. The steps that follow have
-only a pass each, whose gradient corrects the Hessian along the way. A Hessian costs as much as
-several passes, and with fewer of them a run takes less time though it takes more steps. Steps for each Hessian, and
-Hessians + passes + ms to the end:
+The Hessian takes one walk over X (see `geometry.hessian`), in the coordinates of Böhning's bound: there it is at most 1
+in every direction, and Cholesky meets neither badly scaled nor collinear columns. In the coordinates of its factor (see
+`geometry.hessian_metric`) minus the gradient is Newton's step, and so the first step of L-BFGS there is Newton's. The
+steps that follow take only a pass each, whose gradient corrects the Hessian. A Hessian costs as much as several passes,
+so that fewer Hessians make a run faster though it takes more steps. Hessians + passes and ms to the end, by the number
+of steps for each Hessian:
 
 ===========================  ==========  ==========  ==========  ==========  ==========
 steps                            1           2           4           6           8
@@ -17,11 +17,11 @@ iris, l2 = 1e-4               11+12  5.1   7+14  5.1   4+14  4.7   3+16  4.8   3
 
 (Newton's method that keeps its matrix for some steps is Shamanskii's: Kelley, 1995, "Iterative methods for linear and
 nonlinear equations", section 5.4. Convergence is still faster than linear near the optimum, which suits nearly
-separable data.) At theta = 0 all rows have the same curvature, and the Hessian is that of the Gram matrix: the first
-costs nothing.
+separable data.) At theta = 0 all rows have the same curvature and the Hessian follows from the Gram matrix: the first
+one costs nothing.
 
-A shift of all classes alike changes no logit's difference: the loss has no curvature there and no slope. The penalty
-alone has an opinion, which is that the shift be zero, and so a start is put right before the first step.
+A shift of all classes alike changes no difference of logits: the loss has neither curvature nor slope along it. At the
+minimum the penalty makes that shift zero, so it is taken out of the start before the first step.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from ..geometry.metric import Metric
 from ..run import Run
 from .lbfgs import search
 
-# Unknowns at most: the Hessian takes 8 (n k)^2 bytes, 0.8 GB here.
+# Most parameters: the Hessian takes 8 (n k)^2 bytes, 0.8 GB here.
 SIZE_MAX = 10_000
-# Steps for each Hessian: half of the passes that it costs, in these bounds.
+# Steps for each Hessian: half as many as the passes that it costs, within these bounds.
 STEPS_MIN, STEPS_MAX = 5, 20
-# ... and more as long as each brings the gradient norm down to this share: 50,000 x 8, k = 8, without signal is done
-# after 15 passes without a Hessian, 50,000 x 20, k = 4 needs one instead of two.
+# ... and more for as long as each step multiplies the gradient norm by at most this. 50,000 x 8, k = 8, without signal,
+# then converges in 15 passes without a Hessian; 50,000 x 20, k = 4, needs one Hessian instead of two.
 PACE = 0.5
-# A mean over the classes that is rounding, as a share of theta.
+# A shift of all classes below this share of the largest parameter is rounding.
 SHIFT = 1e-12
 
 
 def solve(run: Run, design: Design | None = None) -> None:
-    """Step until `Run.accept` stops the run. ``design``: the rows in the coordinates of the run's metric, if known."""
+    """Step until `Run.accept` stops the run. ``design``: the rows in the coordinates of ``run.metric``, if at hand."""
     if not can_walk(run.obj):
         raise TypeError("solver 'newton' needs an objective with rows to walk over (source, weight_sum), as Objective")
     if not has_hessian(run.obj):
@@ -59,19 +59,19 @@ def solve(run: Run, design: Design | None = None) -> None:
     steps = steps_each(run)
     if not run.theta.any():
         search(run, first_metric(run), steps, pace=PACE)
-    centre(run)
+    remove_class_shift(run)
     design = Design(run.obj, run.metric) if design is None else design
     while True:
         before, last = run.grad_norm, len(run.history)
-        run.local = HessianMetric(run.obj, run.theta, design)
+        run.hessian_metric = HessianMetric(run.obj, run.theta, design)
         run.stop_if_proven()
-        search(run, run.local, steps, pace=PACE)
+        search(run, run.hessian_metric, steps, pace=PACE)
         if len(run.history) < last + steps and not run.grad_norm < 0.5 * before:
             run.stop_at_rounding()
 
 
 def first_metric(run: Run) -> Metric:
-    """The Hessian at theta = 0, but for a shift of all classes."""
+    """The Hessian at theta = 0, where each row's curvature is 1 / k in all directions but the shift of all classes."""
     return Metric(run.moments, run.obj.l2, curvature=1.0 / run.obj.shape[1])
 
 
@@ -82,8 +82,8 @@ def steps_each(run: Run) -> int:
     return int(min(max(0.5 * passes, STEPS_MIN), STEPS_MAX))
 
 
-def centre(run: Run) -> None:
-    """Take out of theta the shift of all classes that the penalty would have zero."""
+def remove_class_shift(run: Run) -> None:
+    """Take the shift of all classes alike out of the run's theta, if there is a penalty that makes it zero."""
     n = len(run.metric.scale)
     mean = run.theta[:n].mean(axis=1, keepdims=True)
     if run.obj.l2 > 0 and float(np.abs(mean).max(initial=0.0)) > SHIFT * float(np.abs(run.theta[:n]).max(initial=0.0)):

@@ -3,10 +3,11 @@ r"""Truncated Newton: the Newton system solved roughly, by conjugate gradients o
 One product is one pass over X, so the system is solved no more closely than its step is worth: until the
 residual is below eta times the gradient, with eta shrinking as fast as the gradients did (Eisenstat and
 Walker, 1996, "Choosing the forcing terms in an inexact Newton method", choice 2). Conjugate gradients are
-preconditioned by S S^T: of the metric of Boehning's bound first, and then of that of the rows' own curvature (see
-`lbfgs`). A shift of all classes alike has no curvature. Gradients and products have no part in it, but for their
-rounding, along which a step would be as long as it likes: in float32 one of 30 products took the gradient norm from
-5e-6 to 8e-5. There that part is taken out of them.
+preconditioned by S S^T, with S first of Böhning's bound, then of the rows' curvatures (`geometry.hessian.metric_at`).
+
+A shift of all classes alike has no curvature. Gradients and products have no part along it except for rounding, and
+nothing bounds the length of a step along such a part: in float32, a step of 30 products took the gradient norm from
+5e-6 to 8e-5. With float32 data that part is therefore taken out of gradients and products.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from ..geometry.metric import Metric
 from ..run import Run
 from . import newton
 
-# Products in one system at most.
+# Most products for one system.
 INNER_MAX = 200
-# Steps taken in the metric of the bound, and between the metrics that follow.
+# The curvature metric is computed after so many steps, and once more after twice as many.
 REFRESH = 3
 ETA_MAX = 0.3
 
@@ -32,29 +33,30 @@ def solve(run: Run) -> None:
     """Step until `Run.accept` stops the run."""
     if not hasattr(run.obj, "hess_prod"):
         raise TypeError("solver 'newton_cg' needs an objective with hess_prod, as Objective")
-    if in_single(run):
-        newton.centre(run)
-    closer = can_walk(run.obj) and run.obj.shape[1] > 1
-    metric = metric_at(run.obj, run.theta) if closer and run.theta.any() else run.metric
+    if in_float32(run):
+        newton.remove_class_shift(run)
+    by_curvature = can_walk(run.obj) and run.obj.shape[1] > 1
+    metric = metric_at(run.obj, run.theta) if by_curvature and run.theta.any() else run.metric
     eta, since = ETA_MAX, 0
     while True:
         before = metric.size(run.grad)
         run.descend(direction(run, metric, eta))
         after = metric.size(run.grad)
-        # The safeguard keeps eta from dropping in one lucky step.
+        # Eisenstat and Walker's safeguard: eta must not collapse after one lucky step.
         kept = 0.9 * eta**2
         eta = min(ETA_MAX, max(0.9 * (after / before) ** 2 if before else 0.0, kept if kept > 0.1 else 0.0, 1e-6))
         since += 1
-        if closer and since in (REFRESH, 2 * REFRESH):
+        if by_curvature and since in (REFRESH, 2 * REFRESH):
             metric = metric_at(run.obj, run.theta)
 
 
 def direction(run: Run, metric: Metric, eta: float) -> np.ndarray:
-    """A step d with ||H d + gradient|| <= eta ||gradient||, norms of S^T; a descent direction however it ends."""
+    """A step d with |S^T (H d + gradient)| <= eta |S^T gradient|, or the best after `INNER_MAX` products. In any case
+    a descent direction."""
     obj: Any = run.obj
-    residual, single = -run.grad, in_single(run)
+    residual, single = -run.grad, in_float32(run)
     if single:
-        apart(residual)
+        remove_class_mean(residual)
     step = np.zeros(residual.shape)
     along = metric.precondition(residual)
     square = float(np.vdot(residual, along))
@@ -62,7 +64,7 @@ def direction(run: Run, metric: Metric, eta: float) -> np.ndarray:
     for _ in range(INNER_MAX):
         product = obj.hess_prod(run.theta, along)
         if single:
-            apart(product)
+            remove_class_mean(product)
         curvature = float(np.vdot(along, product))
         if not curvature > 0:
             break
@@ -77,12 +79,12 @@ def direction(run: Run, metric: Metric, eta: float) -> np.ndarray:
     return step if step.any() else along
 
 
-def in_single(run: Run) -> bool:
+def in_float32(run: Run) -> bool:
     """Whether passes are in float32."""
     return run.moments.eps > float(np.finfo(np.float64).eps)
 
 
-def apart(rows: np.ndarray) -> None:
+def remove_class_mean(rows: np.ndarray) -> None:
     """Take out of each row its mean over the classes."""
     share = np.full(rows.shape[1], 1.0 / rows.shape[1])
     for a, b in reduce.blocks(rows):

@@ -1,4 +1,4 @@
-r"""Averaged stochastic gradients, for data that are read a few times or come as a stream: `partial_fit` is made of it.
+r"""Averaged stochastic gradients, for data that are read a few times or come as a stream; `partial_fit` uses it.
 
 .. math:: \theta \leftarrow \theta - \gamma M^{-1} \nabla_b(\theta), \qquad
           \bar\theta \leftarrow \bar\theta + \tfrac{2}{t + 1} (\theta - \bar\theta)
@@ -7,55 +7,56 @@ with the gradient of a mini-batch, a constant step and averaged iterates, as in 
 "Non-strongly-convex smooth stochastic approximation with convergence rate O(1/n)"); the weights, which forget the
 start, are those of Lacoste-Julien, Schmidt and Bach (2012, arXiv:1212.2002).
 
-Three things make it work on columns as they come. M is the metric of Boehning's bound (see `metric`) from the moments
-of the rows seen so far, so that scales and correlations have no part in the step; each time those rows have doubled
-it is made anew. While they are few, their Gram matrix is no guide to rows not seen yet: its diagonal is raised
-by n over their number; a column that has not varied yet has no scale, and its parameters wait until it has. And gamma
-is 1 over the largest eigenvalue of the bound of one mini-batch in that metric, which is what Bach and Moulines bound by
-R^2: no constant is left to be tuned. Products with the rows find it, so that neither a Gram matrix of the mini-batch
-nor a dense copy of sparse rows is made.
+Three things make it work on columns of any scale. M is the metric of Böhning's bound (see `geometry.metric`) from the
+moments of the rows seen so far, so that steps do not depend on scales and correlations; it is computed anew each time
+those rows have doubled. While the rows are few, their Gram matrix says little about rows to come, and its diagonal is
+raised by n over their number; a column that has not varied yet has no scale, and its parameters wait until it has. And
+gamma is 1 over the largest eigenvalue of one mini-batch's bound in that metric, the quantity that Bach and Moulines
+bound by R^2, so that no constant has to be tuned. The eigenvalue comes from products with the rows, so that neither a
+Gram matrix of the mini-batch nor a dense copy of sparse rows is made.
 
-A mini-batch is every s-th row of a chunk: data sorted by class do no harm, and nothing is drawn; of dense rows nothing
-is copied. A step touches all of theta, a row of which costs what some entries of sparse X cost in the kernels: where
-entries are few beside columns, mini-batches have more rows.
-With `minimize`, a walk over X is followed by a pass for the value at the average, where the next walk starts, with
-twice the gamma: the bound is far above the curvature where rows are classified without doubt. If the value has not
-fallen, gamma is halved, as where a constant step has come down to its noise (Bottou, Curtis and Nocedal, 2018, section
-4.2), and that walk is not counted as a step, though its passes are. Where rows are many, a few walks come within 1 %
-of the minimum (100,000 badly scaled ones, k = 5: two); the last digits are another solver's work.
+A mini-batch is every s-th row of a chunk: data sorted by class do no harm, nothing is drawn at random, and dense rows
+are not copied. A step touches all of theta, and a row of theta costs as much as some entries of sparse X in the
+kernels, so that mini-batches are larger where there are few entries for each column.
+
+In `minimize`, a walk over X is followed by a pass for the value at the average, which is where the next walk starts,
+with gamma doubled: the bound is far above the curvature where rows are classified without doubt. If the value has not
+fallen, the constant step has come down to its noise (Bottou, Curtis and Nocedal, 2018, section 4.2). Then gamma is
+halved, and the walk does not count as a step, though its passes are counted. Where rows are many, a few walks come
+within 1 % of the minimum (two for 100,000 badly scaled rows, k = 5). For more digits take another solver.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from ...kernels.backends import select
-from ...kernels.contract import Csr, Rows
+from ...kernels.contract import Csr, Kernels, Rows
 from ...objective import reduce
 from ...objective.objective import explain_nonfinite
 from ...objective.passes import passes_over
 from ..geometry.metric import Metric, Moments, summed_in_float64
 from ..run import Run
 
-# Rows of a mini-batch: 1/32 of the chunk within these bounds. A kernel call costs what some hundred rows cost.
+# Rows of a mini-batch: 1/32 of the chunk within these bounds. A kernel call costs as much as some hundred rows.
 BATCH_MIN, BATCH_MAX = 32, 1024
-# ... but this many entries for each column at least. A step's own work on theta (zeros for the gradient, penalty,
-# metric, average) costs what some ten do: 118k x 168k with 12 a column, k = 45, 90 ms a step, and 65 a pass.
-# With 2, 6, 12 a walk takes 0.66, 0.35, 0.45 s in 6, 2, 1 steps; the value falls about as far in the same time.
+# Sparse mini-batches have at least this many entries for each column, since a step's own work on theta (zeros for the
+# gradient, penalty, metric, average) costs as much as some ten entries for each column. 118k x 168k, k = 45, 12 entries
+# a column: 90 ms a step and 65 ms a pass. With 2, 6, 12 a walk takes 0.66, 0.35, 0.45 s in 6, 2, 1 steps, and the value
+# falls about equally in the same time.
 COLUMN_ENTRIES = 6
-# Features up to which M is a full matrix, and rows for each of them that go into it before it is sampled:
-# then one row in SAMPLED keeps it up to date.
+# Up to FULL_MAX features M is a full matrix. Once ROWS_EACH rows for each feature have gone into it, only one row in
+# SAMPLED does.
 FULL_MAX, ROWS_EACH, SAMPLED = 500, 20, 8
-# Products with the rows of a mini-batch and their transpose, for an eigenvalue to some percent.
+# Steps of power iteration, for an eigenvalue that is right to some percent.
 POWER = 20
 # Factor on gamma after a walk that lowered the value.
 GROWTH = 2.0
-# Halvings of gamma in a row after which a walk that lowers the value is not to be expected.
+# After so many halvings of gamma in a row the run gives up.
 HALVINGS = 10
 
 
@@ -77,27 +78,31 @@ def solve(run: Run) -> None:
 
 
 def require_rows(obj: Any) -> None:
-    """Mini-batches need an objective's rows, as arrays."""
+    """Raise TypeError for an objective that does not hold its rows in arrays, of which mini-batches are made."""
     if not hasattr(obj, "source") or not isinstance(getattr(obj.source, "X", None), np.ndarray | Csr):
         raise TypeError("solver 'sgd' needs an objective with rows to walk over, as Objective makes of an array")
 
 
 @dataclass
 class Stream:
-    """All that is known after some mini-batches.
+    """The state after some mini-batches: the iterate, its average, and the moments of the rows seen.
 
     Attributes
     ----------
     theta, average : ndarray (n [+ 1], k)
-        The iterate, and the weighted mean of all since the start: the answer.
+        The iterate, and the weighted mean of all iterates since the start, which is the result.
     steps : int
         Mini-batches since the start.
     rows : float
         Rows seen.
-    second, first : ndarray
-        Sums of w x x^T, or of its diagonal, and of w x over `sampled` rows of total weight `weight`.
     factor : float
-        On the step.
+        Factor on gamma; a caller may change it between walks.
+    second, first : ndarray
+        Sums of w x x^T, or of its diagonal, and of w x over ``sampled`` rows of total weight ``weight``.
+    metric : Metric or None
+        M, from the moments of the first ``made_at`` rows that were sampled.
+    gamma, gamma_rows
+        The step that one mini-batch of ``gamma_rows`` rows allows.
     """
 
     theta: np.ndarray
@@ -119,7 +124,7 @@ class Stream:
         return cls(theta.copy(), theta.copy())
 
     def restart(self, theta: np.ndarray) -> None:
-        """Go on from theta; what is known of X stays."""
+        """Begin a new average at theta; moments and metric stay."""
         self.theta, self.average, self.steps = theta.copy(), theta.copy(), 0
 
     def walk(self, obj: Any) -> None:
@@ -135,8 +140,8 @@ class Stream:
                 self._learn(rows, total, obj)
                 self._step(grad, len(rows.X))
 
-    def _gradient(self, rows: Rows, total: float, obj: Any, kernels: ModuleType) -> np.ndarray:
-        """Of the objective on a mini-batch, at theta."""
+    def _gradient(self, rows: Rows, total: float, obj: Any, kernels: Kernels) -> np.ndarray:
+        """The gradient at theta of the objective on a mini-batch."""
         targets = rows.y if rows.soft is None else rows.soft
         passes = passes_over(rows.X, kernels, targets, rows.w, smoothing=rows.smoothing)
         plan, params = passes.plan(obj.n_classes), obj._parameters(self.theta)
@@ -150,7 +155,7 @@ class Stream:
 
     def _step(self, grad: np.ndarray, count: int) -> None:
         assert self.metric is not None
-        # The gradient of fewer rows than gamma was found for is the noisier.
+        # A gradient of fewer rows than gamma was made for is noisier: a shorter step.
         step = self.factor * self.gamma * min(1.0, count / self.gamma_rows)
         direction = self.metric.precondition(grad, out=grad)
         self.steps += 1
@@ -161,7 +166,8 @@ class Stream:
             average += share * (theta - average)
 
     def _learn(self, rows: Rows, total: float, obj: Any) -> None:
-        """Add a mini-batch to the moments where they need it, and make the metric anew where they have doubled."""
+        """Add a mini-batch to the moments if they need more rows, and compute the metric anew once those have
+        doubled."""
         n = obj.n_features
         self.rows += len(rows.X)
         if self.sampled > max(ROWS_EACH * n, self.rows / SAMPLED):
@@ -188,14 +194,14 @@ class Stream:
         if second.ndim == 2:
             second[np.diag_indices_from(second)] += len(first) / self.sampled * variance
         self.metric = Metric(moments, obj.l2)
-        # The penalty alone would give a column not seen to vary a step as long as 1 / l2 where it first does.
+        # Else l2 alone would scale a column that has not varied yet: a step as long as 1 / l2 where it first does.
         self.metric.hold(still)
         largest = largest_eigenvalue(X, 0.5 * w, self.metric)
         self.gamma, self.gamma_rows, self.made_at = 1.0 / max(1.0, largest), len(w), self.sampled
 
 
 def mini_batches(chunk: Rows) -> Iterator[Rows]:
-    """A chunk in interleaved parts: every s-th row, from the first, the second, ... on; views, but of sparse rows."""
+    """A chunk in interleaved parts: every s-th row from the first on, from the second on, ... Dense rows are views."""
     count = len(chunk.X)
     size = min(max(BATCH_MIN, count // 32), BATCH_MAX)
     if isinstance(chunk.X, Csr):
@@ -210,7 +216,7 @@ def mini_batches(chunk: Rows) -> Iterator[Rows]:
 
 
 def every_row(X: np.ndarray | Csr, every: slice) -> np.ndarray | Csr:
-    """Those rows: a view, or a copy of the entries of sparse ones."""
+    """The rows of a slice: a view of dense X, a copy of the entries of sparse X."""
     if not isinstance(X, Csr):
         return X[every]
     part = X.to_scipy()[every]
@@ -218,14 +224,14 @@ def every_row(X: np.ndarray | Csr, every: slice) -> np.ndarray | Csr:
 
 
 def in_float64(X: np.ndarray | Csr) -> Any:
-    """Rows as an array, or an array of SciPy, for products in float64."""
+    """Rows as a float64 ndarray or csr_array."""
     if not isinstance(X, Csr):
         return np.asarray(X, np.float64)
     return X.to_scipy().astype(np.float64, copy=False)
 
 
 def weighted_squares(X: Any, w: np.ndarray, *, full: bool) -> np.ndarray:
-    """X^T diag(w) X, or its diagonal; a dense (n, n) at most."""
+    """X^T diag(w) X as a dense (n, n) array if ``full``, else its diagonal."""
     out: np.ndarray
     if isinstance(X, np.ndarray):
         out = (w[:, None] * X).T @ X if full else np.einsum("i,ij,ij->j", w, X, X)
@@ -235,7 +241,7 @@ def weighted_squares(X: Any, w: np.ndarray, *, full: bool) -> np.ndarray:
 
 
 def largest_eigenvalue(X: Any, w: np.ndarray, metric: Metric) -> float:
-    """Of X_phi^T diag(w) X_phi with X_phi the rows in the coordinates of `metric`, by power iteration."""
+    """Largest eigenvalue of X_phi^T diag(w) X_phi, X_phi the rows in the coordinates of a metric: power iteration."""
     n = X.shape[1]
     phi = np.random.default_rng(0).standard_normal((n + (metric.mean is not None), 1))
     value = 0.0

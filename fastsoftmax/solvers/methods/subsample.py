@@ -1,15 +1,16 @@
-r"""A start from a sample of the rows: its minimum and its exact Hessian there, which are nearly those of all rows.
+r"""A start from a subsample of the rows: its minimum and its exact Hessian there, which are nearly those of all rows.
 
-With p parameters and s rows drawn by chance, the minimum of the sample is one of all rows but for some p / (2 s) in the
-loss, and a step by the sample's Hessian leaves a share of the gradient that goes with sqrt(n / s) (Roosta-Khorasani and
-Mahoney, 2019, "Sub-sampled Newton methods", arXiv:1601.04737; that a sample be solved only as closely as it agrees with
-the rest: Daneshmand, Lucchi and Hofmann, 2016, "Starting small", arXiv:1603.02839). The twenty passes and the Hessians
-of Newton's method then read a 32nd part of the rows, and all rows are left with some steps of L-BFGS in that metric.
+With p parameters and s rows drawn at random, the loss of all rows at the subsample's minimum is about p / (2 s) above
+its own minimum, and a step with the subsample's Hessian leaves a share of the gradient that goes with sqrt(n / s)
+(Roosta-Khorasani and Mahoney, 2019, "Sub-sampled Newton methods", arXiv:1601.04737; that a subsample should be solved
+only as closely as it agrees with the rest: Daneshmand, Lucchi and Hofmann, 2016, "Starting small", arXiv:1603.02839).
+The twenty passes and the Hessians of Newton's method then read a 32nd of the rows, and what is left for all rows is
+some steps of L-BFGS in the metric of that Hessian.
 
 Passes over all rows and ms to a gap of 1e-6, with l2 = 1e-6:
 
 ===============================  ===========  =============
-m x n, k                         from zero    from a sample
+m x n, k                         from zero    subsampled
 ===============================  ===========  =============
 50,000 x 10, 3, a rare class      26    32      17    21
 100,000 x 10, 3, near separable   19    28       8    14
@@ -20,18 +21,18 @@ m x n, k                         from zero    from a sample
 10^6 x 54, 7                      13   463       6   287
 ===============================  ===========  =============
 
-A run on a path starts where the one before has ended and takes the sample's Hessian there: ten l2 on 300,000 x 20,
-k = 10, took 148 passes and 1.0 s, and take 72 and 0.5. Other runs that are given a start take no sample: from chance
-ones they came to the minimum in more passes with it.
+A run on a path starts where the previous one has ended and takes the subsample's Hessian there. Ten l2 on 300,000 x 20,
+k = 10: 72 passes in 0.5 s, and 148 in 1.0 s without. Other runs that are given a start use no subsample: from random
+starts they needed more passes with it.
 
-A class with few rows is in the sample with all of them, or with `FEW`, and the rows of each class weigh as much as
-those of the whole class do. The coordinates are those of all rows, so that no column is taken for constant because it
-is in the sample. Where the sample's Gram matrix is not like that of all rows all the same, as where most columns are
-zero but for some rows, the sample is not used.
+A class with few rows is in the subsample with all of them, or with `FEW`, and the weights are such that each class has
+its total weight among all rows. The coordinates are those of all rows, so that a column which happens to be constant in
+the subsample is not taken for constant. Where its Gram matrix still differs much from that of all rows, as where most
+columns are zero except in some rows, the subsample is not used.
 
-A sample proves nothing about all rows: a run that ends in its metric ends by its gradient norm, or by duality. The
-proof of `local` takes the Hessian of all rows, (n + 1)(k - 1) / 8 passes where a run takes ten; only those of Newton's
-method without a penalty, which have no other, end with it.
+A subsample proves nothing about all rows: a run that ends in its metric ends by its gradient norm or by duality. The
+bound of `geometry.hessian_metric` needs the Hessian of all rows, which costs (n + 1)(k - 1) / 8 passes where a run
+takes ten. Only Newton's method without a penalty, where there is no other proof, computes it at the end.
 """
 
 from __future__ import annotations
@@ -50,26 +51,26 @@ from ..geometry.hessian_metric import HessianMetric
 from ..run import Run, Stop
 from . import newton
 
-# Rows of a sample: one of so many, but so many for each feature, and so many, at least. Bytes that they
-# take in float64 at most.
+# A subsample has one of ONE_OF rows, but at least ROWS_EACH for each feature and at least ROWS_MIN ...
 ONE_OF, ROWS_EACH, ROWS_MIN = 32, 40, 6000
+# ... and at most so many that they take this many bytes in float64.
 BYTES = 64 << 20
-# A sample has at most one of so many rows: else there is little to gain.
+# If it would need more than one of so many rows, there is little to gain, and there is no subsample.
 LEAST_OF = 8
-# Rows whose classes are counted at a time, since that takes 8 bytes each.
+# The rows of each class are counted in pieces of this many rows, since counting takes 8 bytes a row.
 COUNTED = 1 << 20
-# Rows of a class that are in the sample at least, if it has them.
+# Rows of each class in the subsample at least, if the class has as many.
 FEW = 200
-# The sample's minimum is found to a relative gap of this times p / s.
+# Its minimum is found to a relative gap of this times p / s.
 CLOSE = 0.1
-# Steps on the sample at most.
+# Most steps on the subsample.
 STEPS_MAX = 60
-# Eigenvalues of the sample's Gram matrix over those of all rows', within which they are alike.
+# In coordinates where the Gram matrix of all rows is 1, the eigenvalues of the subsample's must be between these.
 ALIKE = 0.5, 2.0
 
 
 def size(obj: Any) -> int | None:
-    """How many rows a sample should have; None where it would not pay, or where rows cannot be picked."""
+    """How many rows a subsample should have; None where it would not pay, or where rows cannot be picked."""
     if not isinstance(obj, Objective) or not isinstance(obj.source, ArraySource) or obj.source.y is None:
         return None
     m, n = obj.source.shape
@@ -79,9 +80,9 @@ def size(obj: Any) -> int | None:
 
 
 def take(obj: Objective, count: int) -> Objective | None:
-    """The objective of some rows, the same ones each time.
+    """The objective of a subsample of about ``count`` rows, the same rows in every call.
 
-    None where rare classes would be most of it, or if all rows of some class that are in it weigh 0.
+    None where rare classes would be most of it, or where a class has weight but none in the subsample.
     """
     source: Any = obj.source
     m, k = source.shape[0], obj.n_classes
@@ -113,22 +114,22 @@ def take(obj: Objective, count: int) -> Objective | None:
 
 
 def _rows_of(y: np.ndarray, rare: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-    """All rows of each class that is rare, or `FEW`."""
+    """For each rare class the numbers of all its rows, or of `FEW` of them."""
     rows = np.flatnonzero(rare[y])
     own = [rows[y[rows] == each] for each in np.unique(y[rows])]
     return [each if len(each) <= FEW else rng.choice(each, FEW, replace=False) for each in own]
 
 
-def start(run: Run, part: Objective, *, anew: bool = True) -> HessianMetric | None:
-    """The Hessian of a sample, at its minimum, to where the run goes, or where the run is unless ``anew``.
+def start(run: Run, part: Objective, *, from_zero: bool = True) -> HessianMetric | None:
+    """The Hessian of a subsample: at its minimum, to which the run moves, or at the run's theta unless ``from_zero``.
 
-    None, and the run stays, where the sample is not like all rows.
+    None, and the run stays where it is, if the subsample is not like all rows or has no minimum.
     """
     design = Design(part, run.metric)
     alike = is_like(part, design)
-    theta = None if not alike else _minimum(run, part, design) if anew else run.theta
+    theta = None if not alike else _minimum(run, part, design) if from_zero else run.theta
     near = None if theta is None else HessianMetric(part, theta, design)
-    # In passes over all rows, rounded up; the Gram matrix is one over those of the sample.
+    # The rows read, in passes over all rows, rounded up. `is_like` read the subsample once more.
     read = (part.n_passes + 1) * part.source.shape[0]
     run.obj.n_passes += -(-read // cast(Objective, run.obj).source.shape[0])
     if theta is None or near is None or not np.isfinite(near.ridge):
@@ -142,9 +143,9 @@ def start(run: Run, part: Objective, *, anew: bool = True) -> HessianMetric | No
 
 
 def _minimum(run: Run, part: Objective, design: Design) -> np.ndarray | None:
-    """Where a sample has its minimum, roughly; None where that is not to be found, as where it is separable."""
+    """About the minimum of a subsample; None where the run does not converge, as with separable classes."""
     p, s = run.theta.size - len(run.theta), part.source.shape[0]
-    inner = Run(part, tol=max(run.tol, CLOSE * p / s), max_iter=STEPS_MAX, callback=None, known=run)
+    inner = Run(part, tol=max(run.tol, CLOSE * p / s), max_iter=STEPS_MAX, callback=None, similar_run=run)
     with suppress(Stop, FloatingPointError):
         inner.accept(np.zeros(part.shape))
         newton.solve(inner, design)
@@ -152,7 +153,7 @@ def _minimum(run: Run, part: Objective, design: Design) -> np.ndarray | None:
 
 
 def is_like(part: Objective, design: Design) -> bool:
-    """Whether a sample's Gram matrix is that of all rows, nearly, which is 1 in their metric."""
+    """Whether a subsample's Gram matrix is nearly that of all rows, which is 1 in the coordinates of its metric."""
     gram = design.penalty.copy()
     for rows in design.chunks():
         X, w = np.asarray(rows.X), cast(np.ndarray, rows.w)

@@ -5,11 +5,13 @@ import pytest
 
 pytest.importorskip("numba")
 
-from collections import namedtuple
+from typing import NamedTuple
 
 from numba import njit
 
-from fastsoftmax.kernels.numba.microkernels.prefetch import Fetch
+from fastsoftmax.kernels.numba.block.job import OWN, Job
+from fastsoftmax.kernels.numba.block.sparse_job import SparseJob
+from fastsoftmax.kernels.numba.microkernels.prefetch import PrefetchPlan
 from fastsoftmax.kernels.numba.runtime.record import (
     COMMON,
     LINE,
@@ -23,10 +25,14 @@ from fastsoftmax.kernels.numba.runtime.record import (
     unpack,
 )
 
-Task = namedtuple("Job", f"{COMMON} k fetch last")
-Layout = namedtuple("Layout", "P size")
-OWN = tuple(COMMON.split())
-BYTES = 8 * (len(OWN) + 2 + len(Fetch._fields))
+FIELDS = [(name, float if name in ("smoothing", "scale") else int) for name in COMMON]
+Task = NamedTuple("Task", [*FIELDS, ("k", int), ("prefetch", PrefetchPlan), ("last", int)])
+BYTES = 8 * (len(COMMON) + 2 + len(PrefetchPlan._fields))
+
+
+class Layout(NamedTuple):
+    P: int
+    size: int
 
 
 @njit
@@ -35,12 +41,18 @@ def unpacked(record):
 
 
 def make_record(scratch=1000):
-    values = [3 * i - 7 for i in range(len(OWN) - 4)]
-    values += [0.25, 1e-300]  # smoothing and scale
-    task = Task(0, 0, *values, k=-(1 << 62), fetch=Fetch(*range(10, 10 + len(Fetch._fields))), last=5)
+    values = tuple(3 * i - 7 for i in range(len(COMMON) - 4))
+    values += (0.25, 1e-300)  # smoothing and scale
+    prefetch = PrefetchPlan(*range(10, 10 + len(PrefetchPlan._fields)))
+    task = Task(0, 0, *values, k=-(1 << 62), prefetch=prefetch, last=5)
     layout = Layout(1 << 40, 64)
-    rest = pack(task)[8 * len(OWN) :] + pack(layout)
-    return Record(OWN, values, rest, scratch), task, layout
+    rest = pack(task)[8 * len(COMMON) :] + pack(layout)
+    return Record(Task, values, rest, scratch), task, layout
+
+
+def test_jobs_begin_with_the_fields_that_are_packed_for_each_call():
+    assert Job._fields[: len(OWN)] == OWN
+    assert SparseJob._fields[: len(COMMON)] == OWN[: len(COMMON)] == COMMON
 
 
 def test_a_record_is_unpacked_as_it_was_packed():

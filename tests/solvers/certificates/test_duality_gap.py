@@ -1,6 +1,6 @@
-"""How near to the minimum default settings come, on real sets and hard ones; what is said where there is none.
+"""The gap with default settings on real and on hard data sets, its bounds, and messages where there is no minimum.
 
-The truth is a run of Newton's method down to rounding, in float64.
+The true minimum is that of a float64 run of Newton's method down to rounding.
 """
 
 from functools import cache
@@ -17,7 +17,7 @@ TARGET = 1e-6
 METHODS = pytest.mark.parametrize("solver", ["auto", "lbfgs", "newton", "newton_cg"])
 
 
-def standardised(X):
+def standardized(X):
     deviation = X.std(axis=0)
     return (X - X.mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)
 
@@ -38,7 +38,7 @@ def data(name):
         "dependent": dependent_and_constant,
     }
     X, y = made[name]() if name in made else datasets.load_sample(name.removesuffix(" scaled"))[:2]
-    return (standardised(X) if name.endswith(" scaled") else X), np.unique(y, return_inverse=True)[1]
+    return (standardized(X) if name.endswith(" scaled") else X), np.unique(y, return_inverse=True)[1]
 
 
 def objective(name, l2=1e-4, **options):
@@ -64,7 +64,7 @@ def test_the_gap_is_within_the_target_with_default_settings(name, solver):
     gap = (res.value - truth(name)) / truth(name)
     assert res.converged, res.message
     assert gap <= TARGET
-    # The bounds on either side of it.
+    # Its lower and its upper bound.
     assert res.grad_norm**2 <= gap + 1e-12 and gap <= res.gap_bound
 
 
@@ -127,11 +127,11 @@ def test_the_bound_holds_from_any_start_and_lbfgs_has_none_without_a_penalty():
 
 
 def test_the_bound_on_the_minimum_never_falls():
-    """What one step has proven holds for all that follow."""
+    """What is proven at one step holds at all later ones."""
     for l1 in (0.0, 1e-3):
         history = minimize(objective("digits scaled"), l1=l1, max_iter=60).history
         proven = np.array([step.value * (1 - step.gap_bound) for step in history])
-        # The bound has a floor of four roundings of the value, and comes as a quotient by it.
+        # The bound includes four roundings of the value and is relative to it.
         rounding = 8 * np.finfo(np.float64).eps * np.array([step.value * (1 + step.gap_bound) for step in history])
         assert np.all(np.diff(proven) >= -(rounding[1:] + rounding[:-1]))
 
@@ -141,7 +141,7 @@ def test_the_bound_on_the_minimum_never_falls():
 
 @METHODS
 def test_a_shift_of_all_classes_is_no_obstacle(solver):
-    """Without a penalty it changes nothing: the part of the start that is such a shift stays as it is."""
+    """Without a penalty the shift of the start changes nothing and stays in theta."""
     X, y = datasets.make_problem(400, 3, 3, signal=1.0)[:2]
     obj = Objective(X, y, fit_intercept=True)
     shift = np.arange(4.0)[:, None] * np.ones(3)
@@ -209,7 +209,7 @@ def test_very_wide_data_are_scaled_by_a_diagonal(monkeypatch):
 
 
 def quasi_separable(kind):
-    """Two classes that overlap and a third apart from them; or a column that is not zero in one class alone."""
+    """Two classes that overlap and a third apart from them; or a column that is nonzero in one class alone."""
     rng = np.random.default_rng(4)
     X = rng.standard_normal((300, 3))
     y = (X[:, 0] + rng.logistic(size=300) > 0).astype(int)
@@ -246,7 +246,7 @@ def has_direction(X, y):
 
 @pytest.mark.parametrize("seed", range(30))
 def test_separable_is_said_where_a_linear_program_says_so(seed):
-    """Three classes in a row that one wrong label in fifty or twenty-five makes overlap, or only two of them."""
+    """Three classes side by side. One wrong label in 50 or in 25 makes all of them overlap, or only two."""
     rng = np.random.default_rng(seed)
     X = rng.standard_normal((200, 3))
     y = np.digitize(X @ rng.standard_normal(3), [-0.5, 0.5])
@@ -258,7 +258,7 @@ def test_separable_is_said_where_a_linear_program_says_so(seed):
 @pytest.mark.parametrize("solver", ["auto", "lbfgs", "newton"])
 @pytest.mark.parametrize("mass", [0.1, 3.0])
 def test_soft_targets_of_another_mass_are_no_false_proof(solver, mass):
-    """objective(mass T, l2) is mass objective(T, l2 / mass)."""
+    """The true minimum follows from objective(mass T, l2) = mass objective(T, l2 / mass)."""
     rng = np.random.default_rng(5)
     X = rng.standard_normal((3000, 5))
     T = np.eye(3)[np.argmax(X[:, :3] + rng.gumbel(size=(3000, 3)), axis=1)]

@@ -66,7 +66,7 @@ def test_what_has_converged_is_at_the_minimum(solver, ratio):
     res = minimize(obj, solver="auto" if l1 else solver, l1=l1, max_iter=200)
     gap = Truth(X, y, shift, 1e-4).gap(res.theta)
     assert not res.converged or gap <= TARGET
-    if solver != "gradient_descent":  # the steps of which are short
+    if solver != "gradient_descent":  # whose steps are short
         assert gap <= (1e-2 if solver == "sgd" else 2 * TARGET)
 
 
@@ -77,11 +77,11 @@ def test_a_copy_and_chunks_and_a_memory_map_are_the_same_rows(monkeypatch, tmp_p
     copied = minimize(Objective(X, y, fit_intercept=True, l2=1e-4))
     monkeypatch.setattr(centering, "COPY_BYTES", 0)
     obj = Objective(on_disk, y, fit_intercept=True, l2=1e-4)
-    inner, _ = centering.centred(obj)
+    inner, _ = centering.centered(obj)
     rows = np.vstack([part.X for part in inner.source.chunks(300)])
     np.testing.assert_array_equal(rows, X - inner.shift.astype("f4"))
     np.testing.assert_array_equal(inner.source.pick(np.array([3, 7])), rows[[3, 7]])
-    # The difference has no rounding, see the module's head.
+    # X - shift is exact: see the head of `centering`.
     np.testing.assert_array_equal(rows[:, :2], X[:, :2].astype("f8") - inner.shift[:2])
     pieces = minimize(obj)
     assert pieces.converged and abs(Truth(X, y, shift, 1e-4).gap(pieces.theta)) <= TARGET
@@ -103,10 +103,10 @@ def test_a_column_is_constant_where_all_its_numbers_are_the_same_and_not_before(
     X, y, _ = far_from_zero(0.0, dtype)
     X[:, 0] = 1234.5
     obj = Objective(X, y, fit_intercept=True)
-    assert centering.centred(obj)[0] is obj
-    # One row of 2000 by the last bit.
+    assert centering.centered(obj)[0] is obj
+    # One row of 2000 differs in the last bit.
     X[77, 0] = np.nextafter(X[77, 0], X.dtype.type(2000))
-    inner, found = centering.centred(obj)
+    inner, found = centering.centered(obj)
     assert inner is not obj and (Metric(found, 0.0).scale > 0).all()
     np.testing.assert_allclose(found.variance[0], np.spacing(X[0, 0].astype(dtype)) ** 2 / 2000, rtol=1e-3)
 
@@ -126,18 +126,18 @@ def test_columns_near_zero_and_data_without_an_intercept_stay_as_they_are():
         X, y, _ = far_from_zero(ratio, "f4")
         obj = Objective(X, y, fit_intercept=intercept)
         before = obj.n_passes
-        assert centering.centred(obj)[0] is obj and obj.n_passes == before + 1
+        assert centering.centered(obj)[0] is obj and obj.n_passes == before + 1
 
 
 def test_parameters_come_back_as_they_went():
     X, y, _ = far_from_zero(1e5, "f4")
-    inner, _ = centering.centred(Objective(X, y, fit_intercept=True, l2=0.5))
+    inner, _ = centering.centered(Objective(X, y, fit_intercept=True, l2=0.5))
     theta = np.random.default_rng(0).standard_normal(inner.shape)
-    there = centering.inward(inner, theta)
+    there = centering.to_centered(inner, theta)
     np.testing.assert_array_equal(there[:-1], theta[:-1])
-    # Two sums of terms as large as |shift theta|.
+    # The roundings of two sums with terms as large as |shift theta|.
     few = 8 * np.finfo("f8").eps * (np.abs(inner.shift) @ np.abs(theta[:-1]) + np.abs(theta[-1]))
-    assert (np.abs(centering.outward(inner, there) - theta)[-1] <= few).all()
+    assert (np.abs(centering.to_original(inner, there) - theta)[-1] <= few).all()
     value = Objective(X.astype("f8"), y, fit_intercept=True, l2=0.5).value(theta)
     logit = np.abs(X - inner.shift).max(axis=0) @ np.abs(theta[:-1]) + np.abs(there[-1])
     assert abs(inner.value(there) - value) <= 8 * np.finfo("f4").eps * (value + logit.max())
@@ -153,14 +153,14 @@ def test_a_start_is_used():
     assert again.converged and again.n_iter == 0
 
 
-def test_a_path_and_cross_validation_are_those_of_centred_columns():
+def test_a_path_and_cross_validation_are_those_of_centered_columns():
     X, y, shift = far_from_zero(1e4, "f4")
     l2s = [1e-1, 1e-3, 1e-5]
     for l2, res in zip(l2s, regularization_path(Objective(X, y, fit_intercept=True), l2s), strict=True):
         assert res.converged and abs(Truth(X, y, shift, l2).gap(res.theta)) <= TARGET
     for scoring in (None, "neg_brier_score"):
         far, near = (SoftmaxRegressionCV(l2s=l2s, cv=3, scoring=scoring).fit(A, y) for A in (X, X.astype("f8") - shift))
-        # Logits that a scorer of scikit-learn gets are float32 numbers of x theta, of 1e4, and there are a few.
+        # scikit-learn's scorer gets float32 logits: sums of a few terms as large as 1e4 theta.
         few = TARGET if scoring is None else 8 * 1e4 * np.finfo("f4").eps * np.abs(far.model_.theta).max()
         np.testing.assert_allclose(far.scores_, near.scores_, rtol=0, atol=few)
         assert far.l2_ == near.l2_
@@ -173,7 +173,7 @@ def test_mini_batches_see_that_such_a_column_varies():
     clf = SoftmaxRegression(l2=1e-6)
     for _ in range(3):
         clf.partial_fit(X, y, classes=[0, 1, 2])
-    # What a few walks leave near zero as well, see `solvers.sgd`.
+    # A few walks leave such a gap for columns near zero as well: see `solvers.methods.sgd`.
     assert Truth(X, y, shift, 1e-6).gap(np.vstack([clf.model_.theta, clf.model_.bias])) < 1e-2
 
 
@@ -183,7 +183,7 @@ def test_sparse_rows_that_cannot_be_shifted_are_no_false_convergence(backend, ra
     sparse = scipy.sparse.csr_array(X)
     obj = Objective(sparse, y, fit_intercept=True, backend=backend)
     exact = X.astype("f8").var(axis=0)
-    # Second moment less mean^2, in float64.
+    # The roundings of second moment - mean^2 in float64, for 2000 rows.
     np.testing.assert_allclose(moments(obj).variance, exact, rtol=0, atol=1e-14 * 2000 * ratio**2)
     res = minimize(obj)
     gap = Truth(X, y, shift, 0.0).gap(res.theta)
@@ -194,7 +194,7 @@ def test_sparse_rows_that_cannot_be_shifted_are_no_false_convergence(backend, ra
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("ratio", [1.0, 10.0, 25.0])
 def test_rounding_is_no_direction_for_conjugate_gradients(seed, ratio):
-    """A shift of all classes alike has no curvature, and float32 gradients have a part along it."""
+    """Rounding gives float32 gradients a part along the shift of all classes alike, which has no curvature."""
     X, y, _ = far_from_zero(ratio, "f4", m=5000, seed=seed)
     single, double = (
         minimize(Objective(A, y, fit_intercept=True), solver="newton_cg") for A in (X, X.astype(np.float64))
@@ -204,7 +204,7 @@ def test_rounding_is_no_direction_for_conjugate_gradients(seed, ratio):
 
 @pytest.mark.parametrize("copy_bytes", [centering.COPY_BYTES, 0], ids=["copy", "chunks"])
 def test_rows_of_weight_zero_have_no_say_in_the_shift(monkeypatch, copy_bytes):
-    """They lie where they like, and are most of all."""
+    """Nine rows in ten have no weight, and lie elsewhere."""
     monkeypatch.setattr(centering, "COPY_BYTES", copy_bytes)
     X, y, shift = far_from_zero(1e3, "f4", m=8000, k=3)
     w = np.zeros(len(X))
@@ -220,14 +220,14 @@ def test_rows_of_weight_zero_have_no_say_in_the_shift(monkeypatch, copy_bytes):
 
 def test_a_shifted_objective_is_not_shifted_again():
     X, y, _ = far_from_zero(1e3, "f4")
-    inner, _ = centering.centred(Objective(X, y, fit_intercept=True))
+    inner, _ = centering.centered(Objective(X, y, fit_intercept=True))
     assert isinstance(inner, centering.Shifted)
     inner.source.X[:, 2] += 1e3
-    assert centering.centred(inner)[0] is inner
+    assert centering.centered(inner)[0] is inner
 
 
-def test_passes_of_ones_own_are_what_is_minimised():
-    """A subclass, or an objective whose pass is wrapped, may compute something else: none of it is passed by."""
+def test_passes_of_ones_own_are_what_is_minimized():
+    """A subclass, or an objective whose pass is wrapped, may compute something else: its own passes are used."""
     X, y, _ = far_from_zero(1e3, "f4")
 
     class Pulled(Objective):

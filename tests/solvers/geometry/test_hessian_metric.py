@@ -1,4 +1,4 @@
-"""What the exact Hessian at a point proves: never less than the true gap, and little more near the minimum."""
+"""The gap that an exact Hessian proves: never less than the true gap, and little more near the minimum."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def random_objective(seed, *, dtype=np.float64):
 
 
 def roundings(obj, theta, value):
-    """What two values near theta may differ by for rounding alone: some eps of the terms of the logits."""
+    """By how much rounding may change the difference of two values near theta: some eps of the logits' terms."""
     n, source = obj.n_features, obj.source
     terms = np.abs(source.X) @ np.abs(theta[:n]) + np.abs(theta[n:]).sum(axis=0)
     w = np.ones(len(terms)) if source.w is None else source.w
@@ -55,7 +55,7 @@ def random_direction(obj, metric, seed):
 
 @pytest.mark.parametrize("seed", range(40))
 def test_the_proof_is_above_the_gap_wherever_it_is_asked_for(seed):
-    """From a Hessian at any distance from the minimum, at points at any distance from both."""
+    """Whatever the distances between minimum, point and the point of the Hessian."""
     obj = random_objective(seed)
     best = least_value(obj)
     metric = Metric(moments(obj), obj.l2)
@@ -116,7 +116,7 @@ def test_near_the_minimum_the_proof_is_hardly_more_than_the_gap():
 
 
 def test_without_a_penalty_a_run_proves_its_gap_and_is_done():
-    """Separable classes prove nothing."""
+    """With separable classes nothing is proven."""
     X, y = datasets.make_problem(2000, 5, 3, signal=3.0)[:2]
     obj = Objective(X, y, fit_intercept=True)
     res = minimize(obj, solver="newton")
@@ -128,7 +128,7 @@ def test_without_a_penalty_a_run_proves_its_gap_and_is_done():
 
 
 def test_a_start_whose_gap_is_proven_needs_no_step():
-    """Though its gradient norm is above tol."""
+    """Even where its gradient norm is above tol."""
     obj = Objective(*datasets.make_problem(500, 4, 3)[:2], fit_intercept=True, l2=1e-6)
     theta = minimize(obj, solver="newton", tol=1e-12).theta
     theta[0] += 1e-5 * np.array([1.0, -1.0, 0.0])
@@ -144,7 +144,7 @@ def test_the_hessian_is_one_in_this_metric(fit_intercept):
     theta = np.random.default_rng(0).standard_normal(obj.shape)
     at = HessianMetric(obj, theta - theta.mean(axis=1, keepdims=True), Design(obj, metric))
     psi = np.random.default_rng(1).standard_normal((5, *obj.shape))
-    # Directions that do not shift all classes alike.
+    # Without their parts along the shift of all classes alike.
     steps = [at.to_theta(one) for one in psi]
     steps = [step - step.mean(axis=1, keepdims=True) for step in steps]
     for step in steps:

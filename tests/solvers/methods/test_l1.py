@@ -27,7 +27,7 @@ def test_the_conditions_of_an_optimum_hold(backend, fit_intercept, l1, l2):
     theta, grad, bias = res.theta[:13], grad[:13], grad[13:]
     zero = theta == 0
     assert 0.1 < zero.mean() < 1
-    # Columns have unit scale. A gradient norm of 1e-8 is one of the parameters; a proven gap goes with its square.
+    # Columns have unit scale. A gap of 1e-8, which is what a run may end by, allows the gradient its root.
     few = np.sqrt(2e-8 * res.value) * max(np.sqrt(l2), 1e-3)
     np.testing.assert_allclose(grad[~zero], -l1 * np.sign(theta[~zero]), rtol=0, atol=few)
     assert np.abs(grad[zero]).max() <= l1 + few and np.abs(bias).max(initial=0) <= few
@@ -51,7 +51,7 @@ def test_raw_columns_are_as_good_as_scaled_ones():
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 @pytest.mark.parametrize(("name", "l1"), [("wine", 1e-3), ("iris", 1e-3), ("breast_cancer", 1e-3), ("scales", 1e-2)])
 def test_raw_and_badly_scaled_columns_end_at_the_minimum_in_either_dtype(name, l1, dtype):
-    if name == "scales":  # from 1e-3 to 1e6, up to 10^4 deviations from zero
+    if name == "scales":  # scales from 1e-3 to 1e6, means up to 10^4 deviations from zero
         X, y = badly_scaled(m=2000)
     else:
         X, labels, _ = datasets.load_sample(name)
@@ -66,7 +66,8 @@ def test_raw_and_badly_scaled_columns_end_at_the_minimum_in_either_dtype(name, l
 
 
 def test_the_norm_does_not_depend_on_where_columns_lie():
-    """What the bias's gradient is times the mean of a column is nothing to a parameter that l1 holds at 0."""
+    """A shift of the columns adds the bias's gradient times their means to the gradient, which must not count where l1
+    holds a parameter at 0."""
     X, y = data("iris")
     theta = minimize(Objective(X, y, fit_intercept=True), l1=1e-2, tol=1e-3).theta
     assert (theta[:-1] == 0).any()
@@ -78,7 +79,7 @@ def test_the_norm_does_not_depend_on_where_columns_lie():
         moved[-1] -= shift * theta[:-1].sum(axis=0)
         run.accept(moved)
         norms.append(run.grad_norm)
-    # Roundings of logits and gradients of shifted columns, over the root of twice the value.
+    # Roundings of the logits and gradients of shifted columns, divided by sqrt(2 value).
     few = 64 * 2.0**12 * np.finfo("f8").eps
     assert norms[0] > 1e3 * few and abs(norms[1] - norms[0]) <= few
 

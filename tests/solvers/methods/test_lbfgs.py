@@ -1,4 +1,4 @@
-"""The compact form is the two-loop recursion, its search accepts what Wolfe asks for, and auto sees rare classes."""
+"""The compact form is the two-loop recursion, the line search meets the Wolfe conditions, auto sees rare classes."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_the_compact_form_is_the_two_loop_recursion(count):
         pairs.append((s, hessian @ s))
         compact.add(*pairs[-1], grad)
     wanted = two_loop(pairs[-lbfgs.MEMORY :], grad)
-    # Rounding grows with the condition of the s_i . y_j, some hundreds here.
+    # Rounding grows with the condition number of the matrix s_i . y_j, some hundreds here.
     np.testing.assert_allclose(compact.direction(grad), wanted, rtol=0, atol=1e-10 * np.abs(wanted).max())
 
 
@@ -45,7 +45,7 @@ def test_a_pair_without_curvature_is_left_out():
 
 @pytest.mark.parametrize("stretch", [1e-3, 1.0, 1e3])
 def test_the_length_found_gains_and_flattens(stretch):
-    """From directions much too short and much too long."""
+    """With directions that are much too short, right, and much too long."""
     rng = np.random.default_rng(0)
     obj = Objective(rng.standard_normal((200, 4)), rng.integers(3, size=200), l2=1e-2, backend="numpy")
     run = Run(obj, tol=1e-6, max_iter=10, callback=None)

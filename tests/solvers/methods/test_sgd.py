@@ -33,7 +33,7 @@ def test_a_few_walks_come_within_one_percent_of_the_minimum(name):
 
 
 def test_every_pass_is_counted(monkeypatch):
-    """The moments for the stop, the start, and for each step a walk and the value; a walk in vain has both too."""
+    """One for the moments, one for the start, and two for each walk, successful or not: the walk and the value."""
     obj = Objective(*overlapping(2000), fit_intercept=True, l2=1e-3)
     walked, walk = [], Stream.walk
     monkeypatch.setattr(Stream, "walk", lambda self, obj: walked.append(1) or walk(self, obj))
@@ -47,7 +47,7 @@ def test_backends_and_dtypes_agree(backend):
     for dtype in ("f8", "f4"):
         res = minimize(Objective(X.astype(dtype), y, l2=1e-3, backend=backend), solver="sgd", max_iter=3)
         exact = minimize(Objective(X, y, l2=1e-3, backend="numpy"), solver="sgd", max_iter=3)
-        # A walk is some sixty steps with errors of some eps each.
+        # A walk has some sixty steps, each with an error of some eps.
         assert abs(res.value - exact.value) <= 1e3 * np.finfo(dtype).eps
 
 
@@ -137,7 +137,7 @@ def test_calls_go_on_from_each_other_and_are_deterministic():
     np.testing.assert_array_equal(one.coef_, other.coef_)
     first = SoftmaxRegression().partial_fit(X[:1000], y[:1000], range(4))
     assert not np.array_equal(first.coef_, one.coef_) and one.stream_.rows == 3000
-    # The same as one stream by hand.
+    # The same steps by hand, on one stream.
     stream = Stream.start(np.zeros((21, 4)))
     for part in chunks(X, y):
         stream.walk(Objective(*part, 4, fit_intercept=True, l2=1e-4))
@@ -197,7 +197,7 @@ def test_weights_of_zero_are_rows_that_are_not_there_and_one_row_is_enough():
 
 
 def mean_error(m, dtype="f8"):
-    """Of a value after some hundred steps: each adds a few roundings of its mini-batch's sums."""
+    """The error of a value after some hundred steps, each of which adds a few roundings of its mini-batch's sums."""
     return m * np.finfo(dtype).eps
 
 
@@ -257,7 +257,7 @@ def test_a_stream_of_sparse_rows_is_that_of_dense_ones(backend, dtype):
 
 
 def test_a_column_that_first_comes_late_does_no_harm():
-    """It is held still until the metric knows it: without that, l2 alone would set its step."""
+    """Its parameters wait until the metric has its scale. Otherwise l2 alone would scale their first step."""
     X, y = text(4000, 60, 3, words=8)
     late = X.tolil()
     late[:500, 40:] = 0.0

@@ -1,4 +1,4 @@
-"""A start from a sample of the rows: what is in it, that it saves passes, and where it is not used."""
+"""A start from a subsample of the rows: what is in it, that it saves passes, and where it is not used."""
 
 import numpy as np
 import pytest
@@ -11,13 +11,13 @@ from fastsoftmax.solvers.run import Run
 
 
 @pytest.fixture(autouse=True)
-def small_samples(monkeypatch):
-    """Of 8,000 rows a sample is taken, which would not pay."""
+def small_subsamples(monkeypatch):
+    """Use a subsample of 8,000 rows too, though it would not pay."""
     monkeypatch.setattr(subsample, "ROWS_MIN", 1000)
     monkeypatch.setattr(subsample, "ROWS_EACH", 10)
     monkeypatch.setattr(subsample, "FEW", 50)
-    monkeypatch.setattr(auto, "SAMPLE_COST", np.inf)
-    monkeypatch.setattr(auto, "SAMPLE_SURE", np.inf)
+    monkeypatch.setattr(auto, "SUBSAMPLE_COST", np.inf)
+    monkeypatch.setattr(auto, "SUBSAMPLE_SURE", np.inf)
 
 
 def problem(m=8000, n=6, k=3, *, seed=0, **options):
@@ -26,13 +26,13 @@ def problem(m=8000, n=6, k=3, *, seed=0, **options):
 
 
 def without(monkeypatch, obj, **options):
-    """The run that starts from zero."""
+    """The same run without a subsample."""
     with monkeypatch.context() as patch:
         patch.setattr(subsample, "size", lambda obj: None)
         return minimize(obj, **options)
 
 
-# ------------------------------------------------------------------------------------------- the sample
+# ------------------------------------------------------------------------------------------- the subsample
 
 
 def test_classes_weigh_what_they_weigh_and_rare_ones_are_there_with_all_rows():
@@ -80,7 +80,7 @@ class Duck:
     shape = (3, 2)
 
 
-def test_a_sample_takes_bounded_memory(monkeypatch):
+def test_a_subsample_takes_bounded_memory(monkeypatch):
     monkeypatch.setattr(subsample, "ONE_OF", 8)
     monkeypatch.setattr(subsample, "LEAST_OF", 4)
     obj = problem(m=12_000)
@@ -96,7 +96,7 @@ def test_it_is_like_all_rows_unless_few_of_them_make_a_column(l2):
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((8000, 4)), rng.integers(3, size=8000)
     for column, like in ((X[:, 0], True), (np.full(8000, 7.0), True), (np.arange(8000) < 3, False)):
-        X[:, 3] = column  # as another one, constant, and three ones
+        X[:, 3] = column  # equal to another column; constant; 1 in three rows alone
         obj = Objective(X, y, fit_intercept=True, l2=l2)
         run = Run(obj, tol=1e-6, max_iter=10, callback=None)
         part = subsample.take(obj, 600)
@@ -110,13 +110,13 @@ def test_it_is_like_all_rows_unless_few_of_them_make_a_column(l2):
 def test_it_saves_passes_and_ends_at_the_same_minimum(backend, monkeypatch, dtype, fit_intercept):
     X, y, _ = make_problem(8000, 6, 3, signal=20.0, seed=0)
     obj = Objective(X.astype(dtype), y, fit_intercept=fit_intercept, l2=1e-5, backend=backend)
-    far = without(monkeypatch, obj)
+    plain = without(monkeypatch, obj)
     res = minimize(obj)
     assert res.converged and "by a sample of" in res.message
     # Both within tol of the minimum.
-    assert "sample" not in far.message and abs(res.value - far.value) <= 1e-6 * far.value
-    goal = (1 + 1e-4) * min(res.value, far.value)
-    passes, without_it = (next(s.n_passes for s in run.history if s.value <= goal) for run in (res, far))
+    assert "sample" not in plain.message and abs(res.value - plain.value) <= 1e-6 * plain.value
+    goal = (1 + 1e-4) * min(res.value, plain.value)
+    passes, without_it = (next(s.n_passes for s in run.history if s.value <= goal) for run in (res, plain))
     assert passes <= 0.7 * without_it
     assert res.n_passes == res.history[-1].n_passes
 
@@ -133,31 +133,31 @@ def test_its_passes_are_counted_as_the_share_of_rows_that_they_read():
     run.accept(np.zeros(obj.shape))
     part, before = subsample.take(obj, 1000), obj.n_passes
     assert subsample.start(run, part) is not None
-    # One pass is that at the minimum of the sample; of the sample's, one is for its Gram matrix.
+    # One pass over all rows evaluates the subsample's minimum; of the subsample's own, one is for its Gram matrix.
     assert obj.n_passes == before + 1 + np.ceil((part.n_passes + 1) * part.source.shape[0] / 8000) > before + 1
 
 
-def test_a_sample_that_is_not_like_all_rows_is_left_alone(monkeypatch):
+def test_a_subsample_that_is_not_like_all_rows_is_left_alone(monkeypatch):
     rng = np.random.default_rng(0)
     X = rng.standard_normal((8000, 6))
     y = np.argmax(X[:, :3] + rng.gumbel(size=(8000, 3)), axis=1)
     X[:5] *= 1e4
     obj = Objective(X, y, fit_intercept=True, l2=1e-5)
-    res, far = minimize(obj), without(monkeypatch, obj)
-    assert "sample" not in res.message and np.array_equal(res.theta, far.theta)
+    res, plain = minimize(obj), without(monkeypatch, obj)
+    assert "sample" not in res.message and np.array_equal(res.theta, plain.theta)
 
 
 def test_separable_rows_are_told_as_without_it(monkeypatch):
     rng = np.random.default_rng(0)
     X = rng.standard_normal((8000, 6))
     obj = Objective(X, np.argmax(X[:, :3], axis=1), fit_intercept=True)
-    res, far = minimize(obj), without(monkeypatch, obj)
-    assert not res.converged and res.message == far.message and "separable" in res.message
+    res, plain = minimize(obj), without(monkeypatch, obj)
+    assert not res.converged and res.message == plain.message and "separable" in res.message
 
 
 def test_without_a_penalty_the_exact_hessian_has_the_last_word():
     easy = Objective(*make_problem(8000, 6, 3, signal=1.0, seed=0)[:2], fit_intercept=True)
-    # The second gets to its tol by the steps of the sample.
+    # The second one reaches its tol by steps in the subsample's metric.
     for obj, tol in ((problem(l2=0.0), 1e-6), (easy, 1e-4)):
         res = minimize(obj, tol=tol)
         assert res.converged and "by a sample of" in res.message
@@ -171,8 +171,8 @@ def test_other_methods_take_none():
 def test_a_run_that_starts_elsewhere_takes_none_but_on_a_path(monkeypatch):
     obj = problem()
     near = minimize(obj, tol=1e-3).theta
-    res, far = minimize(obj, theta0=near), without(monkeypatch, obj, theta0=near)
-    assert res.converged and "sample" not in res.message and np.array_equal(res.theta, far.theta)
+    res, plain = minimize(obj, theta0=near), without(monkeypatch, obj, theta0=near)
+    assert res.converged and "sample" not in res.message and np.array_equal(res.theta, plain.theta)
     assert "by a sample of" in regularization_path(obj, [1e-3, 1e-4])[-1].message
 
 
@@ -189,26 +189,26 @@ def test_a_path_takes_fewer_passes_with_it_and_ends_where_fits_do(monkeypatch):
 
 @pytest.mark.parametrize(("n", "k", "method", "saved"), [(20, 6, "newton", 0.4), (20, 10, "lbfgs", 1.0)])
 def test_where_it_costs_more_the_first_steps_without_it_tell(monkeypatch, n, k, method, saved):
-    """Of labels that have little to do with X it takes none, and the run is as it would be; of others it does."""
-    monkeypatch.setattr(auto, "SAMPLE_SURE", 0.0)
+    """With little signal no subsample is used, and the run is the same as without; with much signal one is used."""
+    monkeypatch.setattr(auto, "SUBSAMPLE_SURE", 0.0)
     monkeypatch.setattr(auto, "SAVED", saved)
     for signal, samples in ((1.0, False), (20.0, True)):
         X, y, _ = make_problem(8000, n, k, signal=signal, seed=0)
         obj = Objective(X, y, fit_intercept=True, l2=1e-5)
-        res, far = minimize(obj), without(monkeypatch, obj)
-        assert res.solver == far.solver == method
+        res, plain = minimize(obj), without(monkeypatch, obj)
+        assert res.solver == plain.solver == method
         assert res.converged and ("by a sample of" in res.message) == samples
         if not samples:
-            norms, others = ([step.grad_norm for step in run.history] for run in (res, far))
-            assert norms == others and res.n_passes == far.n_passes
+            norms, others = ([step.grad_norm for step in run.history] for run in (res, plain))
+            assert norms == others and res.n_passes == plain.n_passes
         # Both within tol of the minimum.
-        assert abs(res.value - far.value) <= 1e-6 * far.value
+        assert abs(res.value - plain.value) <= 1e-6 * plain.value
 
 
 def test_it_must_not_cost_too_much(monkeypatch):
-    monkeypatch.setattr(auto, "SAMPLE_SURE", 0.0)
+    monkeypatch.setattr(auto, "SUBSAMPLE_SURE", 0.0)
     monkeypatch.setattr(auto, "SAVED", 0.0)
     assert "sample" not in minimize(problem()).message
-    # On a path nothing is tried.
-    monkeypatch.setattr(auto, "SAMPLE_COST", 0.0)
+    # On a path there is no probe.
+    monkeypatch.setattr(auto, "SUBSAMPLE_COST", 0.0)
     assert "sample" not in regularization_path(problem(), [1e-3, 1e-4])[-1].message

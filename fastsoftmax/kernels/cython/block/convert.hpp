@@ -8,12 +8,12 @@
 #include <immintrin.h>
 #endif
 
+#include "call.hpp"
 #include "microkernels/tile.hpp"
 #include "microkernels/transpose.hpp"
 
+namespace fastsoftmax {
 namespace {
-
-enum SourceType { FLOAT64, FLOAT32, FLOAT16, UINT8, INT8, INT16 };
 
 // The four bytes that each lane holds, each to a vector.
 template <class T, bool SIGNED>
@@ -107,3 +107,4 @@ ConvertLine<T> convert_line_of(int type) {
 }
 
 }  // namespace
+}  // namespace fastsoftmax

@@ -16,13 +16,8 @@
 
 #include "block/convert.hpp"
 
+namespace fastsoftmax {
 namespace {
-
-struct Source {  // X as NumPy describes it, strides in bytes
-    const char* data;
-    ptrdiff_t row, col;
-    int type, itemsize;
-};
 
 template <class T>
 struct Matrix {  // strides in elements
@@ -137,3 +132,4 @@ View<T> pack_rows(const Matrix<T>& X, int rows, ptrdiff_t n, ptrdiff_t block, T*
 }
 
 }  // namespace
+}  // namespace fastsoftmax

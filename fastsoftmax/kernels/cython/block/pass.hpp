@@ -2,10 +2,12 @@
 #pragma once
 
 #include "block/pack.hpp"
+#include "call.hpp"
 
+namespace fastsoftmax {
 namespace {
 
-// One call's input, cut and outputs; filled in by Cython. Pointers may be null where noted.
+// One call's input, cut and outputs, as `Call` without types has them. Pointers may be null where noted.
 template <class T>
 struct Pass {
     Source X;
@@ -31,14 +33,51 @@ struct Pass {
     T* work;  // work_size() values
 };
 
+template <class T>
+Pass<T> pass_of(const Call& c) {
+    Pass<T> p;
+    p.X = c.X;
+    p.m = c.m, p.n = c.n, p.k = c.k;
+    p.y = c.y, p.w = c.w;
+    p.soft = (const T*)c.soft, p.smoothing = T(c.smoothing);
+    p.dX = (T*)c.dX, p.row_loss = (T*)c.row_loss, p.row_label = c.row_label;
+    p.theta = (const T*)c.theta, p.bias = (const T*)c.bias;
+    p.along = (const T*)c.along, p.along_bias = (const T*)c.along_bias;
+    p.loss = c.loss, p.grad = c.grad, p.grad_bias = c.grad_bias, p.single_grad = c.single_grad;
+    p.models = c.models, p.fold = c.fold, p.left_out = c.left_out, p.held = c.held;
+    p.scale = c.scale;
+    p.slabs = c.slabs, p.block = c.block, p.flush_rows = c.flush_rows, p.phase_rows = c.phase_rows;
+    p.threads = c.threads;
+    p.work = (T*)c.work;
+    p.part = 0;
+    return p;
+}
+
+// Where the parameters are laid out: the beginning of Pass::work, on a cache line.
+template <class T>
+T* parameter_space(const Pass<T>& p) {
+    return (T*)((uintptr_t(p.work) + VEC_BYTES - 1) / VEC_BYTES * VEC_BYTES);
+}
+
+// What softmax works on: the logits of a block and what it needs of each row, whoever owns them.
+template <class T>
+struct BlockBuffers {
+    typedef typename Lanes<T>::Int Int;
+    T *H, *U, *columns, *bias;      // U: the logits of a direction, or soft targets
+    T *wt, *top, *hit, *logs;       // by row
+    double* w;
+    Int* label;
+};
+
 // A thread's buffers, cut from Pass::work; every piece starts on a cache line.
 template <class T>
-struct Scratch {
-    typedef typename Lanes<T>::Int Int;
-    T *staged, *columns, *panel, *H, *U, *G, *bias, *wt, *top, *hit, *logs;
+struct Scratch : BlockBuffers<T> {
+    using Base = BlockBuffers<T>;
+    using typename Base::Int;
+    using Base::H, Base::U, Base::columns, Base::bias, Base::wt, Base::top, Base::hit, Base::logs, Base::w, Base::label;
+    T *staged, *panel, *G;
     bool plain = false;  // G has each feature at its number, not in panels
-    Int* label;
-    double *w, *fold_w;
+    double* fold_w;
     T* fold_wt;
     int64_t* guess;
     ptrdiff_t size;
@@ -68,3 +107,4 @@ struct Scratch {
 };
 
 }  // namespace
+}  // namespace fastsoftmax

@@ -5,6 +5,7 @@
 #include "microkernels/dot_tile.hpp"
 #include "microkernels/few_classes.hpp"
 
+namespace fastsoftmax {
 namespace {
 
 // Whether sums over lines of `length` for `count` scalars cost less than a transposed copy.
@@ -334,8 +335,8 @@ void backward(const Matrix<T>& X, int rows, const Scalars<T>& B, ptrdiff_t n, T*
 // runs whose residuals stay in L2 while the feature tiles [from, to) pass over them.
 constexpr ptrdiff_t DX_CLASSES = 256;
 
-template <class T, class Buffers>
-void dX_of_features(int from, int to, int rows, const Pass<T>& p, const Buffers& s, Ahead& ahead) {
+template <class T>
+void dX_of_features(int from, int to, int rows, const Pass<T>& p, const BlockBuffers<T>& s, Ahead& ahead) {
     const Split features(p.n, NS_MAX);
     const ptrdiff_t R = p.block;
     const int vectors = (rows + VL<T> - 1) / VL<T>;
@@ -354,10 +355,11 @@ void dX_of_features(int from, int to, int rows, const Pass<T>& p, const Buffers&
             }
     }
 }
-template <class T, class Buffers>
-void store_dX(ptrdiff_t first, int rows, const Pass<T>& p, const Buffers& s) {
+template <class T>
+void store_dX(ptrdiff_t first, int rows, const Pass<T>& p, const BlockBuffers<T>& s) {
     for (int r = 0; r < rows; ++r)
         for (ptrdiff_t j = 0; j < p.n; ++j) p.dX[(first + r) * p.n + j] = s.columns[j * p.block + r] * T(p.scale);
 }
 
 }  // namespace
+}  // namespace fastsoftmax

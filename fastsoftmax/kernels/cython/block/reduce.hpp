@@ -13,18 +13,11 @@
 #include <algorithm>
 #include <limits>
 
-#include "microkernels/sparse_rows.hpp"
+#include "call.hpp"
+#include "microkernels/simd.hpp"
 
+namespace fastsoftmax {
 namespace {
-
-struct Hot {
-    const int64_t* columns;  // level by level, in each ascending
-    const int64_t* starts;   // level l has columns[starts[l]]..columns[starts[l + 1]]
-    ptrdiff_t levels;
-    double* grad;  // per slab: (starts[levels], k)
-
-    ptrdiff_t count() const { return levels ? starts[levels] : 0; }
-};
 
 // Moves the sums of the hot columns in from..to - 1 whose turn it is once `blocks` blocks have been added.
 template <class G>
@@ -43,7 +36,6 @@ void settle(const Hot& hot, ptrdiff_t blocks, ptrdiff_t from, ptrdiff_t to, ptrd
 }
 
 constexpr int FINISH = 1024;  // values of the gradient at a time
-enum { SUMS_WRONG = 1, STORED_WRONG = 2 };
 
 // out = scale * (sum of the slabs in the order of their numbers) + l2 theta for `size` values. Returns whether a scaled
 // sum, and whether an element of `out`, is not finite. `out` may be the only slab.
@@ -85,3 +77,4 @@ int finish(const G* grad, ptrdiff_t slabs, ptrdiff_t size, double scale, double 
 }
 
 }  // namespace
+}  // namespace fastsoftmax

@@ -4,11 +4,12 @@
 
 #include "block/products.hpp"
 
+namespace fastsoftmax {
 namespace {
 
 // Labels, weights and scaled weights of a block; lanes past the last row weigh nothing.
-template <class T, class Buffers>
-void load_rows(const Pass<T>& p, ptrdiff_t first, int rows, const Buffers& s) {
+template <class T>
+void load_rows(const Pass<T>& p, ptrdiff_t first, int rows, const BlockBuffers<T>& s) {
     const int lanes = round_up<T>(rows, VL<T>);
     for (int r = 0; r < rows; ++r) s.label[r] = p.y ? p.y[first + r] : 0;
     if (p.w) {
@@ -28,8 +29,8 @@ INLINE Vec<T> half_difference(Vec<T> a, Vec<T> b) {
 }
 
 // What is left of a loss beside logs, given as half of it: `block_loss` and `write_losses` take (top - hit).
-template <class T, class Buffers>
-INLINE void store_half_loss(int r, Vec<T> half, const Buffers& s) {
+template <class T>
+INLINE void store_half_loss(int r, Vec<T> half, const BlockBuffers<T>& s) {
     store<T>(s.top + r, half);
     store<T>(s.hit + r, -half);
 }
@@ -73,8 +74,8 @@ int softmax_lines(int rows, const Pass<T>& p, Ahead& ahead) {
 }
 
 // H^T becomes D^T = w (Z - I). A row's loss is (top - hit) + logs.
-template <class T, bool COMPARE, class Buffers>
-void residual_by(int rows, const Pass<T>& p, Buffers& s, Ahead& ahead) {
+template <class T, bool COMPARE>
+void residual_by(int rows, const Pass<T>& p, BlockBuffers<T>& s, Ahead& ahead) {
     const ptrdiff_t R = p.block;
     const int lines = softmax_lines(rows, p, ahead);
     if (!COMPARE)
@@ -103,15 +104,15 @@ void residual_by(int rows, const Pass<T>& p, Buffers& s, Ahead& ahead) {
         for (int r = 0; r < rows; ++r) s.H[s.label[r] * R + r] -= s.wt[r];
 }
 
-template <class T, class Buffers>
-void residual_of_labels(int rows, const Pass<T>& p, Buffers& s, Ahead& ahead) {
+template <class T>
+void residual_of_labels(int rows, const Pass<T>& p, BlockBuffers<T>& s, Ahead& ahead) {
     p.k <= COMPARED ? residual_by<T, true>(rows, p, s, ahead) : residual_by<T, false>(rows, p, s, ahead);
 }
 
 // The same for smoothed labels, t = (1 - eps) I + eps / k: D = w (Z - t), and the loss takes
 // (1 - eps) (top - h_y) + eps / k sum_c (top - h_c) for top - hit.
-template <class T, class Buffers>
-void residual_of_smoothed(int rows, const Pass<T>& p, Buffers& s, Ahead& ahead) {
+template <class T>
+void residual_of_smoothed(int rows, const Pass<T>& p, BlockBuffers<T>& s, Ahead& ahead) {
     const ptrdiff_t R = p.block;
     const int lines = softmax_lines(rows, p, ahead);
     const T keep = T(1) - p.smoothing, share = p.smoothing / T(p.k);
@@ -132,8 +133,8 @@ void residual_of_smoothed(int rows, const Pass<T>& p, Buffers& s, Ahead& ahead) 
 
 // The same for any targets t (m, k) of total S = sum_c t_c: D = w (S Z - t) and the loss is
 // sum_c t_c (top - h_c) + S log sum. U gets t^T; smoothing has been applied to it.
-template <class T, class Buffers>
-void residual_of_soft(int rows, const Pass<T>& p, Buffers& s, Ahead& ahead) {
+template <class T>
+void residual_of_soft(int rows, const Pass<T>& p, BlockBuffers<T>& s, Ahead& ahead) {
     const ptrdiff_t R = p.block;
     const int lines = softmax_lines(rows, p, ahead);
     for (int r = 0; r < rows; r += VL<T>) {
@@ -164,8 +165,8 @@ void load_soft(const Pass<T>& p, ptrdiff_t first, int rows, ptrdiff_t begin, ptr
     }
 }
 
-template <class T, class Buffers>
-void residual(ptrdiff_t first, int rows, const Pass<T>& p, Buffers& s, Ahead& ahead) {
+template <class T>
+void residual(ptrdiff_t first, int rows, const Pass<T>& p, BlockBuffers<T>& s, Ahead& ahead) {
     load_rows(p, first, rows, s);
     if (p.soft) {
         load_soft(p, first, rows, 0, p.k, s.U);
@@ -179,8 +180,8 @@ void residual(ptrdiff_t first, int rows, const Pass<T>& p, Buffers& s, Ahead& ah
 
 // Sum of the weighted, scaled losses. Halves are subtracted, so that a row whose loss is beyond the
 // largest float64 still has its share in a mean that is not.
-template <class Buffers>
-double block_loss(int rows, const Buffers& s) {
+template <class T>
+double block_loss(int rows, const BlockBuffers<T>& s) {
     constexpr int LD = VL<double>;
     auto half = [&](int r) {
         return (load_double(s.top + r) * 0.5 - load_double(s.hit + r) * 0.5) + load_double(s.logs + r) * 0.5;
@@ -196,8 +197,8 @@ double block_loss(int rows, const Buffers& s) {
 }
 
 // D^T = w Z (U - sum_c Z U), in H.
-template <class T, class Buffers>
-void curvature(int rows, const Pass<T>& p, Buffers& s) {
+template <class T>
+void curvature(int rows, const Pass<T>& p, BlockBuffers<T>& s) {
     const ptrdiff_t R = p.block;
     for (int r = 0; r < rows; r += VL<T>) {
         T *H = s.H + r, *U = s.U + r;
@@ -210,8 +211,8 @@ void curvature(int rows, const Pass<T>& p, Buffers& s) {
     }
 }
 
-template <class T, class Buffers>
-void add_column_sums(int rows, const Pass<T>& p, Buffers& s) {
+template <class T>
+void add_column_sums(int rows, const Pass<T>& p, BlockBuffers<T>& s) {
     for (ptrdiff_t c = 0; c < p.k; ++c) {
         Vec<T> sum = load(s.bias + c * VL<T>);
         for (int r = 0; r < rows; r += VL<T>) sum += load(s.H + c * p.block + r);
@@ -222,8 +223,8 @@ void add_column_sums(int rows, const Pass<T>& p, Buffers& s) {
 // ----------------------------------------------------------------------------- what a row may ask for
 
 // The first of the largest logits.
-template <class T, class Buffers>
-void label_rows(ptrdiff_t first, int rows, const Pass<T>& p, const Buffers& s, int64_t* out) {
+template <class T>
+void label_rows(ptrdiff_t first, int rows, const Pass<T>& p, const BlockBuffers<T>& s, int64_t* out) {
     for (int r = 0; r < rows; r += VL<T>) {
         Vec<T> top = load(s.H + r);
         IVec<T> at{};
@@ -237,10 +238,45 @@ void label_rows(ptrdiff_t first, int rows, const Pass<T>& p, const Buffers& s, i
     }
 }
 
-template <class T, class Buffers>
-void write_losses(ptrdiff_t first, int rows, const Pass<T>& p, const Buffers& s) {
+template <class T>
+void write_losses(ptrdiff_t first, int rows, const Pass<T>& p, const BlockBuffers<T>& s) {
     for (int r = 0; r < rows; ++r)
         p.row_loss[first + r] = T((double(s.top[r]) - double(s.hit[r])) + double(s.logs[r]));
 }
 
+// ---------------------------------------------------------------------------------------- predictions
+
+// NaN where a logit is not finite: 0 * inf and 0 * NaN are NaN.
+template <class T>
+double finite_or_nan(int rows, const Pass<T>& p, const BlockBuffers<T>& s) {
+    Vec<T> sum{};
+    const int full = rows / VL<T> * VL<T>;
+    T rest = 0;
+    for (ptrdiff_t c = 0; c < p.k; ++c) {
+        for (int r = 0; r < full; r += VL<T>) sum += load(s.H + c * p.block + r) * splat<T>(T(0));
+        for (int r = full; r < rows; ++r) rest += s.H[c * p.block + r] * T(0);
+    }
+    return sum_lanes<T>(sum) + double(rest);
+}
+
+// H^T becomes Z^T or log Z^T in place.
+template <class T>
+void softmax_rows(int rows, Prediction kind, const Pass<T>& p, BlockBuffers<T>& s) {
+    const ptrdiff_t R = p.block;
+    for (int r = 0; r < rows; r += VL<T>) {
+        T* H = s.H + r;
+        if (kind == PROBA) {
+            const Vec<T> sum = exp_rows(H, R, p.k).sum;
+            for (ptrdiff_t c = 0; c < p.k; ++c) store<T>(H + c * R, load(H + c * R) / sum);
+            continue;
+        }
+        Vec<T> top = load(H), sum{};
+        for (ptrdiff_t c = 1; c < p.k; ++c) top = vmax<T>(top, load(H + c * R));
+        for (ptrdiff_t c = 0; c < p.k; ++c) sum += vexp<T>(load(H + c * R) - top);
+        const Vec<T> log_sum = vlog<T>(sum);
+        for (ptrdiff_t c = 0; c < p.k; ++c) store<T>(H + c * R, (load(H + c * R) - top) - log_sum);
+    }
+}
+
 }  // namespace
+}  // namespace fastsoftmax

@@ -13,6 +13,7 @@
 #include "microkernels/tile.hpp"
 #include "microkernels/transpose.hpp"
 
+namespace fastsoftmax {
 namespace {
 
 // Lanes of a and of b at distance S, added: a[i] + a[i + S] in the lanes i without bit S, b[i - S] + b[i] in the others.
@@ -61,8 +62,8 @@ struct Lines {
 
 // out[s][0..NV_MAX) = init[s] (null: 0) + sums, or out += sums. A length that is no multiple of VL ends with a vector
 // that overlaps the one before: B holds zeros where A is read twice.
-template <class T, int NS, bool ADD, int FETCH>
-void dots(const Lines<T>& A, const T* B, ptrdiff_t ldb, T* out, ptrdiff_t ldo, const T* init, ptrdiff_t length,
+template <class T, int NS, int FETCH>
+void dots(const Lines<T>& A, const T* B, ptrdiff_t ldb, T* out, ptrdiff_t ldo, const T* init, bool add, ptrdiff_t length,
           Ahead& shared) {
     Ahead ahead = shared;  // in registers
     Vec<T> acc[NS][NV_MAX] = {};
@@ -89,7 +90,7 @@ void dots(const Lines<T>& A, const T* B, ptrdiff_t ldb, T* out, ptrdiff_t ldo, c
         const Vec<T> all = add_across<T>(acc[s], std::make_integer_sequence<int, VL<T>>{});
         typename Sums<T>::V sums = first_lanes<T>(all, std::make_integer_sequence<int, NV_MAX>{}), before{};
         T* o = out + s * ldo;
-        if (ADD)
+        if (add)
             std::memcpy(&before, o, sizeof before);
         else if (init)
             before = init[s] - before;
@@ -100,12 +101,12 @@ void dots(const Lines<T>& A, const T* B, ptrdiff_t ldb, T* out, ptrdiff_t ldo, c
 }
 
 template <class T>
-using Dots = void (*)(const Lines<T>&, const T*, ptrdiff_t, T*, ptrdiff_t, const T*, ptrdiff_t, Ahead&);
+using Dots = void (*)(const Lines<T>&, const T*, ptrdiff_t, T*, ptrdiff_t, const T*, bool, ptrdiff_t, Ahead&);
 
-template <class T, bool ADD, int FETCH>
+template <class T, int FETCH>
 Dots<T> dots_of(int ns) {
-    static constexpr Dots<T> table[NS_MAX] = {dots<T, 1, ADD, FETCH>, dots<T, 2, ADD, FETCH>, dots<T, 3, ADD, FETCH>,
-                                              dots<T, 4, ADD, FETCH>, dots<T, 5, ADD, FETCH>, dots<T, 6, ADD, FETCH>};
+    static constexpr Dots<T> table[NS_MAX] = {dots<T, 1, FETCH>, dots<T, 2, FETCH>, dots<T, 3, FETCH>,
+                                              dots<T, 4, FETCH>, dots<T, 5, FETCH>, dots<T, 6, FETCH>};
     return table[ns - 1];
 }
 
@@ -114,8 +115,9 @@ template <class T, bool ADD>
 INLINE void run_dots(int ns, const Lines<T>& A, const T* B, ptrdiff_t ldb, T* out, ptrdiff_t ldo, const T* init,
                      ptrdiff_t length, Ahead& ahead) {
     const int fetch = ahead.turn((length + VL<T> - 1) / VL<T>);
-    const Dots<T> tile = fetch == 0 ? dots_of<T, ADD, 0>(ns) : fetch == 1 ? dots_of<T, ADD, 1>(ns) : dots_of<T, ADD, 2>(ns);
-    tile(A, B, ldb, out, ldo, init, length, ahead);
+    const Dots<T> tile = fetch == 0 ? dots_of<T, 0>(ns) : fetch == 1 ? dots_of<T, 1>(ns) : dots_of<T, 2>(ns);
+    tile(A, B, ldb, out, ldo, init, ADD, length, ahead);
 }
 
 }  // namespace
+}  // namespace fastsoftmax

@@ -20,6 +20,7 @@
 #include "microkernels/tile.hpp"
 #include "microkernels/transpose.hpp"
 
+namespace fastsoftmax {
 namespace {
 
 // As many classes as lanes: all of a vector, or a part of it.
@@ -202,3 +203,4 @@ NarrowTile<T> narrow_tile_of(int nv, int ns) {
 }
 
 }  // namespace
+}  // namespace fastsoftmax

@@ -10,6 +10,7 @@
 
 #include "microkernels/simd.hpp"
 
+namespace fastsoftmax {
 namespace {
 
 constexpr ptrdiff_t CACHE_LINE = 64;
@@ -59,3 +60,4 @@ struct Ahead {
 };
 
 }  // namespace
+}  // namespace fastsoftmax

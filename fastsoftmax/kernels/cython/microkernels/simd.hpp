@@ -20,6 +20,7 @@
 
 #define INLINE inline __attribute__((always_inline))
 
+namespace fastsoftmax {
 namespace {
 
 template <class T>
@@ -161,3 +162,4 @@ INLINE Vec<T> vlog(Vec<T> x) {
 }
 
 }  // namespace
+}  // namespace fastsoftmax

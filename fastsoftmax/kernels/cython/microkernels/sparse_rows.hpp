@@ -12,6 +12,7 @@
 
 #include "microkernels/tile.hpp"
 
+namespace fastsoftmax {
 namespace {
 
 template <class T, class I>
@@ -51,19 +52,15 @@ INLINE typename Few<T, W>::V load_few(const T* p) {
 template <int N>
 using Constant = std::integral_constant<int, N>;
 
-// Calls f(Constant<W>, Constant<NV>) for `width` classes in NV vectors of W, W the widest that fits.
-template <int W, int NV, class F>
-INLINE void with_count(int count, F f) {
-    constexpr int most = NV_ROW;
-    if constexpr (NV < most)
-        if (count > NV) return with_count<W, NV + 1>(count, f);
-    f(Constant<W>{}, Constant<NV>{});
-}
-template <int W, class F>
-INLINE void with_vectors(ptrdiff_t width, F f) {
-    if constexpr (W > 2)
-        if (width < W) return with_vectors<W / 2>(width, f);
-    with_count<W, 1>(int((width + W - 1) / W), f);
+// The entry of a table of kernels for `width` classes, in NV vectors of W, W the widest that fits: narrower than a whole
+// vector, there are two of them at most. Kernel<W, NV>::get() is a pointer to a function.
+template <template <int, int> class Kernel, int WIDEST, int W = WIDEST, int NV = 1>
+auto kernel_of(ptrdiff_t width) {
+    if constexpr (W > 2 && NV == 1)
+        if (width < W) return kernel_of<Kernel, WIDEST, W / 2>(width);
+    if constexpr (NV < (W == WIDEST ? NV_ROW : 2))
+        if (width > NV * W) return kernel_of<Kernel, WIDEST, W, NV + 1>(width);
+    return Kernel<W, NV>::get();
 }
 
 // The panels of k classes that go through registers at a time. None but a single one is less than two vectors, so
@@ -126,6 +123,14 @@ void sum_entries(const Csr<T, I>& X, ptrdiff_t first, int rows, const T* theta, 
     }
 }
 
+template <class T, class I, bool FETCH>
+struct Summing {
+    template <int W, int NV>
+    struct Of {
+        static auto get() { return &sum_entries<W, NV, FETCH, T, I>; }
+    };
+};
+
 template <class T, class I>
 void sparse_forward(const Csr<T, I>& X, ptrdiff_t first, int rows, const T* theta, const T* bias, ptrdiff_t k, T* H,
                     ptrdiff_t ld) {
@@ -134,10 +139,9 @@ void sparse_forward(const Csr<T, I>& X, ptrdiff_t first, int rows, const T* thet
     for (int i = 0; i < panels.count(); ++i) {
         const ptrdiff_t begin = panels.begin(i), width = panels.width(i);
         const T *part = theta + begin, *part_bias = bias ? bias + begin : nullptr;
-        with_vectors<VL<T>>(width, [&](auto W, auto NV) {
-            far ? sum_entries<W, NV, true>(X, first, rows, part, k, width, part_bias, H + begin, ld)
-                : sum_entries<W, NV, false>(X, first, rows, part, k, width, part_bias, H + begin, ld);
-        });
+        const auto sum = far ? kernel_of<Summing<T, I, true>::template Of, VL<T>>(width)
+                             : kernel_of<Summing<T, I, false>::template Of, VL<T>>(width);
+        sum(X, first, rows, part, k, width, part_bias, H + begin, ld);
     }
 }
 
@@ -227,6 +231,14 @@ void add_entries(const Csr<T, I>& X, const Piece* pieces, int rows, const T* D, 
     }
 }
 
+template <class T, class I, Fetch FETCH>
+struct Adding {
+    template <int W, int NV>
+    struct Of {
+        static auto get() { return &add_entries<W, NV, FETCH, T, I>; }
+    };
+};
+
 // The same for a block of rows from `first` on and the columns of a range; `pieces` is room for one per row.
 template <class T, class I>
 void sparse_backward(const Range<T, I>& range, ptrdiff_t first, int rows, const T* D, ptrdiff_t ld, T* G, ptrdiff_t k,
@@ -238,14 +250,10 @@ void sparse_backward(const Range<T, I>& range, ptrdiff_t first, int rows, const 
     const ClassPanels<T> panels(k);
     for (int i = 0; i < panels.count(); ++i) {
         const ptrdiff_t begin = panels.begin(i), width = panels.width(i);
-        with_vectors<VL<T>>(width, [&](auto W, auto NV) {
-            const T* part = D + begin;
-            switch (fetch) {
-                case NEAR: return add_entries<W, NV, NEAR>(X, pieces, rows, part, ld, G + begin, k, width);
-                case FOLLOWING: return add_entries<W, NV, FOLLOWING>(X, pieces, rows, part, ld, G + begin, k, width);
-                case IN_PIECES: return add_entries<W, NV, IN_PIECES>(X, pieces, rows, part, ld, G + begin, k, width);
-            }
-        });
+        const auto add = fetch == NEAR        ? kernel_of<Adding<T, I, NEAR>::template Of, VL<T>>(width)
+                         : fetch == FOLLOWING ? kernel_of<Adding<T, I, FOLLOWING>::template Of, VL<T>>(width)
+                                              : kernel_of<Adding<T, I, IN_PIECES>::template Of, VL<T>>(width);
+        add(X, pieces, rows, D + begin, ld, G + begin, k, width);
     }
 }
 
@@ -272,3 +280,4 @@ void to_rows(const T* D, ptrdiff_t block, int rows, ptrdiff_t k, T* out, ptrdiff
 }
 
 }  // namespace
+}  // namespace fastsoftmax

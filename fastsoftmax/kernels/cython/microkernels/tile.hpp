@@ -14,6 +14,7 @@
 
 #include "microkernels/prefetch.hpp"
 
+namespace fastsoftmax {
 namespace {
 
 #if VEC_BYTES == 64
@@ -32,18 +33,18 @@ constexpr ptrdiff_t round_up(ptrdiff_t x, ptrdiff_t to = WIDTH<T>) {
 }
 
 // out = init + sum (init may be null: 0), or out += sum. Strides in elements.
-template <class T, int NV, int NS, bool ADD, int FETCH>
+template <class T, int NV, int NS, int FETCH>
 void tile(const T* A, ptrdiff_t lda, const T* B, ptrdiff_t b_step, ptrdiff_t b_scalar, T* out, ptrdiff_t ldo,
-          const T* init, ptrdiff_t steps, Ahead& shared) {
+          const T* init, bool add, ptrdiff_t steps, Ahead& shared) {
     Ahead ahead = shared;  // in registers
     Vec<T> acc[NS][NV];
-    if (ADD && ahead.far)  // a large gradient arrives while the products are summed, not after
+    if (add && ahead.far)  // a large gradient arrives while the products are summed, not after
         for (int s = 0; s < NS; ++s)
             for (int v = 0; v < NV; ++v) __builtin_prefetch(out + s * ldo + v * VL<T>, 1, 3);
 #pragma GCC unroll 8
     for (int s = 0; s < NS; ++s)
 #pragma GCC unroll 4
-        for (int v = 0; v < NV; ++v) acc[s][v] = (!ADD && init) ? splat<T>(init[s]) : Vec<T>{};
+        for (int v = 0; v < NV; ++v) acc[s][v] = init ? splat<T>(init[s]) : Vec<T>{};
     for (ptrdiff_t t = 0; t < steps; ++t, A += lda, B += b_step) {
         if constexpr (FETCH > 0) ahead.fetch();
         if constexpr (FETCH > 1) ahead.fetch();
@@ -62,29 +63,29 @@ void tile(const T* A, ptrdiff_t lda, const T* B, ptrdiff_t b_step, ptrdiff_t b_s
 #pragma GCC unroll 4
         for (int v = 0; v < NV; ++v) {
             T* o = out + s * ldo + v * VL<T>;
-            store<T>(o, ADD ? load(o) + acc[s][v] : acc[s][v]);
+            store<T>(o, add ? load(o) + acc[s][v] : acc[s][v]);
         }
     if constexpr (FETCH > 0) shared.at = ahead.at, shared.rest = ahead.rest;
 }
 
 template <class T>
-using Tile = void (*)(const T*, ptrdiff_t, const T*, ptrdiff_t, ptrdiff_t, T*, ptrdiff_t, const T*, ptrdiff_t,
+using Tile = void (*)(const T*, ptrdiff_t, const T*, ptrdiff_t, ptrdiff_t, T*, ptrdiff_t, const T*, bool, ptrdiff_t,
                       Ahead&);
 
-template <class T, bool ADD, int FETCH, int NV>
+template <class T, int FETCH, int NV>
 Tile<T> tile_of(int ns) {
-    static constexpr Tile<T> table[NS_MAX] = {tile<T, NV, 1, ADD, FETCH>, tile<T, NV, 2, ADD, FETCH>,
-                                              tile<T, NV, 3, ADD, FETCH>, tile<T, NV, 4, ADD, FETCH>,
-                                              tile<T, NV, 5, ADD, FETCH>, tile<T, NV, 6, ADD, FETCH>};
+    static constexpr Tile<T> table[NS_MAX] = {tile<T, NV, 1, FETCH>, tile<T, NV, 2, FETCH>,
+                                              tile<T, NV, 3, FETCH>, tile<T, NV, 4, FETCH>,
+                                              tile<T, NV, 5, FETCH>, tile<T, NV, 6, FETCH>};
     return table[ns - 1];
 }
-template <class T, bool ADD, int FETCH>
+template <class T, int FETCH>
 Tile<T> tile_of(int nv, int ns) {
 #if VEC_BYTES == 64
-    if (nv == 4) return tile_of<T, ADD, FETCH, 4>(ns);
-    if (nv == 3) return tile_of<T, ADD, FETCH, 3>(ns);
+    if (nv == 4) return tile_of<T, FETCH, 4>(ns);
+    if (nv == 3) return tile_of<T, FETCH, 3>(ns);
 #endif
-    return nv == 2 ? tile_of<T, ADD, FETCH, 2>(ns) : tile_of<T, ADD, FETCH, 1>(ns);
+    return nv == 2 ? tile_of<T, FETCH, 2>(ns) : tile_of<T, FETCH, 1>(ns);
 }
 
 // Runs the tile of nv vectors x ns scalars, fetching ahead if it is this tile's turn.
@@ -92,10 +93,10 @@ template <class T, bool ADD>
 INLINE void run_tile(int nv, int ns, const T* A, ptrdiff_t lda, const T* B, ptrdiff_t b_step, ptrdiff_t b_scalar,
                      T* out, ptrdiff_t ldo, const T* init, ptrdiff_t steps, Ahead& ahead) {
     const int fetch = ahead.turn(steps);
-    const Tile<T> tile = fetch == 0   ? tile_of<T, ADD, 0>(nv, ns)
-                         : fetch == 1 ? tile_of<T, ADD, 1>(nv, ns)
-                                      : tile_of<T, ADD, 2>(nv, ns);
-    tile(A, lda, B, b_step, b_scalar, out, ldo, init, steps, ahead);
+    const Tile<T> tile = fetch == 0   ? tile_of<T, 0>(nv, ns)
+                         : fetch == 1 ? tile_of<T, 1>(nv, ns)
+                                      : tile_of<T, 2>(nv, ns);
+    tile(A, lda, B, b_step, b_scalar, out, ldo, ADD ? nullptr : init, ADD, steps, ahead);
 }
 
 // Cuts a length into parts of at most `most`, as even as can be: 7 by 6 is 4 + 3, not 6 + 1,
@@ -134,3 +135,4 @@ struct PanelsOf {
 };
 
 }  // namespace
+}  // namespace fastsoftmax

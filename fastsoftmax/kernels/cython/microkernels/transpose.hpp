@@ -5,6 +5,7 @@
 
 #include "microkernels/simd.hpp"
 
+namespace fastsoftmax {
 namespace {
 
 // A VL x VL transpose: at distance s, swap the off-diagonal s x s blocks; log2(VL) rounds.
@@ -59,3 +60,4 @@ INLINE void transpose_square(const T* src, ptrdiff_t src_stride, int last, T* ds
 }
 
 }  // namespace
+}  // namespace fastsoftmax

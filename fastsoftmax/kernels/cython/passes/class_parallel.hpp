@@ -14,16 +14,16 @@
 
 #include "passes/dense.hpp"
 
+namespace fastsoftmax {
 namespace {
 
 constexpr int GROUP = 16 * NS_MAX;  // classes: theta's part (196 kB at n = 512 in float32) stays in L2
 
 template <class T>
-struct Shared {  // of one call, cut from Pass::work; what follows it belongs to single threads
-    T *H, *U, *staged, *columns, *rows, *group_top, *group_sum, *group_more, *top, *sum, *more, *mass, *hit, *logs,
-        *wt;
-    double* w;
-    typename Lanes<T>::Int* label;
+struct Shared : BlockBuffers<T> {  // of one call, cut from Pass::work; what follows it belongs to single threads
+    using Base = BlockBuffers<T>;
+    using Base::H, Base::U, Base::columns, Base::wt, Base::top, Base::hit, Base::logs, Base::w, Base::label;
+    T *staged, *rows, *group_top, *group_sum, *group_more, *sum, *more, *mass;
     ptrdiff_t size;
     Shared(T* at, const Pass<T>& p) {
         T* start = at;
@@ -277,3 +277,4 @@ void by_classes(const Pass<T>& p) {
 }
 
 }  // namespace
+}  // namespace fastsoftmax

@@ -18,6 +18,7 @@
 #include "block/kc_blocks.hpp"
 #include "passes/models.hpp"
 
+namespace fastsoftmax {
 namespace {
 
 // A row of G, panel by panel, onto its features in float64.
@@ -117,11 +118,6 @@ void do_slab(int slab, const Pass<T>& p, ptrdiff_t outputs, Scratch<T>& s, After
     }
 }
 
-template <class T>
-T* parameter_space(const Pass<T>& p) {
-    return (T*)((uintptr_t(p.work) + VEC_BYTES - 1) / VEC_BYTES * VEC_BYTES);
-}
-
 // Turns a thread takes slabs in: neighbours, because memory is read best in the order it lies in.
 constexpr int TURNS = 8;
 
@@ -203,43 +199,9 @@ void gram(const Pass<T>& p) {
 
 // ------------------------------------------------------------------------------------ predict
 
-enum Kind { LABEL, LOGITS, PROBA, LOG_PROBA };
-
-// NaN where a logit is not finite: 0 * inf and 0 * NaN are NaN.
-template <class T, class Buffers>
-double finite_or_nan(int rows, const Pass<T>& p, const Buffers& s) {
-    Vec<T> sum{};
-    const int full = rows / VL<T> * VL<T>;
-    T rest = 0;
-    for (ptrdiff_t c = 0; c < p.k; ++c) {
-        for (int r = 0; r < full; r += VL<T>) sum += load(s.H + c * p.block + r) * splat<T>(T(0));
-        for (int r = full; r < rows; ++r) rest += s.H[c * p.block + r] * T(0);
-    }
-    return sum_lanes<T>(sum) + double(rest);
-}
-
-// H^T becomes Z^T or log Z^T in place.
-template <class T, class Buffers>
-void softmax_rows(int rows, Kind kind, const Pass<T>& p, Buffers& s) {
-    const ptrdiff_t R = p.block;
-    for (int r = 0; r < rows; r += VL<T>) {
-        T* H = s.H + r;
-        if (kind == PROBA) {
-            const Vec<T> sum = exp_rows(H, R, p.k).sum;
-            for (ptrdiff_t c = 0; c < p.k; ++c) store<T>(H + c * R, load(H + c * R) / sum);
-            continue;
-        }
-        Vec<T> top = load(H), sum{};
-        for (ptrdiff_t c = 1; c < p.k; ++c) top = vmax<T>(top, load(H + c * R));
-        for (ptrdiff_t c = 0; c < p.k; ++c) sum += vexp<T>(load(H + c * R) - top);
-        const Vec<T> log_sum = vlog<T>(sum);
-        for (ptrdiff_t c = 0; c < p.k; ++c) store<T>(H + c * R, (load(H + c * R) - top) - log_sum);
-    }
-}
-
 // out is int64 (m,) for LABEL, else T (m, k) in C order.
 template <class T>
-void predict(const Pass<T>& p, Kind kind, void* out) {
+void predict(const Pass<T>& p, Prediction kind, void* out) {
     const T* theta = prepare(p.theta, p, parameter_space(p));
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s, Ahead& ahead) {
         const Matrix<T> X = stage_block(first, rows, p, s.staged);
@@ -254,3 +216,4 @@ void predict(const Pass<T>& p, Kind kind, void* out) {
 }
 
 }  // namespace
+}  // namespace fastsoftmax

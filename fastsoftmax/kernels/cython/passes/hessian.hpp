@@ -12,6 +12,7 @@
 
 #include "passes/dense.hpp"
 
+namespace fastsoftmax {
 namespace {
 
 inline ptrdiff_t pairs_of(ptrdiff_t k) { return k * (k - 1) / 2; }
@@ -79,3 +80,4 @@ void hessian(const Pass<T>& p) {
 }
 
 }  // namespace
+}  // namespace fastsoftmax

@@ -8,6 +8,7 @@
 
 #include "block/softmax.hpp"
 
+namespace fastsoftmax {
 namespace {
 
 // The weights that a model's rows have, or (held) those of the rows it leaves out.
@@ -50,3 +51,4 @@ void residuals_of_models(ptrdiff_t first, int rows, int slab, const Pass<T>& p, 
 }
 
 }  // namespace
+}  // namespace fastsoftmax

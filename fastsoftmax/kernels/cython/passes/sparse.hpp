@@ -17,26 +17,24 @@
 // a run, and what one thread owns more of, another makes up for by taking blocks.
 #pragma once
 
-#include "passes/dense.hpp"
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
 #include "block/reduce.hpp"
+#include "block/softmax.hpp"
+#include "microkernels/sparse_rows.hpp"
 
+namespace fastsoftmax {
 namespace {
-
-// How a call is cut besides what Pass says.
-struct SparseCut {
-    const int64_t* starts;   // row-parallel: rows of slab p are starts[p]..starts[p + 1]
-    const int64_t* columns;  // feature-parallel: of part t, columns[t]..columns[t + 1]; null: row-parallel
-    ptrdiff_t parts;
-    Hot hot;
-};
 
 // A thread's buffers.
 template <class T>
-struct SparseScratch {
-    typedef typename Lanes<T>::Int Int;
-    T *lines, *H, *U, *bias, *wt, *top, *hit, *logs;
-    Int* label;
-    double* w;
+struct SparseScratch : BlockBuffers<T> {
+    using Base = BlockBuffers<T>;
+    using typename Base::Int;
+    using Base::H, Base::U, Base::bias, Base::wt, Base::top, Base::hit, Base::logs, Base::w, Base::label;
+    T* lines;
     Piece* pieces;
     ptrdiff_t ld, size;  // values from one row of `lines` to the next
     SparseScratch(T* at, const Pass<T>& p) : ld(round_up<T>(p.k, VL<T>)) {
@@ -223,7 +221,7 @@ void sparse_gram_diagonal(const Csr<T, I>& X, const Pass<T>& p, const SparseCut&
 }
 
 template <class T, class I>
-void sparse_predict(const Csr<T, I>& X, const Pass<T>& p, const SparseCut& cut, Kind kind, void* out) {
+void sparse_predict(const Csr<T, I>& X, const Pass<T>& p, const SparseCut& cut, Prediction kind, void* out) {
     const ptrdiff_t size = SparseScratch<T>(nullptr, p).size;
     const int slabs = int(p.slabs);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(std::min(p.threads, slabs))
@@ -249,3 +247,4 @@ void sparse_predict(const Csr<T, I>& X, const Pass<T>& p, const SparseCut& cut, 
 }
 
 }  // namespace
+}  // namespace fastsoftmax

@@ -1,80 +1,80 @@
-"""Narrow X, float16 and integers of 8 and 16 bits, converted a block at a time on its way into the cache.
+"""Narrow X, float16 and integers of 8 and 16 bits, is converted block by block on its way into the cache.
 
-Memory traffic is that of the narrow type. The block keeps the orientation it comes in: rows become rows one
-after the other, columns become columns of whole registers.
+So the traffic from memory is that of the narrow type. A block keeps the orientation that it comes in: rows become rows
+one after the other, columns become columns of whole registers. Only rows of bytes may become columns
+(`transpose_bytes`).
 
-A function of its own, since few passes need it; see `numba_compile.compiled_function`.
+Few passes need these functions, so they are compiled when first called for (`runtime/compile.py`).
 """
 
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
+from ..microkernels.memory import INT32, INT64, at, kernel, write
 from ..microkernels.simd import (
-    INT32,
-    INT64,
-    at,
     element_type,
     emit_store,
     emit_transpose,
     host_features,
-    kernel,
     lanes,
     load,
     store,
     vector_bytes,
-    write,
 )
-from ..microkernels.tile import pieces
+from ..microkernels.tile import ceil_div
 
 AS_IS, UINT8, INT8, INT16, FLOAT16 = range(5)
-ITEMSIZES = (0, 1, 1, 2, 2)  # bytes
-KINDS = {"f": AS_IS, "d": AS_IS, "B": UINT8, "b": INT8, "h": INT16, "e": FLOAT16}
+ITEMSIZES = (0, 1, 1, 2, 2)  # in bytes, by source type
+SOURCE_TYPES = {"f": AS_IS, "d": AS_IS, "B": UINT8, "b": INT8, "h": INT16, "e": FLOAT16}
 
 
 def make_convert(digest):
-    """The function; see `numba_pass` for ``digest``."""
+    """The function that converts a block; see `runtime/compile.py` for ``digest``."""
 
-    def convert_lines(kind, address, lines, line_step, count, step, out, out_step):
+    def convert_lines(source_type, address, lines, line_step, count, step, out, out_step):
         """out[l * out_step + i] = X[l * line_step + i * step] for i < count, l < lines; steps in bytes for X."""
         digest  # noqa: B018 - only so that it is part of the closure
         for line in range(lines):
-            convert_line(kind, address + line * line_step, count, step, at(out, line * out_step))
+            convert_line(source_type, address + line * line_step, count, step, at(out, line * out_step))
 
     return convert_lines
 
 
 @kernel
-def convert_line(kind, source, count, step, out):
-    if step != ITEMSIZES[kind] or count < lanes(out):
+def convert_line(source_type, source, count, step, out):
+    if step != ITEMSIZES[source_type] or count < lanes(out):
         for i in range(count):
-            write(out, i, convert_one(kind, source + i * step, out))
-    elif kind == UINT8:
+            write(out, i, convert_one(source_type, source + i * step, out))
+    elif source_type == UINT8:
         convert_uint8(source, count, out)
-    elif kind == INT8:
+    elif source_type == INT8:
         convert_int8(source, count, out)
-    elif kind == INT16:
+    elif source_type == INT16:
         convert_int16(source, count, out)
     else:
         convert_float16(source, count, out)
 
 
-def converter(kind):
-    """A function for a line of this kind, of a register's worth at least: the last one overlaps the one before."""
-    size = ITEMSIZES[kind]
+def converter(source_type):
+    """A function that converts a line of this source type, of one register at least: the last register overlaps the
+    one before."""
+    size = ITEMSIZES[source_type]
 
     @intrinsic
     def convert(typingctx, address, like):
         """The narrow numbers from the address on in the dtype of ``like``, as many as it has lanes."""
 
         def emit(context, builder, sig, args):
-            return EMITTERS[kind](builder, load_bits(builder, kind, args[0], args[1].type.count), args[1].type)
+            return EMITTERS[source_type](
+                builder, load_bits(builder, source_type, args[0], args[1].type.count), args[1].type
+            )
 
         return like(address, like), emit
 
     @kernel
     def convert_registers(source, count, out):
-        # A switch inside the loop, over all kinds, made 500k x 50 of uint8 a tenth slower.
+        # There is a loop for each source type: a switch inside one loop made 500k x 50 of uint8 a tenth slower.
         width, like = lanes(out), load(out, 0)
         for i in range(0, count - 4 * width + 1, 4 * width):
             for v in range(4):
@@ -87,18 +87,18 @@ def converter(kind):
 
 
 @intrinsic
-def convert_one(typingctx, kind, address, out):
+def convert_one(typingctx, source_type, address, out):
     """The narrow number at the address in the dtype that ``out`` points to."""
 
     def emit(context, builder, sig, args):
         value = emit_convert(builder, args[0], args[1], ir.VectorType(element_type(out.dtype), 1))
         return builder.extract_element(value, ir.Constant(INT32, 0))
 
-    return out.dtype(kind, address, out), emit
+    return out.dtype(source_type, address, out), emit
 
 
-def emit_convert(builder, kind, address, vector):
-    """A switch over the kinds."""
+def emit_convert(builder, source_type, address, vector):
+    """The converted numbers, by a switch over the source types."""
     start, end = builder.block, builder.append_basic_block("converted")
     found = []
     for number, emit in EMITTERS.items():
@@ -108,9 +108,9 @@ def emit_convert(builder, kind, address, vector):
         found.append((number, block, value, builder.block))
         builder.branch(end)
     builder.position_at_end(start)
-    switch = builder.switch(kind, found[-1][1])
+    switch = builder.switch(source_type, found[-1][1])
     for number, block, _, _ in found[:-1]:
-        switch.add_case(ir.Constant(kind.type, number), block)
+        switch.add_case(ir.Constant(source_type.type, number), block)
     builder.position_at_end(end)
     result = builder.phi(vector)
     for _, _, value, block in found:
@@ -118,9 +118,10 @@ def emit_convert(builder, kind, address, vector):
     return result
 
 
-def load_bits(builder, kind, address, count):
-    bits = ir.VectorType(ir.IntType(8 * ITEMSIZES[kind]), count)
-    return builder.load(builder.inttoptr(address, bits.as_pointer()), align=ITEMSIZES[kind])
+def load_bits(builder, source_type, address, count):
+    """As many numbers of the source type, as integers."""
+    bits = ir.VectorType(ir.IntType(8 * ITEMSIZES[source_type]), count)
+    return builder.load(builder.inttoptr(address, bits.as_pointer()), align=ITEMSIZES[source_type])
 
 
 def emit_unsigned(builder, value, vector):
@@ -146,7 +147,8 @@ def emit_single(builder, bits, single):
     def whole(x):
         return ir.Constant(integers, [x] * count)
 
-    # Exponent and mantissa move into place; multiplying mends the exponent's bias, of subnormals too.
+    # Exponent and mantissa are moved into place. The multiplication corrects the exponent's bias, and makes subnormal
+    # numbers right as well.
     h = builder.zext(bits, integers)
     magnitude = builder.and_(h, whole(0x7FFF))
     moved = builder.bitcast(builder.shl(magnitude, whole(13)), single)
@@ -158,47 +160,47 @@ def emit_single(builder, bits, single):
 
 
 EMITTERS = {UINT8: emit_unsigned, INT8: emit_signed, INT16: emit_signed, FLOAT16: emit_half}
-convert_uint8, convert_int8, convert_int16, convert_float16 = (converter(kind) for kind in EMITTERS)
+convert_uint8, convert_int8, convert_int16, convert_float16 = map(converter, EMITTERS)
 
 
 # ------------------------------------------------------------ rows of bytes to columns
 
-# A lane takes four bytes of its row, so that a transpose costs a quarter of one of the numbers they are converted to.
+# Bytes are transposed before they are converted, four bytes of a row in each lane: a quarter of the shuffles that the
+# converted numbers would take.
+
+# Bytes of a row that one square takes, the least that are read.
+SQUARE_BYTES = vector_bytes()
 
 
-# Bytes of a row that are read at least.
-WIDE_BYTES = vector_bytes()
+def make_transpose_bytes(digest):
+    """The function that stages rows of bytes as columns; see `runtime/compile.py` for ``digest``."""
 
-
-def make_across(digest):
-    """The function; see `numba_pass` for ``digest``."""
-
-    def bytes_across(kind, address, row_bytes, r, n, out, out_step, buffer):
-        """out[j, i] = X[i, j] for j < n, or a few more, and i < r; up to a whole register, the last row is repeated.
-        A transposed square lies in ``buffer`` meanwhile."""
+    def transpose_bytes(source_type, address, row_bytes, r, n, out, out_step, buffer):
+        """out[j, i] = X[i, j] for i < r and j < n (and a few more features). Rows past the last one, up to a whole
+        register, repeat it. ``buffer`` holds one transposed square at a time."""
         digest  # noqa: B018 - only so that it is part of the closure
         width = lanes(out)
         for i in range(0, r, width):
-            for start in range(0, n, WIDE_BYTES):
-                j = max(0, min(start, n - WIDE_BYTES))  # a last square overlaps the one before
-                transpose_bytes(address + i * row_bytes + j, row_bytes, min(width, r - i) - 1, buffer)
-                first, end = (start - j) // 4, pieces(min(WIDE_BYTES, n - j), 4)
+            for start in range(0, n, SQUARE_BYTES):
+                j = max(0, min(start, n - SQUARE_BYTES))  # a last square overlaps the one before
+                transpose_square(address + i * row_bytes + j, row_bytes, min(width, r - i) - 1, buffer)
+                first, end = (start - j) // 4, ceil_div(min(SQUARE_BYTES, n - j), 4)
                 place = at(out, j * out_step + i)
-                if kind == INT8:
+                if source_type == INT8:
                     convert_signed(buffer, first, end, place, out_step)
                 else:
                     convert_unsigned(buffer, first, end, place, out_step)
 
-    return bytes_across
+    return transpose_bytes
 
 
 @intrinsic
-def transpose_bytes(typingctx, address, row_bytes, last, out):
+def transpose_square(typingctx, address, row_bytes, last, out):
     """out[j * lanes + i] = the j-th four bytes of row min(i, last)."""
 
     def emit(context, builder, sig, args):
         address, row_bytes, last, out = args
-        vector = ir.VectorType(out.type.pointee, WIDE_BYTES // 4)
+        vector = ir.VectorType(out.type.pointee, SQUARE_BYTES // 4)
         rows = []
         for i in range(vector.count):
             if i:
@@ -212,7 +214,7 @@ def transpose_bytes(typingctx, address, row_bytes, last, out):
 
 
 def byte_converter(signed):
-    """A function for the lines ``first`` to ``end`` of a transposed square."""
+    """A function that converts the lines first .. end of a transposed square, four features from each."""
 
     @intrinsic
     def store_four(typingctx, fours, out, step):

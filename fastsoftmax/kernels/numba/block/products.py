@@ -1,47 +1,56 @@
 """The products of a block, cut into register tiles.
 
-All walk panels of lanes, and for each panel groups of at most `TILE_SCALARS` classes (or features), so that
-a panel of A stays in the L1 cache from group to group where it fits.
+    forward           H = X theta + bias
+    backward          G += D^T X
+    input_gradient    dX = D theta^T
+
+Each walks panels of lanes and, for each panel, groups of at most `TILE_SCALARS` classes (or features), so that a panel
+of A stays in the L1 cache from group to group, where it fits. The other ways to make the first two products are in
+`microkernels/dot_tile.py` and `microkernels/few_classes.py`.
 """
 
 import numpy as np
 
-from ..microkernels.prefetch import turn
-from ..microkernels.simd import at, kernel, lanes, read, write
-from ..microkernels.tile import TILE_SCALARS, TILE_VECTORS, cut, pieces, tile
+from ..microkernels.memory import at, kernel, read, write
+from ..microkernels.prefetch import prefetch_of_tile
+from ..microkernels.simd import lanes
+from ..microkernels.tile import TILE_SCALARS, TILE_VECTORS, ceil_div, cut, run_tile
 from .pack import pack
 
 
 @kernel
-def forward(tiles, P, step, theta, bias, n, k, r, H, ld, fetch):
-    """H[c, i] = bias[c] + sum_j P[j, i] theta[j, c]: theta in groups of classes, P as one panel with
-    ``step`` between its features or, with step 0, in panels of a tile's width."""
+def forward(tiles, P, step, theta, bias, n, k, r, H, ld, prefetch):
+    """H[c, i] = bias[c] + sum_j P[j, i] theta[j, c].
+
+    ``theta`` is laid out by `pack_parameters`. P is a single panel with ``step`` between its features or, with step 0,
+    in panels as wide as a tile.
+    """
     width = lanes(P)
-    vectors = pieces(r, width)
-    panels, groups = pieces(vectors, TILE_VECTORS), pieces(k, TILE_SCALARS)
+    vectors = ceil_div(r, width)
+    panels, groups = ceil_div(vectors, TILE_VECTORS), ceil_div(k, TILE_SCALARS)
     for p in range(panels):
         first, end = cut(vectors, panels, p), cut(vectors, panels, p + 1)
         i, i_end = first * width, end * width
         for g in range(groups):
             c, c_end = cut(k, groups, g), cut(k, groups, g + 1)
-            tile(
+            run_tile(
                 tiles, end - first, c_end - c,
                 at(P, i if step else i * n), step if step else i_end - i,
                 at(theta, c * n), c_end - c, 1,
                 at(H, c * ld + i), ld,
-                n, width, at(bias, c), True, turn(fetch, n),
+                n, width, at(bias, c), True, prefetch_of_tile(prefetch, n),
             )  # fmt: skip
 
 
 @kernel
-def backward(tiles, A, row_step, feature_step, in_place, Q, D, ld, n, k, r, G, symmetric, fetch):
-    """G[c, j] += sum_i A[i, j] D[c, i], A being X or P: read in place, or a panel at a time through Q.
+def backward(tiles, A, row_step, feature_step, in_place, Q, D, ld, n, k, r, G, symmetric, prefetch):
+    """G[c, j] += sum_i A[i, j] D[c, i]; A is X or P, read in place or packed into Q, one panel at a time.
 
     With ``symmetric`` (k = n, a Gram matrix) tiles wholly below the diagonal are left to `mirror`.
     """
     width = lanes(A)
-    vectors = pieces(n, width)
-    panels, groups = pieces(vectors, TILE_VECTORS), pieces(k, TILE_SCALARS)
+    vectors = ceil_div(n, width)
+    panels, groups = ceil_div(vectors, TILE_VECTORS), ceil_div(k, TILE_SCALARS)
     for p in range(panels):
         first, end = cut(vectors, panels, p), cut(vectors, panels, p + 1)
         j, j_end = first * width, end * width
@@ -54,38 +63,41 @@ def backward(tiles, A, row_step, feature_step, in_place, Q, D, ld, n, k, r, G, s
             c, c_end = cut(k, groups, g), cut(k, groups, g + 1)
             if symmetric and j_end <= c:
                 break
-            tile(
+            run_tile(
                 tiles, end - first, c_end - c,
                 panel, step,
                 at(D, c * ld), 1, ld,
                 at(G, c * n + j), n,
-                r, min(width, n - j_end + width), D, False, turn(fetch, r),
+                r, min(width, n - j_end + width), D, False, prefetch_of_tile(prefetch, r),
             )  # fmt: skip
 
 
 @kernel
-def residual_to_input(tiles, D, ld, theta, k, first, end, r, zeros, out, fetch):
-    """out[j, i] = sum_c D[c, i] theta[j, c] for features first <= j < end: rows in the lanes once more, over
-    the classes now. theta lies in C order, so that each feature is a stream of its own."""
+def input_gradient(tiles, D, ld, theta, k, first, end, r, zeros, out, prefetch):
+    """out[j, i] = sum_c D[c, i] theta[j, c] for features first <= j < end.
+
+    Rows are in the lanes, as in `forward`, but the sum is over the classes. theta is in C order, so that each feature
+    is a stream of its own.
+    """
     width = lanes(D)
-    vectors = pieces(r, width)
-    panels, groups = pieces(vectors, TILE_VECTORS), pieces(end - first, TILE_SCALARS)
+    vectors = ceil_div(r, width)
+    panels, groups = ceil_div(vectors, TILE_VECTORS), ceil_div(end - first, TILE_SCALARS)
     for p in range(panels):
         v, v_end = cut(vectors, panels, p), cut(vectors, panels, p + 1)
         for g in range(groups):
             j, j_end = first + cut(end - first, groups, g), first + cut(end - first, groups, g + 1)
-            tile(
+            run_tile(
                 tiles, v_end - v, j_end - j,
                 at(D, v * width), ld,
                 at(theta, j * k), 1, k,
                 at(out, j * ld + v * width), ld,
-                k, width, zeros, True, turn(fetch, k),
+                k, width, zeros, True, prefetch_of_tile(prefetch, k),
             )  # fmt: skip
 
 
 @kernel
 def mirror(G, n):
-    """Copy what lies above the diagonal of G (n, n) to below."""
+    """Copy what is above the diagonal of G (n, n) to below it."""
     for c in range(n):
         for j in range(c):
             write(G, c * n + j, read(G, j * n + c))

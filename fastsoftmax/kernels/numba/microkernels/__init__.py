@@ -1,1 +1,1 @@
-"""The innermost loops, and vectors as Numba values."""
+"""The innermost loops, SIMD vectors as Numba values, and access to memory."""

@@ -1,64 +1,62 @@
-"""The other register tile: inner products of lines that lie in memory as they are, so that X needs no transposed copy.
+"""The micro-kernel of inner products: lines of X are read where they are, so that X needs no transposed copy.
 
     out[s, line] (+)= sum over t of A[line, t] * B[s, t]
 
     C order:  H^T = theta^T X^T    t = feature, line = row,     s = class
     F order:  G += D^T X           t = row,     line = feature, s = class
 
-The accumulators are as many as in `numba_tile`, but of partial sums, lane by lane, which are added across in the end.
-That costs less than a transposed copy where lines are long beside the number of classes.
+There are as many accumulators as in `tile.py`, but of partial sums, one in each lane, which are added up at the end.
+That costs less than a transposed copy where lines are long beside the number of classes (`dots_pay`).
 
-Few passes need the two products made of them, so these are functions of their own, compiled and cached when the first
-such pass is run; `numba_pass` gets their addresses.
+Few passes need these products. So they are functions of their own, compiled and cached when the first such pass runs,
+and called by address.
+
+KC blocking: where L2 does not hold a block of F-order X beside the next block, both products walk the features in
+KC blocks, and L3 holds the block in between.
+
+    forward     KC block 0, 1, ... last    each prefetches the one after it, from memory
+    backward    last, ... 1, 0             each prefetches the one before it, from L3; KC block 0 that of the next block
+
+The last KC block is still in L2 when the backward product begins with it.
 """
 
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .prefetch import LINE, start_columns, stay_idle, turn
-from .simd import (
-    INT32,
-    INT64,
-    address_at,
-    at,
-    call,
-    call_entry,
-    element_type,
-    emit_fma,
-    emit_load,
-    emit_splat,
-    emit_table,
-    internal_function,
-    kernel,
-    lanes,
-    lanes_of,
-    read,
-    suffix,
-    tile_vectors,
-    vector_bytes,
-)
-from .tile import TILE_SCALARS, TILE_VECTORS, Requests, cut, pieces, tile
+from .memory import INT32, INT64, address_at, at, call, call_entry, emit_table, internal_function, jitable, kernel, read
+from .prefetch import LINE, Prefetcher, idle, prefetch_of_tile, start_column_prefetch
+from .simd import element_type, emit_fma, emit_load, emit_splat, lanes, lanes_of, suffix, tile_vectors, vector_bytes
+from .tile import TILE_SCALARS, TILE_VECTORS, ceil_div, cut, run_tile
 
-ARGUMENTS = "A line last B b_next out out_step count valid bias assign fetch".split()
+ARGUMENTS = "A line last B b_next out out_step count valid bias assign prefetch".split()
 POINTERS = {"A", "B", "out", "bias"}
 
-# Registers a row must fill for the first product to take it as it lies, if classes are few enough as well.
+# Shortest row, in vectors, that the forward product takes in place, if the classes are few enough besides.
 LONG_ROW = 16
-# Where L2 holds but one block of short pieces of columns, blocks have this many rows (by itemsize) all the same; both
-# products walk a part of the features, of so many bytes, after the other, asking for the next part.
-# 60k x 784, k = 10, in F order takes 11.1 ms in place of 13.1 in float32, 200k x 384, k = 20, 31.5 in place of 32.3;
-# 60k x 784 in float64 21.3 ms with 384 rows, 21.6 with 320, 22.0 with 512. No power of two: logits of two classes would
-# lie 2,048 bytes apart, and 60k x 784 in float32 takes 10.96 ms with 512 rows, 10.7 with 480, 544, 576. Parts of 192 kB
-# take it from 21.0 to 21.2 ms in float64, 200k x 384 in float32 from 31.1 to 32.2; 96 kB are as good. 200k x 384 in
-# float64, whose pieces are longer, gains nothing: 63.4 ms in place of 63.7.
-PART_ROWS, PART_BYTES = {4: 544, 8: 384}, 128 << 10
-# Registers of each of a few rows that stay in L1 for all classes: 7 kB.
-LINE_REGISTERS = (7 << 10) // vector_bytes()
+# Rows of a block (by itemsize) and bytes of a KC block, where both products walk F-order X in KC blocks. Since L2 does
+# not hold such a block anyway, it has more rows than planned, for longer pieces of columns. 60k x 784, k = 10: 11.1 ms,
+# was 13.1, in float32; 200k x 384, k = 20: 31.5 ms, was 32.3; 200k x 384 in float64, whose pieces are longer, gains
+# nothing (63.4 and 63.7 ms).
+# The rows are no power of two, or the logits of two classes would lie 2,048 bytes apart: 60k x 784 in float32 takes
+# 10.96 ms with 512 rows, 10.7 with 480, 544 or 576; in float64 21.6, 21.3, 22.0 ms with 320, 384, 512.
+# KC blocks of 192 kB cost 60k x 784 in float64 1 % (21.0 to 21.2 ms) and 200k x 384 in float32 4 % (31.1 to 32.2 ms);
+# 96 kB are as good as 128.
+KC_BLOCK_ROWS, KC_BLOCK_BYTES = {4: 544, 8: 384}, 128 << 10
+# Vectors of a row that the forward product walks before the next part of the row: 7 kB of each of a few rows, which
+# stay in L1 for all classes.
+L1_VECTORS = (7 << 10) // vector_bytes()
+
+
+@jitable
+def dots_pay(length: int, scalars: int, width: int) -> bool:
+    """Whether inner products of lines of this length, with so many scalars, cost less than a transposed copy of the
+    lines; ``width`` is the number of lanes."""
+    return scalars * width <= length
 
 
 def dot_lines(dtype):
-    """Lines of a tile: as many as give one vector of sums, at most."""
+    """Lines of a tile: at most as many as give one vector of sums."""
     return min(tile_vectors(), lanes_of(dtype))
 
 
@@ -73,48 +71,51 @@ def lines_of(typingctx, p):
 
 
 @intrinsic
-def dots_table(typingctx, like):
-    """The address of a table of these functions for the dtype of ``like``, by the number of scalars."""
+def dot_tile_table(typingctx, like):
+    """The address of a table of the tiles for the dtype of ``like``, by the number of scalars."""
 
     def emit(context, builder, sig, args):
-        functions = [dots_function(builder.module, like, s) for s in range(1, TILE_SCALARS + 1)]
-        return emit_table(builder, functions, "dots")
+        functions = [dot_tile_function(builder.module, like, s) for s in range(1, TILE_SCALARS + 1)]
+        return emit_table(builder, functions, "dot_tiles")
 
     return types.intp(like), emit
 
 
 @intrinsic
-def dots(typingctx, table, scalars, A, line, last, B, b_next, out, out_step, count, valid, bias, assign, fetch):
-    """One tile; see the module's docstring.
+def run_dot_tile(
+    typingctx, table, scalars,
+    A, line, last, B, b_next, out, out_step, count, valid, bias, assign, prefetch,
+):  # fmt: skip
+    """Run the tile of so many scalars; see the module's docstring.
 
-    A[line, t] is A[min(line, last) * line + t], B[s, t] is B[s * b_next + t], out[s, line] is out[s * out_step + line];
-    t < count, a register's worth at least: the last register overlaps the one before, if it must, and what was
-    counted is left out. Of each row of ``out`` the first ``valid`` are written. ``assign``, ``bias``, ``fetch`` are as
-    in `numba_tile.tile`.
+    A[line, t] is A[min(line, last) * line + t], B[s, t] is B[s * b_next + t], out[s, line] is
+    out[s * out_step + line]; t < count, which is at least one register. If ``count`` is no multiple of a register, the
+    last vector overlaps the one before, and its lanes that have been added already are left out. Only the first
+    ``valid`` numbers of each row of ``out`` are written. ``assign``, ``bias`` and ``prefetch`` are as in `run_tile`.
     """
 
     def emit(context, builder, sig, args):
         table, s, *arguments = args
-        call_entry(builder, dots_type(A.dtype), table, builder.sub(s, ir.Constant(INT64, 1)), *arguments)
+        call_entry(builder, dot_tile_type(A.dtype), table, builder.sub(s, ir.Constant(INT64, 1)), *arguments)
 
     kinds = [A if name in POINTERS else types.boolean if name == "assign" else types.intp for name in ARGUMENTS]
-    return types.void(types.intp, types.intp, *kinds[:-1], fetch), emit
+    return types.void(types.intp, types.intp, *kinds[:-1], prefetch), emit
 
 
-def dots_type(dtype):
+def dot_tile_type(dtype):
     kinds = dict.fromkeys(POINTERS, element_type(dtype).as_pointer())
-    kinds |= {"assign": ir.IntType(1), "fetch": INT64.as_pointer()}
+    kinds |= {"assign": ir.IntType(1), "prefetch": INT64.as_pointer()}
     return ir.FunctionType(ir.VoidType(), [kinds.get(name, INT64) for name in ARGUMENTS])
 
 
-def dots_function(module, dtype, scalars):
-    function = internal_function(module, dots_type(dtype), f"dots_{dtype}_{scalars}")
-    Dots(function, dtype, scalars).emit()
+def dot_tile_function(module, dtype, scalars):
+    function = internal_function(module, dot_tile_type(dtype), f"dot_tile_{dtype}_{scalars}")
+    DotTile(function, dtype, scalars).emit()
     return function
 
 
-class Dots:
-    """Writes the body of one function."""
+class DotTile:
+    """Writes the body of the LLVM function of one tile."""
 
     def __init__(self, function, dtype, scalars):
         self.function, self.lines, self.scalars = function, dot_lines(dtype), scalars
@@ -128,20 +129,20 @@ class Dots:
         loop, rest, tail, end = (self.function.append_basic_block(name) for name in ("loop", "rest", "tail", "end"))
         width, entry = ir.Constant(INT64, self.vector.count), builder.block
         zero = ir.Constant(self.vector, [0.0] * self.vector.count)
-        ahead = Requests(builder, args["fetch"])
+        prefetcher = Prefetcher(builder, args["prefetch"])
         builder.branch(loop)
         builder.position_at_end(loop)
-        starts = [ir.Constant(INT64, 0), *ahead.start, *[zero] * (self.lines * self.scalars)]
+        starts = [ir.Constant(INT64, 0), *prefetcher.start, *[zero] * (self.lines * self.scalars)]
         values = [builder.phi(value.type) for value in starts]
         t, address, left, *sums = values
         after = builder.add(t, width)
-        following = [after, *ahead.step(address, left), *self.products(t, sums, None)]
+        following = [after, *prefetcher.step(address, left), *self.products(t, sums, None)]
         for phi, first, later in zip(values, starts, following, strict=True):
             phi.add_incoming(first, entry)
             phi.add_incoming(later, loop)
         builder.cbranch(builder.icmp_signed("<=", builder.add(after, width), args["count"]), loop, rest)
         builder.position_at_end(rest)
-        ahead.end(*following[1:3])
+        prefetcher.end(*following[1:3])
         builder.cbranch(builder.icmp_signed("<", after, args["count"]), tail, end)
         builder.position_at_end(tail)
         start = builder.sub(args["count"], width)
@@ -154,11 +155,12 @@ class Dots:
             sums[-1].add_incoming(whole, rest)
             sums[-1].add_incoming(more, tail)
         for s in range(self.scalars):
-            self.finish(s, emit_sums(builder, sums[s * self.lines : (s + 1) * self.lines]))
+            self.store(s, emit_sums(builder, sums[s * self.lines : (s + 1) * self.lines]))
         builder.ret_void()
 
     def products(self, t, sums, counts):
-        """The sums with the products of a vector of each line and of each scalar, or of those lanes that count."""
+        """The sums with the products of a vector of each line and of each scalar added, in the lanes where the mask
+        ``counts`` is true (all for None)."""
         builder = self.builder
         lines = [emit_load(builder, self.vector, builder.gep(start, [t])) for start in self.starts]
         if counts is not None:
@@ -172,11 +174,12 @@ class Dots:
         return out
 
     def lanes_from(self, first):
+        """The mask of the lanes from ``first`` on."""
         integers = ir.VectorType(INT64, self.vector.count)
         numbers = ir.Constant(integers, list(range(self.vector.count)))
         return self.builder.icmp_signed(">=", numbers, emit_splat(self.builder, integers, first))
 
-    def finish(self, s, sums):
+    def store(self, s, sums):
         """out[s] = bias[s] + sums, or out[s] += sums."""
         builder, args, short = self.builder, self.args, sums.type
         integers = ir.VectorType(INT64, short.count)
@@ -200,8 +203,11 @@ def builder_line(builder, args, v):
 
 
 def emit_sums(builder, vectors):
-    """Lane i: the sum of the lanes of vector i. At distance d lanes of a pair of vectors are exchanged and added; once
-    all vectors are one, its halves are."""
+    """Lane i: the sum of the lanes of vector i.
+
+    A round exchanges lanes at distance d within each pair of vectors and adds the two, which makes one vector of the
+    pair. Once a single vector is left, its halves are added.
+    """
     n, most = vectors[0].type.count, len(vectors)
 
     def pick(a, b, order):
@@ -221,101 +227,105 @@ def emit_sums(builder, vectors):
 
 
 def make_forward(digest):
-    """The function; see `numba_pass` for ``digest``."""
+    """The forward product by inner products; see `runtime/compile.py` for ``digest``."""
 
-    def forward_of_lines(X, row_step, theta, bias, n, k, r, H, ld, fetch):
-        """H[c, i] = bias[c] + sum_j X[i, j] theta[c, j], rows in place. Lanes past the last row repeat it."""
+    def forward_by_dots(X, row_step, theta, bias, n, k, r, H, ld, prefetch):
+        """H[c, i] = bias[c] + sum_j X[i, j] theta[c, j] for rows in place; ``theta`` is transposed. Lanes past the last
+        row repeat it."""
         digest  # noqa: B018 - only so that it is part of the closure
-        table, width, most = dots_table(read(X, 0)), lanes(X), lines_of(X)
-        vectors, groups = n // width, pieces(k, TILE_SCALARS)
-        parts = pieces(vectors, LINE_REGISTERS)
+        table, width, most = dot_tile_table(read(X, 0)), lanes(X), lines_of(X)
+        vectors, groups = n // width, ceil_div(k, TILE_SCALARS)
+        parts = ceil_div(vectors, L1_VECTORS)
         for part in range(parts):
             first = cut(vectors, parts, part) * width
             count = (cut(vectors, parts, part + 1) * width if part + 1 < parts else n) - first
-            for i in range(0, pieces(r, width) * width, most):
+            for i in range(0, ceil_div(r, width) * width, most):
                 row = min(i, r - 1)
                 for g in range(groups):
                     c, c_end = cut(k, groups, g), cut(k, groups, g + 1)
-                    dots(
+                    run_dot_tile(
                         table, c_end - c,
                         at(X, row * row_step + first), row_step, min(most, r - row) - 1,
                         at(theta, c * n + first), n,
                         at(H, c * ld + i), ld,
-                        count, most, at(bias, c), part == 0, turn(fetch, pieces(count, width)),
+                        count, most, at(bias, c), part == 0, prefetch_of_tile(prefetch, ceil_div(count, width)),
                     )  # fmt: skip
 
-    return forward_of_lines
+    return forward_by_dots
 
 
-def make_forward_of_parts(digest):
-    """The function; see `numba_pass` for ``digest``."""
+def make_forward_by_kc_blocks(digest):
+    """The forward product by KC blocks; see `runtime/compile.py` for ``digest``."""
 
-    def forward_of_parts(tiles, X, step, theta, bias, n, k, r, H, ld, parts, fetch):
-        """H[c, i] = bias[c] + sum_j X[i, j] theta[j, c], columns in place, theta in groups of classes, and features a
-        part at a time."""
+    def forward_by_kc_blocks(tiles, X, step, theta, bias, n, k, r, H, ld, kc_blocks, prefetch):
+        """H[c, i] = bias[c] + sum_j X[i, j] theta[j, c] for columns in place, theta in groups of classes; one KC block
+        of the features after the other."""
         digest  # noqa: B018 - only so that it is part of the closure
         width = lanes(X)
-        vectors = pieces(r, width)
-        panels, groups = pieces(vectors, TILE_VECTORS), pieces(k, TILE_SCALARS)
-        for part in range(parts):
-            j, j_end = part_begin(X, n, parts, part), part_begin(X, n, parts, part + 1)
-            if part + 1 < parts:
-                fetch_part(fetch, X, step, n, r, parts, part + 1, panels * groups * (j_end - j))
+        vectors = ceil_div(r, width)
+        panels, groups = ceil_div(vectors, TILE_VECTORS), ceil_div(k, TILE_SCALARS)
+        for b in range(kc_blocks):
+            j, j_end = kc_block_begin(X, n, kc_blocks, b), kc_block_begin(X, n, kc_blocks, b + 1)
+            if b + 1 < kc_blocks:
+                prefetch_kc_block(prefetch, X, step, n, r, kc_blocks, b + 1, panels * groups * (j_end - j))
             else:
-                stay_idle(fetch, address_at(X, 0))
+                idle(prefetch, address_at(X, 0))
             for p in range(panels):
                 first, end = cut(vectors, panels, p), cut(vectors, panels, p + 1)
                 for g in range(groups):
                     c, c_end = cut(k, groups, g), cut(k, groups, g + 1)
-                    tile(
+                    run_tile(
                         tiles, end - first, c_end - c,
                         at(X, j * step + first * width), step,
                         at(theta, c * n + j * (c_end - c)), c_end - c, 1,
                         at(H, c * ld + first * width), ld,
-                        j_end - j, width, at(bias, c), part == 0, turn(fetch, j_end - j),
+                        j_end - j, width, at(bias, c), b == 0, prefetch_of_tile(prefetch, j_end - j),
                     )  # fmt: skip
 
-    return forward_of_parts
+    return forward_by_kc_blocks
 
 
 @kernel
-def part_begin(X, n, parts, part):
-    """The first feature of a part: each has whole tiles of lines."""
+def kc_block_begin(X, n, kc_blocks, b):
+    """The first feature of KC block b, so that each has whole tiles of lines."""
     most = lines_of(X)
-    return min(n, cut(pieces(n, most), parts, part) * most)
+    return min(n, cut(ceil_div(n, most), kc_blocks, b) * most)
 
 
 @kernel
-def fetch_part(fetch, X, step, n, r, parts, part, steps):
-    """Ask for one of so many parts of the columns, r rows of them from X on, last lines included; see `Fetch`."""
-    j, j_end = part_begin(X, n, parts, part), part_begin(X, n, parts, part + 1)
+def prefetch_kc_block(prefetch, X, step, n, r, kc_blocks, b, steps):
+    """Let the tiles prefetch KC block b of the r rows at X, within so many steps. The last lines of its columns are
+    among them, as in `plan_block`."""
+    j, j_end = kc_block_begin(X, n, kc_blocks, b), kc_block_begin(X, n, kc_blocks, b + 1)
     itemsize = address_at(X, 1) - address_at(X, 0)
-    start_columns(fetch, address_at(X, j * step) + LINE - 1, j_end - j, r * itemsize, step * itemsize, steps)
+    first = address_at(X, j * step) + LINE - 1
+    start_column_prefetch(prefetch, first, j_end - j, r * itemsize, step * itemsize, steps)
 
 
 def make_backward(digest):
-    """The function; see `numba_pass` for ``digest``."""
+    """The backward product by inner products; see `runtime/compile.py` for ``digest``."""
 
-    def backward_of_lines(X, feature_step, D, ld, n, k, count, parts, G, fetch):
-        """G[c, j] += sum_i X[i, j] D[c, i] over ``count`` rows, a whole number of registers: D is 0 past the last.
-        Parts go backwards, since the last ones are still in L2."""
+    def backward_by_dots(X, feature_step, D, ld, n, k, count, kc_blocks, G, prefetch):
+        """G[c, j] += sum_i X[i, j] D[c, i] for columns in place, over ``count`` rows: whole registers, D is 0 past the
+        last row. KC blocks are walked from the last to the first, since the last ones are still in L2."""
         digest  # noqa: B018 - only so that it is part of the closure
-        table, width, most, groups = dots_table(read(X, 0)), lanes(X), lines_of(X), pieces(k, TILE_SCALARS)
-        for part in range(parts - 1, -1, -1):
-            first, end = part_begin(X, n, parts, part), part_begin(X, n, parts, part + 1)
-            if parts > 1:  # the last one, before the block after this
-                steps = groups * pieces(end - first, most) * (count // width)
-                fetch_part(fetch, X if part else at(X, count), feature_step, n, count, parts, max(part - 1, 0), steps)
+        table, width, most, groups = dot_tile_table(read(X, 0)), lanes(X), lines_of(X), ceil_div(k, TILE_SCALARS)
+        for b in range(kc_blocks - 1, -1, -1):
+            first, end = kc_block_begin(X, n, kc_blocks, b), kc_block_begin(X, n, kc_blocks, b + 1)
+            if kc_blocks > 1:  # KC block 0 prefetches its like of the next block of rows
+                steps = groups * ceil_div(end - first, most) * (count // width)
+                rows = X if b else at(X, count)
+                prefetch_kc_block(prefetch, rows, feature_step, n, count, kc_blocks, max(b - 1, 0), steps)
             for j in range(first, end, most):
                 lines = min(most, end - j)
                 for g in range(groups):
                     c, c_end = cut(k, groups, g), cut(k, groups, g + 1)
-                    dots(
+                    run_dot_tile(
                         table, c_end - c,
                         at(X, j * feature_step), feature_step, lines - 1,
                         at(D, c * ld), ld,
                         at(G, c * n + j), n,
-                        count, lines, D, False, turn(fetch, count // width),
+                        count, lines, D, False, prefetch_of_tile(prefetch, count // width),
                     )  # fmt: skip
 
-    return backward_of_lines
+    return backward_by_dots

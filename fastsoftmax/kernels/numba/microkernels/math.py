@@ -1,9 +1,9 @@
-"""exp and log of Lanes, emitted as straight-line LLVM code; both within 2 ulp.
+"""exp and log of `Lanes`, as straight-line LLVM code; both within 2 ulp.
 
 exp(x), x <= 0:  x = e ln2 + r, |r| <= ln2 / 2, exp(x) = 2^e (1 + r + r^2 p(r)).
-    Adding 1.5 * 2^52 + 1023 rounds x / ln2 to a whole number and leaves e + 1023, the exponent
-    field of 2^e, in the low bits. Fast-math would delete that. Below the logarithm of the
-    smallest normal number the result is 0, for -inf too; NaN stays NaN.
+    Adding 1.5 * 2^52 + 1023 rounds x / ln2 to a whole number and leaves e + 1023, the exponent field of 2^e, in the low
+    bits. (Fast-math would delete that addition.) The result is 0 below the logarithm of the smallest normal number,
+    and for -inf; NaN stays NaN.
 log(x), x >= 1:  x = 2^e v, v in [sqrt(1/2), sqrt(2)), s = (v - 1) / (v + 1),
     log(x) = e ln2 + 2 s + s^3 q(s^2). NaN stays NaN.
 
@@ -21,6 +21,8 @@ from .simd import emit_fma, emit_splat
 
 @dataclass(frozen=True)
 class Constants:
+    """Of one floating-point type."""
+
     bits: int
     mantissa: int  # bits of the stored mantissa
     bias: int  # of the exponent field
@@ -78,7 +80,7 @@ FLOAT32 = Constants(
 
 
 class Emitter:
-    """Constants and polynomials for one vector type."""
+    """Writes constants and polynomials of one vector type."""
 
     def __init__(self, builder, dtype, vector):
         self.builder, self.vector = builder, vector
@@ -103,7 +105,7 @@ class Emitter:
 
 @intrinsic
 def exp(typingctx, x):
-    """exp(x) for x <= 0."""
+    """exp(x) for x <= 0; see the module's docstring."""
 
     def emit(context, builder, sig, args):
         (value,) = args
@@ -134,7 +136,7 @@ def log(typingctx, x):
         t = e.table
         offset = builder.sub(builder.bitcast(value, e.integers), e.integer(t.root_half))
         exponent = builder.lshr(offset, e.integer(t.mantissa))
-        # Through 32 bits: AVX2 has no conversion from 64-bit integers.
+        # Converted by way of 32 bits, since AVX2 has no conversion from 64-bit integers.
         if t.bits == 64:
             exponent = builder.trunc(exponent, ir.VectorType(ir.IntType(32), e.vector.count))
         power = builder.sitofp(exponent, e.vector)
@@ -144,10 +146,10 @@ def log(typingctx, x):
         f = builder.fsub(v, one)
         s = builder.fdiv(f, builder.fadd(v, one))
         square = builder.fmul(s, s)
-        # 2 s = f - s f, and the rest is small: no digit of f is lost.
+        # 2 s = f - s f. The rest is small, so that no digit of f is lost.
         rest = builder.fmul(s, builder.fsub(builder.fmul(square, e.polynomial(square, t.log)), f))
         rest = e.fma(power, e.number(t.ln2_low), rest)
         result = e.fma(power, e.number(t.ln2_high), builder.fadd(f, rest))
-        return builder.fadd(result, builder.fsub(value, value))  # the bit tricks lose NaN
+        return builder.fadd(result, builder.fsub(value, value))  # NaN, which the bit operations lose
 
     return x(x), emit

@@ -1,20 +1,23 @@
-"""The register tile: the inner loop of every product.
+"""The register tile: the micro-kernel of outer products, for both products of a block.
 
     out[s, lane] (+)= sum over t of A[t, lane] * B[t, s]
 
-Forward, H^T = theta^T X^T: lanes are rows, t features, s classes. Backward, G += D^T X: lanes are
-features, t rows, s classes. The accumulators, ``vectors`` x ``scalars`` registers, stay in registers
-over the whole sum over t; a step of t loads ``vectors`` vectors of A, broadcasts ``scalars`` numbers
-of B and does their outer product.
+    forward,   H^T = theta^T X^T:  lane = row,      t = feature,  s = class
+    backward,  G += D^T X:         lane = feature,  t = row,      s = class
 
-             B[t, 0]   B[t, 1]  ...            k = 7 is cut into 4 + 3 classes, k = 10 into 5 + 5:
-    A[t, 0]  acc 0,0   acc 0,1                 `cut` makes pieces that differ by one at most, so
-    A[t, 1]  acc 1,0   acc 1,1                 that no tile is left with a single column, whose
-       .                                       few accumulators would wait for the latency of fma.
+The ``vectors`` x ``scalars`` accumulators stay in registers over the whole sum over t. A step of t loads ``vectors``
+vectors of A, broadcasts ``scalars`` numbers of B and adds their outer product.
 
-There is one LLVM function for each (vectors, scalars) pair, called through a table.
+             B[t, 0]   B[t, 1]  ...
+    A[t, 0]  acc 0,0   acc 0,1
+    A[t, 1]  acc 1,0   acc 1,1
+       .
 
-While it computes, a tile asks for lines that the next block of rows will need: see `numba_fetch`.
+`cut` cuts k = 7 classes into tiles of 4 + 3, k = 10 into 5 + 5: sizes differ by one at most, so that no tile is left
+with a single class, whose few accumulators would wait for the latency of the multiply-add.
+
+There is one LLVM function for each pair (vectors, scalars), called through a table. While it computes, a tile
+prefetches lines of the next block of rows (`prefetch.py`).
 """
 
 import numpy as np
@@ -22,31 +25,26 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .simd import (
+from .memory import (
     INT32,
     INT64,
     call,
     call_entry,
-    element_type,
-    emit_fma,
-    emit_load,
-    emit_prefetch,
-    emit_splat,
-    emit_store,
     emit_table,
     internal_function,
+    jitable,
     kernel,
-    lanes_of,
     pointer,
-    suffix,
-    tile_vectors,
     write,
 )
+from .prefetch import Prefetcher
+from .simd import element_type, emit_fma, emit_load, emit_splat, emit_store, lanes_of, suffix, tile_vectors
 
 TILE_VECTORS = tile_vectors()
-TILE_SCALARS = 6  # 4 x 6 accumulators, 4 of A and a few of B fill 32 registers; 2 x 6 + 2 + 1 fill 16
+# Of 32 registers, 4 x 6 accumulators, 4 vectors of A and some of B; of 16, 2 x 6 accumulators, 2 of A and 1 of B.
+TILE_SCALARS = 6
 
-ARGUMENTS = "A a_step B b_step b_next out out_step count valid bias assign fetch".split()
+ARGUMENTS = "A a_step B b_step b_next out out_step count valid bias assign prefetch".split()
 POINTERS = {"A", "B", "out", "bias"}
 
 
@@ -66,15 +64,16 @@ def tile_table(typingctx, like):
 
 
 @intrinsic
-def tile(
-    typingctx, table, vectors, scalars, A, a_step, B, b_step, b_next, out, out_step, count, valid, bias, assign, fetch
+def run_tile(
+    typingctx, table, vectors, scalars,
+    A, a_step, B, b_step, b_next, out, out_step, count, valid, bias, assign, prefetch,
 ):  # fmt: skip
-    """One tile; see the module's docstring.
+    """Run the tile of so many vectors and scalars; see the module's docstring.
 
     A[t, lane] is A[t * a_step + lane], B[t, s] is B[t * b_step + s * b_next], out[s, lane] is
-    out[s * out_step + lane]; t < count. Of the last vector's lanes only the first ``valid`` are
-    written. With ``assign`` the result is bias[s] + sum, else the sum is added to out. ``fetch`` is what
-    `numba_fetch.turn` gives.
+    out[s * out_step + lane]; t < count. Only the first ``valid`` lanes of the last vector are added to ``out``. With
+    ``assign`` the result is bias[s] + sum, in whole vectors; without, the sum is added to ``out``. ``prefetch`` is what
+    `prefetch_of_tile` returns.
     """
 
     def emit(context, builder, sig, args):
@@ -84,14 +83,14 @@ def tile(
         call_entry(builder, tile_type(A.dtype), table, number, *arguments)
 
     kinds = [A if name in POINTERS else types.boolean if name == "assign" else types.intp for name in ARGUMENTS]
-    return types.void(types.intp, types.intp, types.intp, *kinds[:-1], fetch), emit
+    return types.void(types.intp, types.intp, types.intp, *kinds[:-1], prefetch), emit
 
 
 def make_table(digest):
-    """The function; see `numba_pass` for ``digest``."""
+    """The function that finds the table of tiles; see `runtime/compile.py` for ``digest``."""
 
     def table_of_tiles(X, address):
-        """The address of a table of all tiles for the dtype of X, which is not read, written to ``address``."""
+        """Write the address of a table of all tiles for the dtype of X, which is not read, to ``address``."""
         digest  # noqa: B018 - only so that it is part of the closure
         write(pointer(address, np.int64(0)), 0, tile_table(X))
 
@@ -100,19 +99,19 @@ def make_table(digest):
 
 def tile_type(dtype):
     kinds = dict.fromkeys(POINTERS, element_type(dtype).as_pointer())
-    kinds |= {"assign": ir.IntType(1), "fetch": INT64.as_pointer()}
+    kinds |= {"assign": ir.IntType(1), "prefetch": INT64.as_pointer()}
     return ir.FunctionType(ir.VoidType(), [kinds.get(name, INT64) for name in ARGUMENTS])
 
 
 def tile_function(module, dtype, vectors, scalars):
-    """The LLVM function for one pair."""
+    """The LLVM function of a tile of so many vectors and scalars."""
     function = internal_function(module, tile_type(dtype), f"tile_{dtype}_{vectors}x{scalars}")
     Tile(function, dtype, vectors, scalars).emit()
     return function
 
 
 class Tile:
-    """Writes the body of one tile function."""
+    """Writes the body of the LLVM function of one tile."""
 
     def __init__(self, function, dtype, vectors, scalars):
         self.function, self.vectors, self.scalars = function, vectors, scalars
@@ -125,18 +124,18 @@ class Tile:
         builder, args = self.builder, self.args
         entry, loop = builder.block, self.function.append_basic_block("loop")
         start, assign, add = (self.function.append_basic_block(n) for n in ("end", "assign", "add"))
-        ahead = Requests(builder, args["fetch"])
+        prefetcher = Prefetcher(builder, args["prefetch"])
         builder.branch(loop)
         builder.position_at_end(loop)
         zero = ir.Constant(self.vector, [0.0] * self.vector.count)
-        starts = [ir.Constant(INT64, 0), args["A"], args["B"], *ahead.start, *[zero] * len(self.pairs)]
+        starts = [ir.Constant(INT64, 0), args["A"], args["B"], *prefetcher.start, *[zero] * len(self.pairs)]
         values = [builder.phi(value.type) for value in starts]
         t, a, b, address, rest, *sums = values
         following = [
             builder.add(t, ir.Constant(INT64, 1)),
             builder.gep(a, [args["a_step"]]),
             builder.gep(b, [args["b_step"]]),
-            *ahead.step(address, rest),
+            *prefetcher.step(address, rest),
             *self.outer_product(a, b, sums),
         ]
         for phi, first, later in zip(values, starts, following, strict=True):
@@ -144,7 +143,7 @@ class Tile:
             phi.add_incoming(later, loop)
         builder.cbranch(builder.icmp_signed("<", following[0], args["count"]), loop, start)
         builder.position_at_end(start)
-        ahead.end(*following[3:5])
+        prefetcher.end(*following[3:5])
         builder.cbranch(args["assign"], assign, add)
         builder.position_at_end(assign)
         self.assign(following[5:])
@@ -154,6 +153,7 @@ class Tile:
         builder.ret_void()
 
     def outer_product(self, a, b, sums):
+        """The sums with the products of one step added."""
         builder, width = self.builder, self.vector.count
         columns = [
             emit_load(builder, self.vector, builder.gep(a, [ir.Constant(INT64, v * width)]))
@@ -171,7 +171,7 @@ class Tile:
         return builder.gep(self.args["out"], [offset])
 
     def assign(self, sums):
-        """out = bias + sums; whole vectors, the tile of logits has room for them."""
+        """out = bias + sums, in whole vectors: the block of logits has room for rows past its end."""
         builder = self.builder
         bias = self.args["bias"]
         for (v, s), x in zip(self.pairs, sums, strict=True):
@@ -179,7 +179,7 @@ class Tile:
             emit_store(builder, builder.fadd(x, emit_splat(builder, self.vector, start)), self.place(v, s))
 
     def add(self, sums):
-        """out += sums; the last vector under a mask, for a row of a gradient ends with its features."""
+        """out += sums. The last vector is masked, since a row of the gradient ends with its last feature."""
         builder = self.builder
         for (v, s), x in zip(self.pairs, sums, strict=True):
             place = self.place(v, s)
@@ -201,38 +201,14 @@ class Tile:
         call(builder, f"llvm.masked.store.{suffix(vector)}.p0", ir.VoidType(), new, place, align, mask)
 
 
-class Requests:
-    """Writes what a loop asks memory for; see `numba_fetch` for the state that ``fetch`` points to."""
-
-    def __init__(self, builder, fetch):
-        self.builder = builder
-        self.places = [builder.gep(fetch, [ir.Constant(INT64, i)]) for i in range(6)]
-        at, rest, self.stride, self.second, self.jump, self.piece = (builder.load(place) for place in self.places)
-        self.start = at, rest
-
-    def step(self, at, rest):
-        """Ask for two lines; where the next step asks."""
-        builder = self.builder
-        emit_prefetch(builder, at)
-        emit_prefetch(builder, builder.add(at, self.second))
-        rest = builder.sub(rest, ir.Constant(INT64, 1))
-        ended = builder.icmp_signed("==", rest, ir.Constant(INT64, 0))
-        at = builder.add(at, builder.select(ended, self.jump, self.stride))
-        return at, builder.select(ended, self.piece, rest)
-
-    def end(self, at, rest):
-        self.builder.store(at, self.places[0])
-        self.builder.store(rest, self.places[1])
-
-
-@kernel
-def pieces(whole, most):
-    """Into how many pieces of at most ``most`` to cut."""
+@jitable
+def ceil_div(whole: int, most: int) -> int:
+    """How many parts of at most ``most`` make up the whole: whole / most, rounded up."""
     return (whole + most - 1) // most
 
 
 @kernel
-def cut(whole, number, i):
-    """Where piece i of ``number`` begins: sizes differ by one at most, larger ones first."""
-    size = whole // number
-    return i * size + min(i, whole - number * size)
+def cut(whole, parts, i):
+    """Where part i of an even cut begins: sizes differ by one at most, larger parts come first."""
+    size = whole // parts
+    return i * size + min(i, whole - parts * size)

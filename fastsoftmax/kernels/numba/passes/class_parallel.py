@@ -1,35 +1,35 @@
-"""The class-parallel strategy: many classes, one gradient, all threads on the same block of rows.
+"""The class-parallel passes: many classes, one gradient, all threads on the same block of rows.
 
-With n k in the millions a gradient for each slab would not fit. Classes go in groups of fixed size; a group
-belongs to one thread at a time, which alone writes its logits and its rows of the gradient. Threads meet
-once in a block, where a row needs all of its classes:
+With n k in the millions, a gradient for each slab would not fit in memory. Classes are cut into groups of fixed size. A
+group belongs to one thread at a time, which alone writes the group's logits and its rows of the gradient. Threads meet
+where a row needs all of its classes, which is once in a block:
 
-    BEGIN      one thread    X -> P, or rows in R where X cannot be read in place
-    FORWARD    groups        logits h, their maximum g over the group, e = exp(h - g), the sum of e
-    COMBINE    one thread    maximum over the groups, f = exp(g - maximum), sum of f times each group's sum; losses
-    BACKWARD   groups        D from f e; the group's rows of the gradient += D^T X
-    TO_INPUT   features      dX, transposed
-    STORE      one thread    dX
+    LOAD              one thread   X -> P, and rows in R where X cannot be read in place
+    FORWARD           groups       logits h, their maximum g over the group, e = exp(h - g), the sum of e
+    COMBINE           one thread   maximum over the groups, f = exp(g - maximum), the sum of f times each group's sum;
+                                   losses
+    BACKWARD          groups       D from f e; the group's rows of the gradient += D^T X
+    INPUT_GRADIENT    features     dX, transposed
+    STORE             one thread   dX
 
-Groups are combined in the order of their numbers, so the result depends on neither the number of threads
-nor on who took which group. Taking exp against the group's own maximum spares a third meeting.
+Groups are combined in the order of their numbers, so the result depends neither on the number of threads nor on which
+thread took which group. Taking the exponentials relative to the group's own maximum avoids a second meeting.
 
-The phases are calls from Python, each a few microseconds beside milliseconds of work.
+Each phase is a call from Python, which takes a few microseconds beside milliseconds of work.
 """
 
 from collections import namedtuple
 
 import numpy as np
 
-from ..block.block import block_of_X, clear, copy_rows, may_read_past
+from ..block.block import clear, load_rows, may_read_past, stage
 from ..block.convert import AS_IS
-from ..block.job import HESSIAN, JOB_BYTES, Job, place_parts
-from ..block.pack import pack, pack_groups, store_rows
-from ..block.products import backward, forward, residual_to_input
+from ..block.job import GROUP, HESSIAN, JOB_BYTES, Job, OwnLayout, SharedLayout
+from ..block.pack import pack, pack_parameters, store_rows
+from ..block.products import backward, forward, input_gradient
 from ..block.softmax import (
     add_column_sums,
     add_loss,
-    curve,
     exponentials,
     half_loss,
     half_soft_loss,
@@ -39,88 +39,35 @@ from ..block.softmax import (
     load_targets,
     maximum,
     subtract_labels,
+    subtract_mean,
     subtract_targets,
-    top_and_own,
+    top_and_hit,
     top_logits,
     write_labels,
 )
 from ..microkernels.math import exp, log
-from ..microkernels.prefetch import FETCH_BYTES, stay_idle
-from ..microkernels.simd import (
-    above,
-    at,
-    inlined,
-    kernel,
-    lanes,
-    load,
-    load_wide,
-    narrow,
-    pointer,
-    read,
-    spread,
-    store,
-    take_ticket,
-    total,
-    where,
-    write,
-)
-from ..microkernels.tile import TILE_SCALARS, pieces
+from ..microkernels.memory import at, inlined, kernel, pointer, read, take_ticket, write
+from ..microkernels.prefetch import idle
+from ..microkernels.simd import above, lanes, load, load_double, splat, store, sum_lanes, to_type_of, where
+from ..microkernels.tile import TILE_SCALARS, ceil_div
 from ..runtime.record import LINE, PHASE, ROW, record_bytes, unpack
-from .dense import add_run, fill_bias
+from .dense import fill_bias, flush, store_dX
 
-GROUP = 16 * TILE_SCALARS  # classes: theta's part (196 kB at n = 512 in float32) stays in L2
-FEATURES = 8 * TILE_SCALARS  # of dX at a time
-BEGIN, FORWARD, COMBINE, BACKWARD, TO_INPUT, STORE = range(6)
+FEATURES = 8 * TILE_SCALARS  # of dX, that a thread takes at a time
+LOAD, FORWARD, COMBINE, BACKWARD, INPUT_GRADIENT, STORE = range(6)
 
-# What all threads share. By group: tops (then factors f), sums, own and mass are (groups, ld). `own` holds the
-# logit of the label, or half of sum t (g - h), or sum e u; `mass` holds sum t.
-Shared = namedtuple("Shared", "P S R H U labels w losses share mean tops sums own mass best top_label")
-SharedLayout = namedtuple("SharedLayout", (*Shared._fields, "ld", "size"))
 SHARED_BYTES = record_bytes(SharedLayout)
-# A thread's own.
-Own = namedtuple("Own", "tiles theta bias zeros targets Q G fetch")
-OwnLayout = namedtuple("OwnLayout", (*Own._fields[1:], "size"))
-
-
-def shared_layout(job, width):
-    """Where the parts of the shared scratch begin."""
-    n, itemsize = job.n, job.result_itemsize
-    ld, groups = -(-job.block // width) * width, -(-job.k // GROUP)
-    n_padded = -(-n // width) * width
-    elements = {
-        "P": n_padded * ld,
-        "S": n_padded * (ld + width),
-        "R": n * ld + width,
-        "H": job.k * ld,
-        "U": job.k * ld if job.task == HESSIAN else 0,
-        "w": ld * 8 // itemsize,
-    }
-    elements |= dict.fromkeys(("labels", "losses", "share", "mean", "top_label"), ld)
-    elements |= dict.fromkeys(("tops", "sums", "own", "mass", "best"), groups * ld)
-    return SharedLayout(**place_parts(elements, itemsize), ld=ld)
-
-
-def own_layout(job, width):
-    """Where the parts of a thread's scratch begin."""
-    size, itemsize, ld = min(GROUP, job.k), job.result_itemsize, -(-job.block // width) * width
-    elements = {
-        "theta": size * job.n,
-        "bias": size,
-        "zeros": TILE_SCALARS,
-        "targets": size * ld if job.soft or job.smoothing else 0,
-        "Q": width,
-        "G": size * job.n if itemsize < job.grad_itemsize else 0,
-        "fetch": FETCH_BYTES // itemsize,
-    }
-    return OwnLayout(**place_parts(elements, itemsize))
+# Typed pointers to what all threads share (`SharedLayout`), and to what a thread has of its own (`OwnLayout`).
+Shared = namedtuple("Shared", "P S R H U labels w losses share mean tops sums more mass best top_label")
+Own = namedtuple("Own", "tiles theta bias zeros targets Q G prefetch")
 
 
 def make_work(digest, zeros):
-    """The entry; see `numba_pass`."""
+    """What threads call; see `dense.make_work`."""
     (zero,) = zeros
 
     def work(record, worker):
-        """One phase of the block that begins at ``row``: all of it, or groups until there are none."""
+        """One phase of the block that begins at the record's row: all of it, or groups until there are none."""
         digest  # noqa: B018 - only so that it is part of the closure
         job, shared = unpack(record + LINE, Job), unpack(record + LINE + JOB_BYTES, SharedLayout)
         own = unpack(record + LINE + JOB_BYTES + SHARED_BYTES, OwnLayout)
@@ -128,23 +75,23 @@ def make_work(digest, zeros):
         s = make_shared(shared, job.scratch, zero)
         o = make_own(own, job.scratch + shared.size + worker * own.size, job.tiles, zero)
         r = min(job.block, job.rows - row)
-        stay_idle(o.fetch, job.X)
+        idle(o.prefetch, job.X)
         clear(o.zeros, TILE_SCALARS)
-        if phase == BEGIN:
-            begin(job, s, row, r, zero)
+        if phase == LOAD:
+            load_shared_block(job, s, row, r, zero)
         elif phase == COMBINE:
             combine(job, s, shared.ld, row, r, zero)
         elif phase == STORE:
-            out = at(pointer(job.dX, zero), row * job.n)
-            store_rows(s.P, shared.ld, job.n, r, job.scale, out, job.n)
+            store_dX(job, s.P, shared.ld, row, r, zero)
         else:
-            share_phase(job, s, o, shared, phase, row, r, zero)
+            do_groups(job, s, o, shared, phase, row, r, zero)
 
     return work
 
 
 @kernel
 def make_shared(layout, scratch, zero):
+    """The `Shared` scratch at an address."""
     return Shared(
         pointer(scratch + layout.P, zero),
         pointer(scratch + layout.S, zero),
@@ -158,7 +105,7 @@ def make_shared(layout, scratch, zero):
         pointer(scratch + layout.mean, zero),
         pointer(scratch + layout.tops, zero),
         pointer(scratch + layout.sums, zero),
-        pointer(scratch + layout.own, zero),
+        pointer(scratch + layout.more, zero),
         pointer(scratch + layout.mass, zero),
         pointer(scratch + layout.best, zero),
         pointer(scratch + layout.top_label, zero),
@@ -167,6 +114,7 @@ def make_shared(layout, scratch, zero):
 
 @kernel
 def make_own(layout, scratch, tiles, zero):
+    """The `Own` scratch at an address."""
     return Own(
         tiles,
         pointer(scratch + layout.theta, zero),
@@ -175,27 +123,27 @@ def make_own(layout, scratch, tiles, zero):
         pointer(scratch + layout.targets, zero),
         pointer(scratch + layout.Q, zero),
         pointer(scratch + layout.G, zero),
-        pointer(scratch + layout.fetch, np.int64(0)),
+        pointer(scratch + layout.prefetch, np.int64(0)),
     )
 
 
 @kernel
-def begin(job, s, row, r, zero):
-    """P, one panel of features by rows, and R, rows of X, if they cannot be read where they are."""
+def load_shared_block(job, s, row, r, zero):
+    """P, a single panel with rows in the lanes, and R, the rows of X, if they cannot be read in place."""
     width = lanes(s.P)
-    step = pieces(r, width) * width
-    X, row_step, feature_step, in_place = block_of_X(job, s, row, r, s.S, zero)
+    step = ceil_div(r, width) * width
+    X, row_step, feature_step, in_place = stage(job, s, row, r, s.S, zero)
     pack(X, feature_step, row_step, job.n, r, in_place, step, s.P, np.int64(0))
     if not in_place:
         store_rows(s.P, step, job.n, r, 1.0, s.R, job.n)
         clear(at(s.R, r * job.n), width)
-    copy_rows(job, s, row, r, width)
+    load_rows(job, s, row, r, width)
 
 
 @inlined
-def share_phase(job, s, o, shared, phase, row, r, zero):
-    """Take groups until there are none."""
-    whole, most = (job.n, FEATURES) if phase == TO_INPUT else (job.k, GROUP)
+def do_groups(job, s, o, shared, phase, row, r, zero):
+    """Take groups of classes (of features for dX) until there are none."""
+    whole, most = (job.n, FEATURES) if phase == INPUT_GRADIENT else (job.k, GROUP)
     while True:
         g = take_ticket(job.ticket)
         first = g * most
@@ -208,77 +156,78 @@ def share_phase(job, s, o, shared, phase, row, r, zero):
             group_backward(job, s, o, shared, g, first, size, row, r, zero)
         else:
             theta = pointer(job.theta, zero)
-            residual_to_input(o.tiles, s.H, shared.ld, theta, job.k, first, first + size, r, o.zeros, s.P, o.fetch)
+            input_gradient(o.tiles, s.H, shared.ld, theta, job.k, first, first + size, r, o.zeros, s.P, o.prefetch)
 
 
 @kernel
 def rows_of_X(job, s, row, r, zero):
-    """The block as rows that may be read to a whole number of registers, and the step between them."""
-    if job.kind == AS_IS and may_read_past(job, row, r, lanes(s.R)):
+    """The block as rows, each of which may be read to a whole number of registers, and the step between them."""
+    if job.source_type == AS_IS and may_read_past(job, row, r, lanes(s.R)):
         return at(pointer(job.X, zero), row * job.row_step), job.row_step
     by_columns = job.row_step == 1 and job.feature_step != 1
-    return (s.R if job.kind == AS_IS or by_columns else s.S), job.n
+    return (s.R if job.source_type == AS_IS or by_columns else s.S), job.n
 
 
 @kernel
-def logits(job, s, o, theta, bias, itemsize, first, size, r, H, ld, zero):
+def logits_of_group(job, s, o, theta, bias, itemsize, first, size, r, H, ld, zero):
+    """H = X theta + bias for the classes first .. first + size."""
     width = lanes(H)
-    pack_groups(at(pointer(theta, zero), first), job.n, job.k, size, TILE_SCALARS, o.theta)
+    pack_parameters(at(pointer(theta, zero), first), job.n, job.k, size, TILE_SCALARS, o.theta)
     fill_bias(bias + first * itemsize if bias else 0, size, o.bias, zero)
-    forward(o.tiles, s.P, pieces(r, width) * width, o.theta, o.bias, job.n, size, r, H, ld, o.fetch)
+    forward(o.tiles, s.P, ceil_div(r, width) * width, o.theta, o.bias, job.n, size, r, H, ld, o.prefetch)
 
 
 @kernel
 def has_targets(job):
-    """Whether the loss has a target for each class: Hessian products have labels at most."""
+    """Whether the loss has a target for each class. A Hessian product has none: it does not depend on the labels."""
     return job.task != HESSIAN and (job.soft != 0 or job.smoothing != 0.0)
 
 
 @kernel
 def group_forward(job, s, o, ld, g, first, size, row, r, zero):
     """Logits, exponentials and sums of a group."""
-    H, U, part, itemsize = at(s.H, first * ld), at(s.U, first * ld), g * ld, job.result_itemsize
-    logits(job, s, o, job.theta, job.bias, itemsize, first, size, r, H, ld, zero)
+    H, U, offset, itemsize = at(s.H, first * ld), at(s.U, first * ld), g * ld, job.result_itemsize
+    logits_of_group(job, s, o, job.theta, job.bias, itemsize, first, size, r, H, ld, zero)
     if job.row_label:
-        label_rows(H, ld, size, r, at(s.best, part))
+        label_rows(H, ld, size, r, at(s.best, offset))
     if job.task == HESSIAN:
-        logits(job, s, o, job.direction, job.direction_bias, itemsize, first, size, r, U, ld, zero)
+        logits_of_group(job, s, o, job.direction, job.direction_bias, itemsize, first, size, r, U, ld, zero)
     soft = has_targets(job)
     if soft:
         load_targets(job.soft, job.smoothing, job.k, row, r, s.labels, first, size, o.targets, ld)
     for i in range(0, r, lanes(H)):
         if soft:
             top = top_logits(H, ld, size, i)
-            own, mass = linear_loss(H, o.targets, ld, size, i, top)
-            store(s.mass, part + i, mass)
+            more, mass = linear_loss(H, o.targets, ld, size, i, top)
+            store(s.mass, offset + i, mass)
         else:
             label = load(s.labels, i)
-            top, own = top_and_own(H, ld, size, i, label - spread(label, first))
-        store(s.sums, part + i, exponentials(H, ld, size, i, top))
-        store(s.tops, part + i, top)
-        store(s.own, part + i, inner_product(H, U, ld, size, i) if job.task == HESSIAN else own)
+            top, more = top_and_hit(H, ld, size, i, label - splat(label, first))
+        store(s.sums, offset + i, exponentials(H, ld, size, i, top))
+        store(s.tops, offset + i, top)
+        store(s.more, offset + i, inner_product(H, U, ld, size, i) if job.task == HESSIAN else more)
 
 
 @kernel
 def combine(job, s, ld, row, r, zero):
-    """What needs all classes of a row: the loss, and by what its exponentials are to be multiplied."""
-    loss = spread(load_wide(s.w, 0, load(s.tops, 0)), 0.0)
+    """What needs all classes of a row: its loss, and what its exponentials are to be multiplied by."""
+    loss = splat(load_double(s.w, 0, load(s.tops, 0)), 0.0)
     for i in range(0, r, lanes(s.tops)):
-        top, label = top_of_groups(s, ld, pieces(job.k, GROUP), i, job.row_label != 0)
+        top, label = top_of_groups(s, ld, ceil_div(job.k, GROUP), i, job.row_label != 0)
         store(s.top_label, i, label)
-        sums, own, mass = sum_of_groups(job, s, ld, i, top)
-        weight = narrow(load_wide(s.w, i, top), top)
+        sums, more, mass = sum_of_groups(job, s, ld, i, top)
+        weight = to_type_of(load_double(s.w, i, top), top)
         if has_targets(job):
-            loss = add_loss(half_soft_loss(own, mass, log(sums)), s.w, i, job.scale, loss, s.losses, top)
+            loss = add_loss(half_soft_loss(more, mass, log(sums)), s.w, i, job.scale, loss, s.losses, top)
             weight = weight * mass
         elif job.task == HESSIAN:
-            store(s.mean, i, own / sums)
+            store(s.mean, i, more / sums)
         else:
-            loss = add_loss(half_loss(top, own, log(sums)), s.w, i, job.scale, loss, s.losses, top)
+            loss = add_loss(half_loss(top, more, log(sums)), s.w, i, job.scale, loss, s.losses, top)
         store(s.share, i, weight / sums)
     if job.task != HESSIAN:
         losses = pointer(job.loss, np.float64(0))
-        write(losses, 0, read(losses, 0) + total(loss))
+        write(losses, 0, read(losses, 0) + sum_lanes(loss))
     if job.row_loss:
         losses = pointer(job.row_loss, zero)
         for i in range(r):
@@ -291,35 +240,35 @@ def combine(job, s, ld, row, r, zero):
 def top_of_groups(s, ld, groups, i, want_label):
     """The largest logit of each row, and its class."""
     top = load(s.tops, i)
-    label = spread(top, 0.0)
+    label = splat(top, 0.0)
     if want_label:
         label = load(s.best, i)
     for g in range(1, groups):
         h = load(s.tops, g * ld + i)
         if want_label:
-            label = where(above(h, top), load(s.best, g * ld + i) + spread(top, g * GROUP), label)
+            label = where(above(h, top), load(s.best, g * ld + i) + splat(top, g * GROUP), label)
         top = maximum(top, h)
     return top, label
 
 
 @kernel
 def sum_of_groups(job, s, ld, i, top):
-    """The sums of the groups, brought to the maximum of the row; tops becomes their factors."""
-    half = spread(top, 0.5)
-    sums = own = mass = spread(top, 0.0)
-    for g in range(pieces(job.k, GROUP)):
-        group_top, group_own = load(s.tops, g * ld + i), load(s.own, g * ld + i)
+    """The sums of the groups relative to the maximum of the row; ``tops`` becomes the factors of the groups."""
+    half = splat(top, 0.5)
+    sums = more = mass = splat(top, 0.0)
+    for g in range(ceil_div(job.k, GROUP)):
+        group_top, group_more = load(s.tops, g * ld + i), load(s.more, g * ld + i)
         factor = exp(group_top - top)
         store(s.tops, g * ld + i, factor)
         sums = sums + factor * load(s.sums, g * ld + i)
         if job.task == HESSIAN:
-            group_own = group_own * factor
+            group_more = group_more * factor
         elif has_targets(job):
             group_mass = load(s.mass, g * ld + i)
-            group_own = group_own + group_mass * (top * half - group_top * half)
+            group_more = group_more + group_mass * (top * half - group_top * half)
             mass = mass + group_mass
-        own = own + group_own
-    return sums, own, mass
+        more = more + group_more
+    return sums, more, mass
 
 
 @kernel
@@ -332,20 +281,20 @@ def group_backward(job, s, o, shared, g, first, size, row, r, zero):
         load_targets(job.soft, job.smoothing, job.k, row, r, s.labels, first, size, o.targets, ld)
     for i in range(0, r, lanes(D)):
         share = load(s.tops, g * ld + i) * load(s.share, i)
-        weight = narrow(load_wide(s.w, i, share), share)
+        weight = to_type_of(load_double(s.w, i, share), share)
         if job.task == HESSIAN:
-            curve(D, U, ld, size, i, share, load(s.mean, i))
+            subtract_mean(D, U, ld, size, i, share, load(s.mean, i))
         elif soft:
             subtract_targets(D, o.targets, ld, size, i, weight, share)
         else:
             label = load(s.labels, i)
-            subtract_labels(D, ld, size, i, label - spread(label, first), weight, share)
+            subtract_labels(D, ld, size, i, label - splat(label, first), weight, share)
     add_column_sums(D, ld, size, r, at(pointer(job.bias_grad, np.float64(0)), first))
     X, row_step = rows_of_X(job, s, row, r, zero)
     grad = job.grad + first * n * itemsize
     if job.result_itemsize == itemsize:
-        backward(o.tiles, X, row_step, 1, True, o.Q, D, ld, n, size, r, pointer(grad, zero), False, o.fetch)
+        backward(o.tiles, X, row_step, 1, True, o.Q, D, ld, n, size, r, pointer(grad, zero), False, o.prefetch)
     else:
         clear(o.G, size * n)
-        backward(o.tiles, X, row_step, 1, True, o.Q, D, ld, n, size, r, o.G, False, o.fetch)
-        add_run(o.G, size * n, pointer(grad, np.float64(0)))
+        backward(o.tiles, X, row_step, 1, True, o.Q, D, ld, n, size, r, o.G, False, o.prefetch)
+        flush(o.G, size * n, pointer(grad, np.float64(0)))

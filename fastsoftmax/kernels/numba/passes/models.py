@@ -1,47 +1,53 @@
-"""Several models in one pass: parameters side by side, theta (n, L k), and so the logits of a block.
+"""Several models in one pass: their parameters lie side by side, theta (n, L k), and so do the logits of a block.
 
-Each model's share of H is a tile of logits of its own. Cross-validation leaves rows out of a model by their fold: one
-number a row and one a model, in place of L weights a row.
+    H [model][class][row]    one forward product, L softmaxes, one backward product
 
-The pass is that of `numba_pass` but for `do_block`, with an entry of its own.
+In cross-validation a model leaves rows out by their fold. That takes one number for each row and one for each model,
+where weights would take L numbers for each row.
+
+The pass is that of `dense.py` but for `do_block`, compiled apart.
 """
 
 import numpy as np
 
+from ..block.block import load_block
 from ..block.job import GRADIENT, open_record
-from ..block.softmax import label_rows, loss_rows
-from ..microkernels.simd import at, inlined, kernel, lanes, pointer, read, write
-from .dense import add_gradient, load_logits, make_take_slabs
+from ..block.softmax import label_rows, residual_of_labels
+from ..microkernels.memory import at, inlined, kernel, pointer, read, write
+from ..microkernels.simd import lanes
+from .dense import gradient_of_block, logits_of_block, make_for_slabs
 
 
 @inlined
-def do_block(job, layout, s, G, bias_grad, slab, row, r, last, zero):
-    """Rows row .. row + r: what they add to G and bias_grad, and to the losses, by model; so no loss of all."""
+def do_block(job, layout, s, G, bias_grad, slab, row, r, prefetch_end, zero):
+    """Rows row .. row + r: adds what they contribute to G, to bias_grad and to the losses of the models. There is no
+    loss of all models to return."""
     want_grad = job.task == GRADIENT
-    b = load_logits(job, layout, s, row, r, last, zero)
-    residuals(job, s, layout.ld, slab, row, r, want_grad)
+    b = load_block(job, s, row, r, prefetch_end, zero)
+    logits_of_block(job, s, b, s.theta, s.bias, r, s.H, layout.ld)
+    residuals_of_models(job, s, layout.ld, slab, row, r, want_grad)
     if want_grad:
-        add_gradient(job, s, b, s.H, layout.ld, r, G, bias_grad)
+        gradient_of_block(job, s, b, s.H, layout.ld, r, G, bias_grad)
     return 0.0
 
 
-take_slabs = make_take_slabs(do_block)
+for_slabs = make_for_slabs(do_block)
 
 
 def make_work(digest, zeros):
-    """The entry; see `numba_pass`."""
+    """What threads call; see `dense.make_work`."""
     (zero,) = zeros
 
     def work(record, worker):
         digest  # noqa: B018 - only so that it is part of the closure
         job, layout, scratch = open_record(record, worker)
-        take_slabs(job, layout, scratch, zero)
+        for_slabs(job, layout, scratch, zero)
 
     return work
 
 
 @inlined
-def residuals(job, s, ld, slab, row, r, want_grad):
+def residuals_of_models(job, s, ld, slab, row, r, want_grad):
     """H becomes D, model by model; losses are added up by model."""
     k = job.k // job.models
     losses = pointer(job.loss + slab * job.models * 8, np.float64(0))
@@ -55,7 +61,7 @@ def residuals(job, s, ld, slab, row, r, want_grad):
                 label_rows(H, ld, k, r, s.best)
             w = s.fold_w
             weigh_fold(job, row, r, fold, False, s.w, w, lanes(H))
-        loss = loss_rows(H, ld, k, r, s.labels, w, job.scale, want_grad, s.losses)
+        loss = residual_of_labels(H, ld, k, r, s.labels, w, job.scale, want_grad, s.losses)
         write(losses, model, read(losses, model) + loss)
         if fold >= 0 and job.held:
             weigh_fold(job, row, r, fold, True, s.w, w, lanes(H))
@@ -64,7 +70,7 @@ def residuals(job, s, ld, slab, row, r, want_grad):
 
 @kernel
 def weigh_fold(job, row, r, left_out, held, w, out, width):
-    """The weights that a model's rows have, or (held) those of the rows it leaves out."""
+    """The weights of the rows that a model keeps or, with ``held``, of those that it leaves out; 0 for the others."""
     fold = at(pointer(job.fold, np.int32(0)), row)
     for i in range((r + width - 1) // width * width):
         counts = i < r and (read(fold, min(i, r - 1)) == left_out) == held
@@ -73,7 +79,7 @@ def weigh_fold(job, row, r, left_out, held, w, out, width):
 
 @kernel
 def add_held(job, s, r, w, held):
-    """Loss and weight of right labels of the rows a model leaves out, both scaled."""
+    """Of the rows that a model leaves out: adds their loss, and the weight of those classified rightly, both scaled."""
     loss, right = 0.0, 0.0
     for i in range(r):
         weight = read(w, i) * job.scale

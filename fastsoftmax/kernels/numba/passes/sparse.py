@@ -1,111 +1,76 @@
-"""A pass over sparse rows: the block loop, and the two strategies; the counterpart of `numba_pass`.
+"""The fused passes over sparse X; the counterpart of `dense.py`.
 
-For a block of rows, k classes (softmax and all else that happens to logits is the dense code):
+Of a block of r rows, k classes (the softmax and all else that happens to logits is the code of the dense passes):
 
     gather      R[i, :] = bias + sum of x theta[j, :] over the entries x of row i      classes in the lanes
     transpose   R -> H                                                                 rows in the lanes
-    residual    H becomes D in place; loss, column sums of D
-    transpose   H -> D, by rows once more
+    softmax     H becomes the residual D; loss, column sums of D
+    transpose   H -> D, by rows again
     scatter     G[j, :] += x D[i, :]                                                   classes in the lanes
 
-Row-parallel: a worker does all of it for a slab, whose gradient is its own, then takes the next slab.
+Row-parallel: a worker does all of this for a slab, whose gradient is its own, then takes the next slab.
 
-Feature-parallel: the gradient is one. Rows go in runs whose D is kept; one call from Python does two things at once,
+Feature-parallel: there is one gradient. The rows are worked on in phases of `phase_rows`, whose D is kept. One call
+from Python does two things at once:
 
-    columns   of the run before: ranges of columns, each range scatters what the run has in its columns
-    rows      of this run: blocks, up to D
+    columns   of the phase before: ranges of columns; each range scatters the entries that the phase has in its columns
+    rows      of this phase: blocks, up to D
 
-and workers take tickets, first for the ranges, then for the blocks. Each row of G is summed by one worker in the
-order of the rows, so nothing depends on where the ranges are cut. Threads meet once in a run, and one that
-is done with its range early takes more of the blocks. Losses and column sums of D are kept by block
-and added in order by whoever has the first range.
+Workers take tickets, first for the ranges, then for the blocks. Each row of G is summed by one worker, in the order of
+the rows, so the result does not depend on where the ranges are cut. Threads meet once in a phase, and a thread that is
+done with its range early takes more of the blocks. Losses and column sums of D are kept by block and added in order by
+the worker that has the first range.
 
-Of float32 X the gradient is float32: half the memory that a pass lives on. The sums of columns with many entries
-(`kernels.Hot`) move on to float64 after every few blocks, by who has the column, at blocks of fixed numbers.
+The gradient of float32 X is summed in float32: half the memory that a pass lives on. The sums of columns with many
+entries (`contract.Hot`) are flushed into float64 after every few blocks, by the worker that has the column, at blocks
+of fixed numbers.
 """
 
 from collections import namedtuple
 
 import numpy as np
 
-from ..block.block import clear, copy_rows
-from ..block.job import GRADIENT, GRAM, HESSIAN, LOG_PROBA, place_parts
+from ..block.block import clear, load_rows
+from ..block.job import GRAM, HESSIAN
 from ..block.softmax import add_column_sums
-from ..microkernels.simd import at, inlined, kernel, lanes, load, pointer, read, store, take_ticket, transpose, write
+from ..block.sparse_job import SPARSE_JOB_BYTES, SparseJob, SparseLayout
+from ..microkernels.memory import at, inlined, kernel, pointer, read, take_ticket, write
+from ..microkernels.simd import lanes, load, store, transpose
 from ..microkernels.sparse_rows import gather, gather_table, panel, panels_of, scatter, scatter_table
-from ..microkernels.tile import pieces
-from ..runtime.record import COMMON, LINE, ROW, record_bytes, unpack
-from .dense import fill_bias, use_logits, write_row_losses
+from ..microkernels.tile import ceil_div
+from ..runtime.record import LINE, ROW, unpack
+from .dense import fill_bias, softmax_of_block, write_losses_and_labels
 
-# What a pass works on; see `numba_job.Job`. Feature-parallel: ``kept`` holds D, losses and sums of two runs, and
-# columns cuts[p] .. cuts[p + 1] are range p. Row-parallel: rows starts[p] .. starts[p + 1] are slab p, cuts is 0.
-SparseJob = namedtuple(
-    "SparseJob",
-    f"{COMMON} task n k indptr indices data entries result_itemsize rows block phase_rows theta_ahead grad_ahead "
-    "grad_itemsize hot_columns hot_starts hot_levels hot_grad hot_size starts slabs predict soft_loss cuts ranges kept",
+# Typed pointers to the parts of a worker's scratch (`SparseLayout`), with the tables of micro-kernels.
+SparseScratch = namedtuple(
+    "SparseScratch", "gathers scatters R H U bias direction_bias labels best losses loss w low high step ld"
 )
-JOB_BYTES = record_bytes(SparseJob)
-# A worker's scratch: R by rows, H and U by classes (``step`` and ``ld`` apart), the pieces of rows in a range.
-SparseLayout = namedtuple(
-    "SparseLayout",
-    "R H U bias direction_bias labels best losses loss w low high step ld itemsize kept_losses kept_sums kept size",
-)
-SparseSpace = namedtuple(
-    "SparseSpace", "gathers scatters R H U bias direction_bias labels best losses loss w low high step ld"
-)
-
-
 # Rows that go through the blocks one after the other, and addresses: where D, its column sums and the loss go, and
-# the gradient to scatter into, 0 if that comes later, and its sums of hot columns.
+# the gradient to scatter into (0 if that comes later), and its sums of hot columns.
 Share = namedtuple("Share", "first end D sums loss grad hot")
 
 
-def sparse_layout(job, width):
-    """Where the parts of a worker's scratch begin, and those of a kept run: D, ``kept_losses``, ``kept_sums``."""
-    k, size = job.k, job.result_itemsize
-    step = -(-k // width) * width
-    rows = -(-job.block // width) * width
-    ld = rows + width  # not a power of two: the classes of a row would share a few sets of the cache
-    second = job.task <= GRADIENT and (job.soft or job.smoothing) or job.task in (HESSIAN, LOG_PROBA)
-    elements = {
-        "R": rows * step,
-        "H": step * ld,
-        "U": step * ld if second else 0,
-        "bias": step,
-        "direction_bias": step,
-        "labels": ld,
-        "best": ld,
-        "losses": ld,
-        "loss": 8 // size,
-        "w": ld * 8 // size,
-        "low": rows * 8 // size,
-        "high": rows * 8 // size,
-    }
-    blocks = -(-job.phase_rows // job.block)
-    kept = place_parts({"D": job.phase_rows * step * size, "losses": blocks * 8, "sums": blocks * k * 8}, 1)
-    names = {"kept_losses": kept["losses"], "kept_sums": kept["sums"], "kept": kept["size"]}
-    return SparseLayout(**place_parts(elements, size), **names, step=step, ld=ld, itemsize=size)
-
-
 def make_work(digest, zeros):
-    """The entry; see `numba_pass`. ``zeros`` have the dtypes of the computation and of the indices."""
+    """What threads call; ``zeros`` have the dtypes of the computation and of the indices. See
+    `runtime/compile.py` for ``digest``."""
     zero, index = zeros
 
     def work(record, worker):
-        """Take tickets until there are none: ranges of columns of the run before ``row``, then shares of rows."""
+        """Take tickets until there are none: ranges of columns of the phase before, then shares of rows."""
         digest  # noqa: B018 - only so that it is part of the closure
         row, job = read(pointer(record, np.int64(0)), ROW), unpack(record + LINE, SparseJob)
-        layout = unpack(record + LINE + JOB_BYTES, SparseLayout)
+        layout = unpack(record + LINE + SPARSE_JOB_BYTES, SparseLayout)
         scratch = job.scratch + worker * layout.size
-        s = make_space(job, layout, scratch, gather_table(zero, index), scatter_table(zero, index), zero)
+        s = make_scratch(job, layout, scratch, gather_table(zero, index), scatter_table(zero, index), zero)
         while True:
             p = take_ticket(job.ticket)
             if p < job.ranges:
                 do_range(job, layout, s, p, row, zero, index)
                 continue
-            share = (
-                slab(job, scratch + layout.R, p) if job.ranges == 0 else block_of_run(job, layout, p - job.ranges, row)
-            )
+            if job.ranges == 0:
+                share = share_of_slab(job, scratch + layout.R, p)
+            else:
+                share = share_of_phase(job, layout, p - job.ranges, row)
             if share.first < 0:
                 return
             do_rows(job, s, share, zero, index)
@@ -114,8 +79,9 @@ def make_work(digest, zeros):
 
 
 @kernel
-def make_space(job, layout, scratch, gathers, scatters, zero):
-    s = SparseSpace(
+def make_scratch(job, layout, scratch, gathers, scatters, zero):
+    """The `SparseScratch` at an address, with the bias in it."""
+    s = SparseScratch(
         gathers,
         scatters,
         pointer(scratch + layout.R, zero),
@@ -148,16 +114,16 @@ def do_rows(job, s, share, zero, index):
             loss += do_block(job, s, share, row, r, zero, index)
         if share.grad:
             low = at(pointer(job.indptr, np.int64(0)), row)
-            add_to_columns(job, s, share.grad, low, at(low, 1), row, r, s.R, zero, index)
+            sparse_backward(job, s, share.grad, low, at(low, 1), row, r, s.R, zero, index)
             blocks = (row - share.first) // job.block + 1 if row + r < share.end else 0
-            settle(job, blocks, 0, job.n, share.grad, share.hot, zero)
+            flush_hot_columns(job, blocks, 0, job.n, share.grad, share.hot, zero)
     losses = pointer(share.loss, np.float64(0))
     write(losses, 0, read(losses, 0) + loss)
 
 
 @kernel
-def slab(job, R, p):
-    """Slab p, as a share; its D goes where the logits were, to the address R."""
+def share_of_slab(job, R, p):
+    """Slab p, as a share. Its D replaces the logits at the address R."""
     if p >= job.slabs:
         return Share(-1, -1, 0, 0, 0, 0, 0)
     starts = pointer(job.starts, np.int64(0))
@@ -170,8 +136,8 @@ def slab(job, R, p):
 
 
 @kernel
-def block_of_run(job, layout, b, row):
-    """Block b of the run that begins at ``row``, as a share."""
+def share_of_phase(job, layout, b, row):
+    """Block b of the phase that begins at ``row``, as a share."""
     first, end = row + b * job.block, min(row + job.phase_rows, job.rows)
     if first >= end or job.task == GRAM:
         return Share(-1, -1, 0, 0, 0, 0, 0)
@@ -185,7 +151,7 @@ def block_of_run(job, layout, b, row):
 
 @kernel
 def do_range(job, layout, s, p, row, zero, index):
-    """Range p of the columns, for the run before ``row``. A Gram matrix needs no D: all rows are one run."""
+    """Range p of the columns, for the phase before ``row``. A Gram matrix needs no D: all rows are one phase."""
     first, end = row - job.phase_rows, min(row, job.rows)
     if job.task == GRAM:
         first, end = 0, job.rows
@@ -197,20 +163,20 @@ def do_range(job, layout, s, p, row, zero, index):
             r = min(job.block, end - start)
             D = at(pointer(kept, zero), (start - first) * s.step)
             low, high = pieces_of_rows(job, s, p, start, r, index)
-            add_to_columns(job, s, job.grad, low, high, start, r, D, zero, index)
+            sparse_backward(job, s, job.grad, low, high, start, r, D, zero, index)
             cuts = pointer(job.cuts, np.int64(0))
             blocks = start // job.block + 1 if start + r < job.rows else 0
-            settle(job, blocks, read(cuts, p), read(cuts, p + 1), job.grad, job.hot_grad, zero)
+            flush_hot_columns(job, blocks, read(cuts, p), read(cuts, p + 1), job.grad, job.hot_grad, zero)
     if p == 0 and job.task != GRAM:
         add_kept(job, layout, kept, first, end)
 
 
 @kernel
 def add_kept(job, layout, kept, first, end):
-    """The losses and column sums of the blocks of a run, in order."""
+    """Add the losses and column sums of the blocks of a phase, in order."""
     losses, loss = pointer(kept + layout.kept_losses, np.float64(0)), pointer(job.loss, np.float64(0))
     bias_grad = pointer(job.bias_grad, np.float64(0))
-    for b in range(pieces(end - first, job.block)):
+    for b in range(ceil_div(end - first, job.block)):
         write(loss, 0, read(loss, 0) + read(losses, b))
         if job.grad:
             sums = pointer(kept + layout.kept_sums + b * job.k * 8, np.float64(0))
@@ -220,22 +186,22 @@ def add_kept(job, layout, kept, first, end):
 
 @kernel
 def pieces_of_rows(job, s, p, row, r, index):
-    """Where the entries of range p begin and end in each of r rows."""
+    """Where the entries in the columns of range p begin and end, in each of r rows."""
     low = at(pointer(job.indptr, np.int64(0)), row)
     if job.ranges == 1:
         return low, at(low, 1)
     cuts, indices = pointer(job.cuts, np.int64(0)), pointer(job.indices, index)
     for i in range(r):
         start, stop = read(low, i), read(low, i + 1)
-        from_start = start if p == 0 else before(indices, start, stop, read(cuts, p))
+        from_start = start if p == 0 else lower_bound(indices, start, stop, read(cuts, p))
         write(s.low, i, from_start)
-        write(s.high, i, stop if p == job.ranges - 1 else before(indices, from_start, stop, read(cuts, p + 1)))
+        write(s.high, i, stop if p == job.ranges - 1 else lower_bound(indices, from_start, stop, read(cuts, p + 1)))
     return s.low, s.high
 
 
 @kernel
-def before(indices, start, stop, column):
-    """The first entry of start .. stop whose column is not below ``column``. Halves long rows, then counts."""
+def lower_bound(indices, start, stop, column):
+    """The first entry of start .. stop whose column is at least ``column``: by bisection, at the end by counting."""
     while stop - start > 64:
         middle = (start + stop) // 2
         if read(indices, middle) < column:
@@ -253,23 +219,23 @@ def before(indices, start, stop, column):
 
 @inlined
 def do_block(job, s, share, row, r, zero, index):
-    """Rows row .. row + r: D, by rows, its column sums and what is wanted of each row; their loss."""
+    """Rows row .. row + r: D, by rows, its column sums, and what is wanted of each row; returns their loss."""
     width = lanes(s.R)
-    copy_rows(job, s, row, r, width)
-    logits(job, s, job.theta, s.bias, s.H, row, r, zero, index)
+    load_rows(job, s, row, r, width)
+    sparse_logits(job, s, job.theta, s.bias, s.H, row, r, zero, index)
     if job.task == HESSIAN:
-        logits(job, s, job.direction, s.direction_bias, s.U, row, r, zero, index)
-    loss = use_logits(job, s, s.ld, row, r, zero)
+        sparse_logits(job, s, job.direction, s.direction_bias, s.U, row, r, zero, index)
+    loss = softmax_of_block(job, s, s.ld, row, r, zero)
     if job.grad:
         add_column_sums(s.H, s.ld, job.k, r, pointer(share.sums, np.float64(0)))
-        transpose_all(s.H, s.ld, s.step, pieces(r, width) * width, pointer(share.D, zero), s.step)
-    write_row_losses(job, s, row, r, zero)
+        transpose_all(s.H, s.ld, s.step, ceil_div(r, width) * width, pointer(share.D, zero), s.step)
+    write_losses_and_labels(job, s, row, r, zero)
     return loss
 
 
 @kernel
-def logits(job, s, theta, bias, H, row, r, zero, index):
-    """H[c, i], by way of R; rows past the end repeat the last one."""
+def sparse_logits(job, s, theta, bias, H, row, r, zero, index):
+    """H = X theta + bias, by way of R; rows past the end repeat the last one."""
     k, step, width = job.k, s.step, lanes(s.R)
     low = at(pointer(job.indptr, np.int64(0)), row)
     indices, data = pointer(job.indices, index), pointer(job.data, zero)
@@ -279,9 +245,9 @@ def logits(job, s, theta, bias, H, row, r, zero, index):
             s.gathers, number,
             at(pointer(theta, zero), c), k,
             low, r, indices, data, job.entries - 1,
-            job.theta_ahead, last, at(bias, c), at(s.R, c), step,
+            job.theta_distance, last, at(bias, c), at(s.R, c), step,
         )  # fmt: skip
-    whole = pieces(r, width) * width
+    whole = ceil_div(r, width) * width
     for i in range(r, whole):
         for c in range(0, step, width):
             store(s.R, i * step + c, load(s.R, (r - 1) * step + c))
@@ -297,29 +263,29 @@ def transpose_all(A, a_step, count, length, out, out_step):
 
 
 @kernel
-def add_to_columns(job, s, grad, low, high, row, r, D, zero, index):
-    """G[j, :] += x D[i, :] for the entries low[i] .. high[i] of r rows; or, of a Gram matrix, w x^2 and w x."""
+def sparse_backward(job, s, grad, low, high, row, r, D, zero, index):
+    """G[j, :] += x D[i, :] for the entries low[i] .. high[i] of r rows; for a Gram matrix, += w x^2 and w x."""
     k, G = job.k, pointer(grad, zero)
     indices, data = pointer(job.indices, index), pointer(job.data, zero)
     if job.task == GRAM:
-        copy_rows(job, s, row, r, lanes(D))
+        load_rows(job, s, row, r, lanes(D))
         add_squares(pointer(grad, np.float64(0)), low, high, r, indices, data, s.w)
         return
     for p in range(panels_of(k, lanes(G))):
         number, c, last = panel(k, lanes(G), p)
-        scatter(s.scatters, number, at(G, c), k, low, high, r, indices, data, job.grad_ahead, last, at(D, c), s.step)
+        scatter(s.scatters, number, at(G, c), k, low, high, r, indices, data, job.grad_distance, last, at(D, c), s.step)
 
 
 @kernel
-def settle(job, blocks, first, end, grad, hot_grad, zero):
-    """Move the sums of the hot columns in first .. end whose turn it is after so many blocks on to float64."""
+def flush_hot_columns(job, blocks, first, end, grad, hot_grad, zero):
+    """Move the sums of those hot columns in first .. end that are due after so many blocks into float64."""
     columns, starts = pointer(job.hot_columns, np.int64(0)), pointer(job.hot_starts, np.int64(0))
     G, out, k = pointer(grad, zero), pointer(hot_grad, np.float64(0)), job.k
     for level in range(job.hot_levels):
         if blocks % (1 << level) != 0:
             return
         stop = read(starts, level + 1)
-        for h in range(before(columns, read(starts, level), stop, first), stop):
+        for h in range(lower_bound(columns, read(starts, level), stop, first), stop):
             j = read(columns, h)
             if j >= end:
                 break
@@ -330,6 +296,7 @@ def settle(job, blocks, first, end, grad, hot_grad, zero):
 
 @kernel
 def add_squares(G, low, high, r, indices, data, w):
+    """G[j] += (w x^2, w x) for the entries low[i] .. high[i] of r rows: the diagonal of a Gram matrix."""
     for i in range(r):
         weight = read(w, i)
         for e in range(read(low, i), read(high, i)):

@@ -1,22 +1,22 @@
-"""The threads that share a pass of the Numba backend with the one that asked for it.
+"""The threads that share a pass of the Numba backend with the thread that asked for it.
 
-A pass of 10,000 rows takes a tenth of a millisecond. To hand half of it to another Python thread by a queue took as
-long: that thread has to be woken by the kernel, then to win the GIL. So a worker that has done its share waits for the
-next one in compiled code, without the GIL, for `SPIN_SECONDS`, as OpenMP's threads do; passes that follow each other
-find it there. After that it blocks on a queue of Python's and costs nothing.
+A pass over 10,000 rows takes a tenth of a millisecond. Handing half of it to another Python thread through a queue took
+as long: the operating system has to wake that thread, which then has to win the GIL. So a worker that has done its
+share waits for the next one in compiled code, without the GIL, for `SPIN_SECONDS`, as OpenMP's threads do; passes that
+follow each other find it there. After that it blocks on a Python queue and costs nothing.
 
-Each worker has a box, six numbers on a cache line of its own. Its state says whose turn it is:
+Each worker has a box, six numbers on cache lines of its own. Its state says what the worker is doing:
 
-    AWAKE      the worker looks for work, or will before long
-    ASLEEP     ... or must be woken by its queue first
-    POSTED     a share is in the box; the worker takes it, or the caller, done with its own, takes it back
-    RUNNING    the worker is at it
-    WATCHED    ... and the caller blocks until it has finished
+    AWAKE      it looks for work, or will before long
+    ASLEEP     it blocks on its queue, or will, and must be woken by it
+    POSTED     a share is in the box; the worker takes it, or the caller, when done with its own, takes it back
+    RUNNING    the worker works on the share
+    WATCHED    so it does, and the caller blocks until it has finished
 
-A worker belongs to one caller at a time, so that several may call at once. A share is a compiled function that is
-called by address and raises nothing: workers hold the GIL only to fall asleep.
+A worker belongs to one caller at a time, so that several threads may call at once. A share is a compiled function that
+is called by address and raises nothing: a worker holds the GIL only to fall asleep.
 
-Nothing here depends on Numba's threading layers (one of them aborts the process when two threads enter it).
+Nothing here depends on Numba's threading layers, one of which aborts the process when two threads enter it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ import functools
 import os
 import threading
 import time
+from collections.abc import Callable
 from queue import SimpleQueue
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -35,60 +37,31 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from ...machine import default_threads
-from ..microkernels.simd import INT32, INT64, call, call_address, host_features, pointer, read, write
+from ..microkernels.memory import INT32, call, call_address, look, pointer, read, swap, swap_if, write
+from ..microkernels.simd import host_features
 from .compile import Entry, compiled_for_python
 from .record import new_scratch
 
 AWAKE, ASLEEP, POSTED, RUNNING, WATCHED = range(5)
-# What a box holds: its state, the share and its arguments, pauses to wait for another, whether the worker is to end.
+# What a box holds: its state, the share and its arguments, how many pauses to wait for another share, and whether the
+# worker is to end.
 STATE, ENTRY, RECORD, INDEX, PAUSES, CLOSED = range(6)
-BOX_BYTES = 128  # two lines, since the CPU may fetch them in pairs
+BOX_BYTES = 128  # two cache lines, since CPUs may prefetch lines in pairs
 SLEEP, TELL, END = range(3)  # why `attend` returns
-# As long as passes that follow each other may be apart; a solver's steps between two take some 0.1 ms.
+# Longer than the time between passes that follow each other: a solver takes some 0.1 ms between two.
 SPIN_SECONDS = 1e-3
-# Threads that a pass may ask for: each has scratch.
-MOST = 1024
+# The most threads that a pass may ask for, since each has scratch memory.
+MAX_THREADS = 1024
 
 
 # --------------------------------------------------------------------------------- compiled
 
 
 @intrinsic
-def swap(typingctx, box, value):
-    """Put another state into the box; what it was."""
-
-    def emit(context, builder, sig, args):
-        return builder.atomic_rmw("xchg", state_of(builder, args[0]), args[1], "seq_cst")
-
-    return types.intp(types.intp, types.intp), emit
-
-
-@intrinsic
-def swap_if(typingctx, box, expected, value):
-    """The same if it is the one expected; what it was."""
-
-    def emit(context, builder, sig, args):
-        pair = builder.cmpxchg(state_of(builder, args[0]), args[1], args[2], "seq_cst", "seq_cst")
-        return builder.extract_value(pair, 0)
-
-    return types.intp(types.intp, types.intp, types.intp), emit
-
-
-@intrinsic
-def look(typingctx, address):
-    """The number at the address, read anew each time."""
-
-    def emit(context, builder, sig, args):
-        return builder.load_atomic(state_of(builder, args[0]), "acquire", 8)
-
-    return types.intp(types.intp), emit
-
-
-@intrinsic
-def pause(typingctx):
+def pause(typingctx: Any) -> Any:
     """Tell the CPU that this is a loop which waits."""
 
-    def emit(context, builder, sig, args):
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         features = host_features()
         if features & {"x86_64", "i686", "i386"}:
             call(builder, "llvm.x86.sse2.pause", ir.VoidType())
@@ -99,15 +72,13 @@ def pause(typingctx):
     return types.void(), emit
 
 
-def state_of(builder, box):
-    return builder.inttoptr(box, INT64.as_pointer())
+def make_attend(digest: str) -> Callable[[int], int]:
+    """The loop of a worker; see `runtime/compile.py` for ``digest``."""
 
-
-def make_attend(digest):
-    def attend(box):
-        """A worker's loop: do what is posted; return when there has been nothing for a while, or to tell a caller who
-        blocks."""
-        digest  # noqa: B018 - see `numba_pass`
+    def attend(box: int) -> int:
+        """Do what is posted. Returns when there has been nothing for a while (SLEEP), when a caller blocks and must be
+        told (TELL), or when the worker is to end (END)."""
+        digest  # noqa: B018 - only so that it is part of the closure
         numbers = pointer(box, np.int64(0))
         left = read(numbers, PAUSES)
         while look(box + 8 * CLOSED) == 0:
@@ -121,57 +92,65 @@ def make_attend(digest):
             elif left > 0:
                 left -= 1
                 pause()
-            elif swap_if(box, AWAKE, ASLEEP) <= ASLEEP:  # it sleeps already where there was a token too many
+            elif swap_if(box, AWAKE, ASLEEP) <= ASLEEP:  # it is ASLEEP already if the queue held a token too many
                 return SLEEP
         return END
 
     return attend
 
 
-def make_post(digest):
-    def post(box, entry, record, index, pauses):
-        """Put a share into the box; whether the worker must be woken."""
-        digest  # noqa: B018 - see `numba_pass`
+def make_post(digest: str) -> Callable[..., bool]:
+    """The function that hands a share to a worker; see `runtime/compile.py` for ``digest``."""
+
+    def post(box: int, entry: int, record: int, index: int, pauses: int) -> bool:
+        """Put a share into the box; returns whether the worker must be woken."""
+        digest  # noqa: B018 - only so that it is part of the closure
         numbers = pointer(box, np.int64(0))
         write(numbers, ENTRY, entry)
         write(numbers, RECORD, record)
         write(numbers, INDEX, index)
         write(numbers, PAUSES, pauses)
-        return swap(box, POSTED) == ASLEEP
+        asleep: bool = swap(box, POSTED) == ASLEEP
+        return asleep
 
     return post
 
 
-def make_settle(digest):
-    def settle(box, pauses):
-        """Take back a share that has not begun, where there would be nothing left to do, or wait for its end; whether
-        that has to be done by blocking, after so many pauses."""
-        digest  # noqa: B018 - see `numba_pass`
+def make_join_worker(digest: str) -> Callable[[int, int], bool]:
+    """The function that waits for a worker; see `runtime/compile.py` for ``digest``."""
+
+    def join_worker(box: int, pauses: int) -> bool:
+        """Wait for the end of a share, or take it back if it has not begun: there is nothing left to do then. Returns
+        whether the caller has to block, because the worker was not done after so many pauses."""
+        digest  # noqa: B018 - only so that it is part of the closure
         state = swap_if(box, POSTED, AWAKE)
         while state == RUNNING and pauses > 0:
             pauses -= 1
             pause()
             state = look(box)
-        return state == WATCHED or (state == RUNNING and swap_if(box, RUNNING, WATCHED) == RUNNING)
+        running: bool = state == RUNNING and swap_if(box, RUNNING, WATCHED) == RUNNING
+        return running or state == WATCHED
 
-    return settle
+    return join_worker
 
 
 # ----------------------------------------------------------------------------------- Python
 
 
 class Worker:
-    """A thread, and what it shares with its callers. Queues, not locks: one token too many does no harm."""
+    """A thread, and what it shares with its callers. It has queues and not locks, since a token too many in a queue
+    does no harm."""
 
-    def __init__(self, attend) -> None:
+    def __init__(self, attend: Callable[[int], int]) -> None:
         self._memory, self.box = new_scratch(BOX_BYTES)
         self.numbers = self._memory[:BOX_BYTES].view(np.int64)
         self.numbers[:] = 0
-        self.wake, self.done = SimpleQueue(), SimpleQueue()
+        self.wake: SimpleQueue[None] = SimpleQueue()
+        self.done: SimpleQueue[None] = SimpleQueue()
         self.thread = threading.Thread(target=self._serve, args=(attend,), name="fastsoftmax", daemon=True)
         self.thread.start()
 
-    def _serve(self, attend) -> None:
+    def _serve(self, attend: Callable[[int], int]) -> None:
         while (why := attend(self.box)) != END:
             if why == SLEEP:
                 self.wake.get()
@@ -185,19 +164,20 @@ class Worker:
 
 
 class Pool:
-    """Workers, started when first needed and kept. ``spin_seconds`` is how long they wait before they block."""
+    """Workers, which are started when first needed, and kept; they wait for ``spin_seconds`` before they block."""
 
     def __init__(self, spin_seconds: float) -> None:
         self._spin_seconds = spin_seconds
-        self._lock = threading.RLock()  # a signal's handler may make a pass while this thread holds it
+        self._lock = threading.RLock()  # reentrant: a signal handler may make a pass while this thread holds it
         self._workers: list[Worker] = []
         self._idle: list[Worker] = []
-        self._busy: dict[int, int] = {}  # threads at work, by the caller among them
+        self._busy: dict[int, int] = {}  # by the caller's identity, the threads at work for it, itself included
         self._cores = 0
         self._closed = False
 
     def run(self, entry: Entry, record: int, workers: int) -> None:
-        """Call ``entry(record, i)`` for each i < workers that finds something to do, in as many threads, 0 in this."""
+        """Call ``entry(record, i)`` for i < workers in as many threads, 0 in this one. A worker that does not begin
+        before this thread is done is left out."""
         if workers <= 1:
             entry.call(record, 0)
             return
@@ -210,23 +190,24 @@ class Pool:
                     worker.wake.put(None)
             entry.call(record, 0)
         except BaseException:
-            for worker in team:  # Ctrl-C may have come between the two: it sleeps, and its box says awake
+            # Ctrl-C may have come between `post` and `wake`: the worker sleeps although its box says AWAKE.
+            for worker in team:
                 worker.wake.put(None)
             raise
         finally:
-            self._settle(team, pauses)
+            self._join(team, pauses)
 
     def _take(self, team: list[Worker], count: int) -> int:
-        """Fill the team with idle workers, those that were busy last, or new ones; for how many pauses they are to
-        wait when they have done their share."""
+        """Fill the team with idle workers, those that were busy last, or with new ones. Returns how many pauses they
+        are to wait for another share when they have done this one."""
         with self._lock:
             while len(team) < count:
                 try:
                     team.append(self._idle.pop() if self._idle else self._start())
-                except RuntimeError:  # there are no more threads to be had, or the interpreter is about to end
+                except RuntimeError:  # no more threads can be started, or the interpreter is about to end
                     break
             self._busy[threading.get_ident()] = len(team) + 1
-            # A thread that spins on the core another one wants keeps that from working.
+            # A thread that spins takes its core from another one that has work.
             crowded = sum(self._busy.values()) > self._cores
         return 0 if crowded or not self._spin_seconds else self._pauses
 
@@ -238,15 +219,15 @@ class Pool:
         self._cores = default_threads()
         return worker
 
-    def _settle(self, team: list[Worker], pauses: int) -> None:
-        """Wait for the team: it uses the caller's arrays, so that not even Ctrl-C may cut this short."""
-        interrupt = None
+    def _join(self, team: list[Worker], pauses: int) -> None:
+        """Wait for the team. It works on the caller's arrays, so that not even Ctrl-C may cut this short."""
+        interrupt: BaseException | None = None
         while team:
             try:
-                while self._compiled.settle(team[-1].box, pauses):
+                while self._compiled.join_worker(team[-1].box, pauses):
                     team[-1].done.get()
                 self._idle.append(team.pop())
-            except BaseException as error:  # whatever a signal's handler raises
+            except BaseException as error:  # whatever a signal handler raises
                 interrupt = error
         with self._lock:
             self._busy.pop(threading.get_ident(), None)
@@ -258,23 +239,24 @@ class Pool:
         return SimpleNamespace(
             attend=compiled_for_python(make_attend),
             post=compiled_for_python(make_post),
-            settle=compiled_for_python(make_settle),
+            join_worker=compiled_for_python(make_join_worker),
         )
 
     @functools.cached_property
     def _pauses(self) -> int:
-        """How many take `spin_seconds`: one takes 3 to 50 ns, by the CPU."""
+        """How many pauses take ``spin_seconds``: one takes 3 to 50 ns, depending on the CPU."""
         memory, box = new_scratch(BOX_BYTES)
-        state, trials, seconds = memory.view(np.int64)[STATE:], 10_000, []
+        state, trials = memory.view(np.int64)[STATE:], 10_000
+        seconds: list[float] = []
         for _ in range(3):
             state[0] = RUNNING
             begin = time.perf_counter()
-            self._compiled.settle(box, trials)
+            self._compiled.join_worker(box, trials)
             seconds.append(time.perf_counter() - begin)
         return int(self._spin_seconds * trials / min(seconds))
 
     def close(self) -> None:
-        """End the workers, those at work when they have done their share. Passes go on without."""
+        """End the workers; those at work end when they have done their share. Later passes run without them."""
         with self._lock:
             self._closed = True
         for worker in self._workers:
@@ -282,8 +264,11 @@ class Pool:
 
 
 def spin_seconds() -> float:
-    """Seconds to spin for; none where OpenMP's threads are not to spin either."""
+    """How long to spin: not at all where OpenMP's threads are told not to."""
     return 0.0 if os.environ.get("OMP_WAIT_POLICY", "").strip().lower() == "passive" else SPIN_SECONDS
+
+
+_pool: Pool
 
 
 def _restart() -> None:
@@ -292,7 +277,7 @@ def _restart() -> None:
 
 
 _restart()
-atexit.register(lambda: _pool.close())  # before the interpreter takes away what workers use
+atexit.register(lambda: _pool.close())  # before the interpreter destroys what workers use
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_restart)  # threads do not survive a fork
 

@@ -1,11 +1,11 @@
 """What a share of a pass is called with: the address of a record of 8-byte numbers.
 
-    a cache line    the ticket, which all threads count up, and what changes between the phases of a pass
-    job, layouts    named tuples, field after field
-    scratch         of one worker after another, and what they share
+    a cache line    the ticket, which all threads count up, and what changes from one phase of a pass to the next
+    job, layouts    named tuples of int and float, field after field
+    scratch         of one worker after the other, and what they share
 
-Python packs a record in a microsecond or two, and compiled code may call with it. Arguments would have to be unpacked
-one by one at each call (5 us for the 50 of a dense pass), by Python alone.
+Python packs a record in a microsecond or two, and compiled code can call compiled code with it. Fifty arguments would
+take 5 us to unpack at each call, and only Python could pass them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import struct
-from collections.abc import Iterable
+import typing
 from typing import Any
 
 import numpy as np
@@ -22,47 +22,43 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from ...contract import Parameters, RowOutputs, Rows, Sums
-from ..microkernels.prefetch import Fetch
-from ..microkernels.simd import INT64, element_type
+from ..microkernels.memory import INT64
+from ..microkernels.simd import element_type
 
 LINE = 64
-# What the first line holds. ``ROW`` is where a phase begins.
+# The numbers in the first cache line: the next ticket, the phase, and the row at which the phase begins.
 TICKET, PHASE, ROW = range(3)
 FIRST = struct.Struct("=qqq")
-# What the jobs of dense and of sparse passes begin with: addresses, 0 for an array that is not there, and two numbers.
+# The first fields of the jobs of dense and of sparse passes: addresses (0 where there is no array), and two floats.
 COMMON = (
-    "ticket scratch y w soft theta bias direction direction_bias loss grad bias_grad out row_loss row_label "
-    "smoothing scale"
+    *("ticket", "scratch", "y", "w", "soft", "theta", "bias", "direction", "direction_bias"),
+    *("loss", "grad", "bias_grad", "out", "row_loss", "row_label", "smoothing", "scale"),
 )
-FLOATS = {"smoothing", "scale", "l2"}
-NESTED = {("Job", "fetch"): Fetch}  # by the kind they are in
 
 
 # ---------------------------------------------------------------------------------- reading
 
 
 @intrinsic
-def unpack(typingctx, address, kind):
+def unpack(typingctx: Any, address: Any, kind: Any) -> Any:
     """The named tuple of that kind at the address."""
     numbers = named_tuple(kind.instance_class)
 
-    def emit(context, builder, sig, args):
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return emit_unpack(context, builder, args[0], numbers)
 
     return numbers(types.intp, kind), emit
 
 
-def named_tuple(kind):
-    """The Numba type of a named tuple of numbers: float64 for `FLOATS`, else int64."""
-    return types.BaseTuple.from_types([field_type(kind, name) for name in kind._fields], kind)
+def named_tuple(kind: type) -> Any:
+    """The Numba type of a named tuple: float64 for float, int64 for int, another tuple for a named tuple."""
+    numbers = {int: types.int64, float: types.float64}
+    fields = [numbers[field] if field in numbers else named_tuple(field) for field in field_types(kind)]
+    return types.BaseTuple.from_types(fields, kind)
 
 
-def field_type(kind, name):
-    nested = NESTED.get((kind.__name__, name))
-    return named_tuple(nested) if nested else types.float64 if name in FLOATS else types.int64
-
-
-def emit_unpack(context, builder, address, kind):
+def emit_unpack(context: Any, builder: Any, address: Any, kind: Any) -> Any:
+    """The LLVM value of the named tuple of the Numba type ``kind`` at the address."""
     values = []
     for field in kind.types:
         if isinstance(field, types.BaseNamedTuple):
@@ -76,45 +72,56 @@ def emit_unpack(context, builder, address, kind):
     return context.make_tuple(builder, kind, values)
 
 
-@functools.cache
-def record_bytes(kind: type) -> int:
-    nested = [NESTED.get((kind.__name__, name)) for name in kind._fields]
-    return sum(record_bytes(inner) if inner else 8 for inner in nested)
-
-
 # ---------------------------------------------------------------------------------- writing
 
 
 @functools.cache
-def packer(names: tuple[str, ...]) -> struct.Struct:
-    """Packs numbers of these names."""
-    return struct.Struct("=" + "".join("d" if name in FLOATS else "q" for name in names))
+def field_types(kind: type) -> tuple[type, ...]:
+    """The types of the fields of a named tuple: int, float, or another named tuple."""
+    return tuple(typing.get_type_hints(kind).values())
+
+
+def letters(kind: type) -> str:
+    """What the module `struct` calls the fields, nested ones in their place."""
+    names = {int: "q", float: "d"}
+    return "".join(names[field] if field in names else letters(field) for field in field_types(kind))
+
+
+@functools.cache
+def packer(kind: type, fields: int | None = None) -> struct.Struct:
+    """Packs a named tuple, or only its first fields."""
+    return struct.Struct("=" + letters(kind)[:fields])
+
+
+def record_bytes(kind: type) -> int:
+    """Bytes that a named tuple takes in a record."""
+    return packer(kind).size
 
 
 def pack(*numbers: Any) -> bytes:
     """Named tuples as compiled code unpacks them."""
-    return b"".join(packer(names).pack(*values) for names, values in map(flat, numbers))
+    return b"".join(packer(values.__class__).pack(*flat(values)) for values in numbers)
 
 
-def flat(numbers: Any) -> tuple[tuple[str, ...], list[Any]]:
-    """Names and values of a named tuple, nested ones in their place."""
-    names: list[str] = []
+def flat(numbers: Any) -> list[Any]:
+    """The values of a named tuple, nested ones in their place."""
     values: list[Any] = []
-    for name, value in zip(numbers._fields, numbers, strict=True):
-        inner = flat(value) if (type(numbers).__name__, name) in NESTED else ((name,), [value])
-        names.extend(inner[0])
-        values.extend(inner[1])
-    return tuple(names), values
+    for value in numbers:
+        values.extend(flat(value) if isinstance(value, tuple) else [value])
+    return values
 
 
 class Record:
-    """The memory of a record that begins with the fields ``names``, goes on with ``rest``, and of its scratch."""
+    """The memory of a record: the first fields of a job of type ``kind``, then ``rest``, then scratch.
+
+    ``values`` are those fields but for the ticket and the scratch; ``scratch`` is the number of bytes.
+    """
 
     __slots__ = ("_memory", "address", "scratch")
+    _memory: Any  # an array; NumPy's stubs do not call it a buffer before Python 3.12
 
-    def __init__(self, names: tuple[str, ...], values: Iterable[Any], rest: bytes = b"", scratch: int = 0) -> None:
-        """``values`` are those after ticket and scratch, ``scratch`` the bytes of that."""
-        form = packer(names)
+    def __init__(self, kind: type, values: tuple[Any, ...], rest: bytes = b"", scratch: int = 0) -> None:
+        form = packer(kind, 2 + len(values))
         end = LINE + form.size + len(rest)
         start = -(-end // LINE) * LINE
         self._memory, self.address = new_scratch(start + scratch)
@@ -124,12 +131,12 @@ class Record:
         self.begin()
 
     def begin(self, phase: int = 0, row: int = 0) -> None:
-        """Tickets from 0 on, for this phase."""
+        """Begin a phase: tickets count from 0 again."""
         FIRST.pack_into(self._memory, 0, 0, phase, row)
 
     @property
     def first(self) -> tuple[int, ...]:
-        """What the first line holds."""
+        """The numbers in the first cache line."""
         return FIRST.unpack_from(self._memory)
 
 
@@ -141,21 +148,21 @@ def common_fields(
     out: np.ndarray | None = None,
     outputs: RowOutputs | None = None,
 ) -> tuple[Any, ...]:
-    """`COMMON`, but for the first two."""
+    """The values of `COMMON`, but for the ticket and the scratch."""
     return (
         address_of(rows.y),
         address_of(rows.w),
         address_of(rows.soft),
-        address_of(params and params.theta),
-        address_of(params and params.bias),
-        address_of(direction and direction.theta),
-        address_of(direction and direction.bias),
+        address_of(None if params is None else params.theta),
+        address_of(None if params is None else params.bias),
+        address_of(None if direction is None else direction.theta),
+        address_of(None if direction is None else direction.bias),
         address_of(sums.loss),
         address_of(sums.grad),
         address_of(sums.bias),
         address_of(out),
-        address_of(outputs and outputs.loss),
-        address_of(outputs and outputs.label),
+        address_of(None if outputs is None else outputs.loss),
+        address_of(None if outputs is None else outputs.label),
         rows.smoothing,
         sums.scale,
     )
@@ -174,7 +181,8 @@ def address_of(array: np.ndarray | None) -> int:
     if array is None:
         return 0
     try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # 0.3 us, NumPy's own way 1
-    except (TypeError, ValueError):  # read-only, or empty
+        buffer: Any = array
+        return ctypes.addressof(ctypes.c_char.from_buffer(buffer))  # takes 0.3 us, array.ctypes.data 1 us
+    except (TypeError, ValueError):  # for arrays that are read-only or empty
         assert array.flags.c_contiguous
         return array.ctypes.data
