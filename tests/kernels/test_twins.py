@@ -17,29 +17,30 @@ ENDS = {"cython": ".hpp", "numba": ".py"}
 # File in both wings: names that both define.
 TWINS = {
     "passes/dense": "do_slab flush for_slabs gradient_of_block slab_start",
-    "passes/class_parallel": "group_backward group_forward",
+    "passes/class_parallel": "group_backward group_forward sum_of_groups top_of_groups",
     "passes/models": "add_held residuals_of_models weigh_fold",
     "passes/hessian": "pair_grams",
-    "passes/sparse": "add_squares sparse_logits",
+    "passes/sparse": "add_squares do_range sparse_logits",
     "block/pack": "",
-    "block/convert": "convert_line",
+    "block/convert": "convert_line transpose_bytes",
     "block/products": "backward forward input_gradient",
-    "block/softmax": "add_column_sums hessian_residual label_rows residual_of_labels residual_of_soft",
+    "block/softmax": "add_column_sums exponentials hessian_residual label_rows load_targets not_finite "
+    "residual_of_labels residual_of_soft",
     "block/reduce": "reduce_gradient",
     "microkernels/simd": "Lanes load load_double splat store sum_lanes",
-    "microkernels/prefetch": "PrefetchPlan Prefetcher",
+    "microkernels/prefetch": "Prefetcher idle",
     "microkernels/tile": "Tile run_tile",
-    "microkernels/dot_tile": "DotTile run_dot_tile",
-    "microkernels/few_classes": "NarrowTile class_lane_tile narrow_tile sum_rows widen_parameters",
-    "microkernels/sparse_rows": "row_of",
+    "microkernels/dot_tile": "DotTile dots_pay run_dot_tile",
+    "microkernels/few_classes": "ClassLaneTile NarrowTile class_lane_tile class_lanes most_vectors narrow_tile "
+    "sum_rows tile_steps widen_parameters",
+    "microkernels/sparse_rows": "Gather Scatter gather prefetch_row row_of scatter",
 }
 
 # Names that both wings define, in files that are not each other's twins: Numba compiles what few passes call by itself,
 # beside its micro-kernel, and C++ keeps the choice between micro-kernels in one place.
 ELSEWHERE = (
-    "backward_by_dots backward_by_narrow_tiles classes_in_lanes dots_pay flush_hot_columns forward_by_class_lanes "
-    "forward_by_dots forward_by_kc_blocks log_proba_rows logits_of_block not_finite pack_parameters proba_rows "
-    "sparse_backward store_dX transpose_bytes"
+    "backward_by_dots backward_by_narrow_tiles classes_in_lanes flush_hot_columns forward_by_class_lanes "
+    "forward_by_dots forward_by_kc_blocks logits_of_block pack_parameters sparse_backward store_dX"
 )
 
 # File of one wing alone: why the other has none.
@@ -79,7 +80,7 @@ def defined(wing, text):
         return set(re.findall(r"^ *(?:def|class) (\w+)", text, re.MULTILINE))
     code = re.sub(r"//.*", "", text)
     functions = re.findall(r"^(?! *return\b)(?!.*;\s*$) *\w[\w:<>*&, ]*[ *&](\w+)\(", code, re.MULTILINE)
-    return {*functions, *re.findall(r"\bstruct (\w+)", code)}
+    return {*functions, *re.findall(r"\b(?:struct|using) (\w+)", code)}
 
 
 def names_of(wing, file):
