@@ -4,11 +4,11 @@ import doctest
 import importlib
 import importlib.util
 import operator
-import os
 import pkgutil
 from pathlib import Path
 
 import pytest
+from checkout import fail_or_skip
 
 import fastsoftmax
 import fastsoftmax.data.files
@@ -35,13 +35,6 @@ WITH_EXAMPLES = [
 ]
 
 
-def skip(error):
-    """Skip for a missing package, unless all are wanted: see `conftest`."""
-    if os.environ.get("FASTSOFTMAX_REQUIRE_ALL") == "1":
-        pytest.fail(f"FASTSOFTMAX_REQUIRE_ALL=1, yet {error}")
-    pytest.skip(str(error))
-
-
 def run_examples(module):
     """Run all examples of a module; the first that prints something else, or raises, is an error."""
     runner = doctest.DebugRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
@@ -60,7 +53,7 @@ def test_examples_print_what_they_say(name):
     try:
         assert run_examples(importlib.import_module(name)) > 0
     except ImportError as error:
-        skip(error)
+        fail_or_skip(error)
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)
@@ -68,7 +61,7 @@ def test_a_public_name_has_an_example(name):
     try:
         text = operator.attrgetter(name)(fastsoftmax).__doc__
     except ImportError as error:
-        skip(error)
+        fail_or_skip(error)
     assert "Examples\n" in text and ">>> " in text.split("Examples\n")[1]
 
 

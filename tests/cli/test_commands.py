@@ -9,36 +9,11 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 from click.testing import CliRunner
+from command import FAST, assert_one_line, subprocess_run
 
 import fastsoftmax
 from fastsoftmax import Model, Objective, datasets, reference
-from fastsoftmax.cli import commands, display, plot
-from fastsoftmax.cli.bench import BenchTable
-from fastsoftmax.solvers.result import Step
-
-FAST = ["--backend", "numpy", "--tol", "1e-2"]
-
-
-@pytest.fixture
-def run(capsys):
-    """A function that runs the command and returns exit code, stdout and stderr."""
-
-    def call(*arguments):
-        code = commands.run([str(argument) for argument in arguments])
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return call
-
-
-@pytest.fixture(scope="module")
-def iris(tmp_path_factory):
-    """A CSV file of scikit-learn's iris."""
-    X, y, names = datasets.load_sample("iris")
-    path = tmp_path_factory.mktemp("data") / "iris.csv"
-    columns = {name: X[:, j] for j, name in enumerate(names)}
-    pyarrow.csv.write_csv(pyarrow.table({**columns, "species": y}), path)
-    return path
+from fastsoftmax.cli import commands
 
 
 @pytest.fixture(scope="module")
@@ -48,36 +23,7 @@ def model(iris, tmp_path_factory):
     return path
 
 
-def subprocess_run(code, *arguments):
-    """The command in a process of its own, after ``code``."""
-    program = f"import sys\n{code}\nfrom fastsoftmax.__main__ import main\nsys.exit(main())"
-    return child.python("-c", program, *map(str, arguments))
-
-
-def assert_one_line(result, *words):
-    code, out, err = result
-    assert code == 2 and out == ""
-    assert err.startswith("fastsoftmax: ") and err.count("\n") == 1 and "Traceback" not in err
-    assert not [word for word in words if word not in err], err
-
-
 # ------------------------------------------------------------------------------------------- train
-
-
-def test_without_data_it_trains_on_the_digits_and_says_everything(run):
-    code, out, err = run("train", *FAST)
-    assert code == 0 and err == ""
-    for words in (
-        "scikit-learn's digits, target 'digit': 1,797 rows, 64 features, 10 classes",
-        "1,438 rows to train on, 359 held out",
-        "numpy (NumPy's own)",
-        "passes over the data",
-        "lbfgs converged",
-        "accuracy    0.9",
-        "log loss    0.",
-        "confusion matrix",
-    ):
-        assert words in out
 
 
 def test_json_is_one_object_and_its_numbers_are_those_of_the_model(run, iris, tmp_path):
@@ -114,13 +60,6 @@ def test_the_seed_decides_the_result(run, iris):
     assert loss(1) == loss(1) != loss(2)
 
 
-def test_nothing_held_out_is_said(run, iris):
-    code, out, _ = run("train", iris, "--test-fraction", 0, *FAST)
-    assert code == 0 and "150 rows to train on, 0 held out" in out
-    assert "No rows were held out" in out and "confusion" not in out
-    assert json.loads(run("train", iris, "--test-fraction", 0, "--json", *FAST)[1])["test"] is None
-
-
 def test_a_class_of_one_row_is_trained_on(run, tmp_path):
     path = tmp_path / "d.csv"
     path.write_text("a,y\n" + "".join(f"{i},{'rare' if i == 7 else i % 2}\n" for i in range(40)))
@@ -155,53 +94,6 @@ def test_a_model_is_written_and_found_again(run, iris, tmp_path, given, written)
     assert code == 0 and f"model written to {tmp_path / written}" in out
     code, out, _ = run("predict", tmp_path / given, iris, "--out", tmp_path / "p.csv")
     assert code == 0 and "150 predictions written" in out
-
-
-@pytest.mark.parametrize(("suffix", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
-def test_a_plot_is_drawn(run, iris, tmp_path, suffix, start):
-    path = tmp_path / f"p.{suffix}"
-    assert run("train", iris, "--plot", path, *FAST)[0] == 0
-    assert path.read_bytes().startswith(start)
-
-
-@pytest.mark.parametrize("bounds", [[4.0, 0.2, 0.1, 1e-3, 1e-7], [None] * 5])
-def test_the_plot_holds_the_gap_by_passes_and_by_seconds_beside_the_loss_curve(tmp_path, monkeypatch, bounds):
-    figures = []
-    monkeypatch.setattr(plot.Figure, "savefig", lambda self, *args, **options: figures.append(self))
-    history = [Step(i, 1.0 / (i + 1), 0.1**i, 1 + 2 * i, 0.1 * i, bounds[i]) for i in range(5)]
-    plot.save_plot(tmp_path / "p.png", history, k=4)
-    passes, seconds, curve = figures[0].axes
-    gaps = [s.grad_norm if s.gap_bound is None else s.gap_bound for s in history]
-    np.testing.assert_array_equal(passes.lines[0].get_xydata().T, [[s.n_passes for s in history], gaps])
-    np.testing.assert_array_equal(seconds.lines[0].get_xydata().T, [[s.seconds for s in history], gaps])
-    assert ("gap" in passes.get_ylabel()) == (bounds[0] is not None)
-    p, minus_log_p = curve.lines[0].get_xydata().T
-    np.testing.assert_array_equal(minus_log_p, -np.log(p))
-    for axes in figures[0].axes:
-        assert axes.get_ylabel() and axes.get_xlabel()
-
-
-def test_the_progress_bar_shows_all_of_a_step_and_only_moves_forward(monkeypatch):
-    seen = []
-    monkeypatch.setattr(display.Progress, "update", lambda self, task, **fields: seen.append(fields))
-    with display.progress(tol=1e-4, max_iter=100) as callback:
-        for i, norm in enumerate([1.0, 1e-2, 1e-1, 0.0, 1e-5]):
-            callback(Step(i, 2.5 - i, norm, i + 1, 0.25 * i))
-    assert [fields["completed"] for fields in seen] == pytest.approx([0, 0.5, 0.5, 0.5, 1])
-    assert seen[1]["description"] == "step 1  loss 1.500000  gradient 1.0e-02  2 passes  0.25 s"
-    with display.progress(tol=1e-4, max_iter=100) as callback:
-        for i, (norm, bound) in enumerate([(1.0, 10.0), (0.1, 1e-1), (0.01, 1.0), (0.01, 1e-4)]):
-            callback(Step(i, 2.5, norm, i + 1, 0.0, bound))
-    assert [fields["completed"] for fields in seen[5:]] == pytest.approx([0, 0.4, 0.5, 1])
-    assert "gradient 1.0e-01  gap 1e-01  2 passes" in seen[6]["description"]
-
-
-def test_many_classes_show_the_most_frequent_mistakes(run, tmp_path):
-    path = tmp_path / "d.npz"
-    X, y, _ = datasets.make_problem(2000, 3, 60)
-    np.savez(path, X=X, y=y)
-    code, out, _ = run("train", path, *FAST)
-    assert code == 0 and "most frequent mistakes" in out and "confusion matrix" not in out
 
 
 # ----------------------------------------------------------------------------------------- predict
@@ -263,33 +155,6 @@ def test_arrays_of_labels_or_probabilities(run, iris, model, tmp_path):
     assert run("predict", model, iris, "--out", path, "--proba")[0] == 0
     np.testing.assert_allclose(np.load(path).sum(axis=1), 1, rtol=0, atol=4 * np.finfo(float).eps)
     assert_one_line(run("predict", model, iris, "--out", path, "--top", 2), "labels beside numbers")
-
-
-# -------------------------------------------------------------------------------------------- info
-
-
-def test_info_shows_backends_caches_and_versions(run):
-    code, out, _ = run("info")
-    assert code == 0
-    for words in ("cython", "numba", "numpy", "threads", "caches", "L2", "scikit-learn", np.__version__):
-        assert words in out
-    machine = json.loads(run("info", "--json")[1])
-    assert machine["backends"] == fastsoftmax.backends() and machine["packages"]["numpy"] == np.__version__
-    assert machine["version"] == fastsoftmax.__version__ and machine["threads"] >= 1
-    assert set(machine["caches"]) == {"L1", "L2", "L3"}
-
-
-def test_info_tells_what_is_missing_and_the_command_that_installs_it(run, monkeypatch):
-    from fastsoftmax.cli import info
-    from fastsoftmax.kernels import backends
-
-    gone = backends.Backend("numba", "fastsoftmax.kernels.none", "numba", "pip install numba")
-    monkeypatch.setitem(backends.BACKENDS, "numba", gone)
-    monkeypatch.setitem(info.PACKAGES, "no-such-package", "matplotlib")
-    code, out, _ = run("info")
-    assert code == 0
-    assert "missing: backend numba" in out and "pip install numba" in out
-    assert "missing: no-such-package: pip install 'fastsoftmax[cli]'" in out
 
 
 def test_version_and_help(run):
@@ -375,14 +240,6 @@ def test_python_m_runs_the_command():
     assert (shown.returncode, shown.stdout) == (0, f"fastsoftmax {fastsoftmax.__version__}\n")
 
 
-def test_names_and_numbers_in_a_table_of_timings_are_not_cut_off(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    row = ("16k-classes-f32-dX", "2,048 × 512, 16,000", "PyTorch fused", "1.01e+03", "128.56", "15.33")
-    display.show_bench(BenchTable(title="two threads", rows=[row]))
-    shown = capsys.readouterr().out
-    assert all(cell in shown for cell in (row[0], *row[2:]))
-
-
 def test_ctrl_c_ends_with_130_and_a_sentence(tmp_path):
     interrupt = f"""
 import os, signal
@@ -420,8 +277,3 @@ def test_a_missing_extra_is_one_line_with_the_command_that_installs_it(module, a
     block = f"import os; sys.modules['{module}'] = None; os.chdir({str(tmp_path)!r})"
     shown = subprocess_run(block, *arguments)
     assert_one_line((shown.returncode, shown.stdout, shown.stderr), module, "pip install 'fastsoftmax[")
-
-
-def test_json_needs_no_display(tmp_path):
-    shown = subprocess_run("sys.modules['rich'] = None", "train", "--json", *FAST)
-    assert shown.returncode == 0 and json.loads(shown.stdout)["converged"]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from errors import assert_raises
+from expect import assert_raises
 
 from fastsoftmax import Objective, loss_and_grad
 from fastsoftmax.data.validation import check_count, check_real, check_weights, nonfinite_row

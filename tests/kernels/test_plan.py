@@ -1,16 +1,13 @@
 """Every row belongs to one slab of one chunk, and nothing depends on the number of threads."""
 
 import inspect
-import os
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastsoftmax.kernels import machine
 from fastsoftmax.kernels import plan as plan_module
-from fastsoftmax.kernels.machine import cache_bytes, default_threads
 from fastsoftmax.kernels.plan import (
     ALIASED_BYTES,
     FLUSH_ROWS,
@@ -100,28 +97,6 @@ def test_the_plan_does_not_know_the_number_of_threads(monkeypatch):
 
 def test_float32_run_is_at_most_a_few_thousand_rows():
     assert FLUSH_ROWS <= 4096
-
-
-@pytest.mark.parametrize(
-    ("value", "wanted"), [("1", 1), ("1,4", 1), ("", None), ("0", None), ("many", None), ("100000", None)]
-)
-def test_default_threads_is_the_smaller_of_omp_num_threads_and_the_cores(monkeypatch, value, wanted):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    cores = default_threads()
-    monkeypatch.setenv("OMP_NUM_THREADS", value)
-    assert default_threads() == (wanted or cores)
-
-
-def test_default_threads_is_at_least_one_and_at_most_the_affinity():
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    assert 1 <= default_threads() <= cores
-
-
-def test_cache_sizes_are_plausible_and_a_broken_sysfs_leaves_the_usual_ones(monkeypatch):
-    sizes = cache_bytes()
-    assert 0 < sizes["L1"] < sizes["L2"] <= sizes["L3"]
-    monkeypatch.setattr(machine.Path, "read_text", lambda self: "?")
-    assert cache_bytes.__wrapped__() == {"L1": 32 << 10, "L2": 1 << 20, "L3": 16 << 20}
 
 
 @given(

@@ -1,4 +1,4 @@
-"""Random problems, as the objective and as kernels get them, in every memory layout a caller may hand in."""
+"""Random problems, as the objective and as kernels get them, in every memory layout a caller may hand in; models."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.sparse
 
-from fastsoftmax import Objective
+from fastsoftmax import Model, Objective
 from fastsoftmax.data.sources.memory import ArraySource
 from fastsoftmax.data.validation import compute_dtype
 from fastsoftmax.kernels.contract import Parameters, Sums
@@ -88,6 +88,15 @@ def random_problem(m, n, k, *, dtype="f8", seed=0, weights=False, intercept=Fals
         w = rng.random(m) * rng.choice([0.0, 1.0, 3.0], size=m)
         w[rng.integers(m)] = 1.0
     return Problem(LAYOUTS[layout](X), y, theta, w, intercept, l2)
+
+
+def random_model(n=5, k=4, bias=True, seed=0, **parts):
+    rng = np.random.default_rng(seed)
+    return Model(rng.standard_normal((n, k)), rng.standard_normal(k) if bias else None, **parts)
+
+
+def random_rows(m=70, n=5, dtype=np.float64, seed=1):
+    return np.random.default_rng(seed).standard_normal((m, n)).astype(dtype)
 
 
 def _spread(X, row_step, column_step):

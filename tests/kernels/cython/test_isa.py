@@ -1,7 +1,6 @@
 """The kernels of every instruction set this processor has, not only of the one they pick."""
 
 import importlib
-import platform
 from pathlib import Path
 
 import child
@@ -52,7 +51,7 @@ def test_every_pass_in_every_layout(isa, dtype, layout):
 
 @pytest.mark.parametrize("rows", [1024, 1120, 1700])
 def test_columns_too_many_for_the_cache(isa, dtype, rows):
-    """Walked a part of the features after the other: see parts.hpp. A last block may be short, or too short."""
+    """Walked a part of the features after the other: see kc_blocks.hpp. A last block may be short, or too short."""
     p = random_problem(rows, 505, 7, dtype=dtype, layout="F", weights=True, intercept=True)
     obj = p.objective(isa)
     obj.plan = p.plan(tiles=1, slabs=rows // 550)
@@ -111,37 +110,3 @@ def test_an_instruction_set_that_is_not_known_or_not_there_is_an_error(tmp_path)
     assert "FASTSOFTMAX_ISA must be one of v4, v3, v2, generic; got 'v9'" in pick("v9", tmp_path)
     if "generic" not in builds():
         assert "generic" in pick("generic", tmp_path)
-
-
-# What Numba compiles for registers of 16 and 32 bytes: a processor's name and features.
-OTHER_PROCESSORS = {
-    "nehalem": "+64bit,+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+cx16",
-    "haswell": "+64bit,+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+cx16,+avx,+avx2,+fma,+f16c,+bmi,+bmi2,+lzcnt",
-}
-CHECK = """
-import sys
-from problems import random_problem
-from tolerance import check_hess_prod, check_value_and_grad
-from fastsoftmax.kernels.numba.microkernels.simd import vector_bytes
-
-dtype, width = sys.argv[1], int(sys.argv[2])
-assert vector_bytes() == width, vector_bytes()
-for layout in ("C", "F"):
-    for shape in [(33, 7, 5), (70, 31, 4), (45, 54, 3), (64, 33, 13), (131, 10, 6), (150, 70, 2), (40, 300, 7)]:
-        p = random_problem(*shape, dtype=dtype, layout=layout, weights=True, intercept=True)
-        obj = p.objective("numba")
-        obj.plan = p.plan()
-        check_value_and_grad(p, *obj.value_and_grad(p.theta))
-        check_hess_prod(p, p.theta[::-1], obj.hess_prod(p.theta, p.theta[::-1]))
-"""
-
-
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="other processors have other names")
-@pytest.mark.parametrize(
-    ("processor", "width", "dtype"), [("nehalem", 16, "f4"), ("nehalem", 16, "f8"), ("haswell", 32, "f8")]
-)
-def test_numba_for_processors_of_shorter_registers(processor, width, dtype):
-    pytest.importorskip("numba")
-    features = OTHER_PROCESSORS[processor]
-    run = child.python("-c", CHECK, dtype, str(width), NUMBA_CPU_NAME=processor, NUMBA_CPU_FEATURES=features)
-    assert run.returncode == 0, run.stderr
