@@ -1,9 +1,21 @@
-"""How a pass is cut up: rows per block, slabs, chunks, threads. Every tuning constant lives here.
+"""How a pass is cut up: the one drawing of it, and every tuning constant.
 
-Nothing in a plan depends on the number of threads, so neither does a single bit of a result:
-a chunk of rows is always cut into the same slabs, each slab is always summed in the same
-order, and the slabs are always added up in the order of their numbers. Threads only decide who
-works on which slab.
+    X   chunk | chunk | ...     rows that Python hands to one kernel call: Ctrl-C and callbacks are served in between
+         |
+         +-- slab | slab | ...  rows with a loss and a gradient of their own; a thread claims a few at a time
+              |
+              +-- block | ...   rows that go through the L2 cache together: pack, forward, softmax, backward
+                   |
+                   +-- tile     part of a product that stays in registers: vectors of lanes x scalars
+
+Products of float32 are summed in float32 over ``flush_rows`` rows, then added to the slab's float64 sums. Where X is in
+F order and has many features, both products of a block walk it in KC blocks, a range of features after the other.
+
+A plan says nothing of threads, so no bit of a result depends on their number: a chunk is always cut into the same
+slabs, each slab is summed in the order of its blocks, and slabs are added in the order of their numbers. Threads decide
+only who works on which slab.
+
+Figures are milliseconds of a pass (loss and gradient, two threads) on an AMD Zen 4, unless they say otherwise.
 """
 
 from __future__ import annotations
@@ -17,94 +29,104 @@ import numpy as np
 from .contract import CONVERTED_BYTES
 from .machine import cache_bytes
 
-# Rows in a block: a multiple of four AVX-512 vectors (32 rows in float64, 64 in float32), so that tiles
-# are whole. The block, its transposed copy, the block after it (fetched meanwhile) and the logits
-# share the L2 cache: 60k x 784 in float64 took 3,030 cycles a row with 128 rows and 2,200 with 64.
+# ---------------------------------------------------------------------------------------------- rows of a block
+
+# A block has a multiple of so many bytes of a column: four AVX-512 vectors, 32 rows in float64 and 64 in float32, so
+# that register tiles are whole; and this many rows at most.
 BLOCK_BYTES = 256
 BLOCK_MAX = 128
-# ... but of very many features a block holds fewer, so that it is still in L3 when its rows are read again: 5,000 x
-# 20,000, k = 5, float64, takes 42, 43, 53 ms in Cython and 46, 65, 105 in Numba with 8, 16, 32 rows (1.3 to 5 MB).
+# What shares L2 with a block: its packed copy, the next block, which is prefetched meanwhile, and the logits. One
+# thread takes 60k x 784 in float64 2,200 cycles a row in blocks of 64 rows, 3,030 in blocks of 128, which do not fit.
+L2_SHARE = 0.9
+VECTOR_BYTES = 64
+# With very many features not even BLOCK_BYTES of each fit in L2. A block then holds fewer rows, so that it is still in
+# L3 when its rows are read a second time. 5,000 x 20,000, k = 5, float64, with 8, 16, 32 rows (1.3 to 5 MB): 42, 43, 53
+# ms in Cython and 46, 65, 105 in Numba.
 WIDE_BYTES = 2 << 20
-# ... or, where the gradient itself does not fit in L2, more: every block streams it through the cache. 20k x 1024, k =
-# 1000 with 32, 128, 192, 256, 320 rows: float64 1,020, 869, 834, 858, 838 ms in Cython and 1,250, 981, 987, 912, 911 in
-# Numba; float32 (128 and up) 419, 412, 413, 407 and 462, 450, 443, 433. In F order with 96, 128, 256, 320 rows: float64
-# 872, 859, 827, 819 and 965, 934, 880, 853.
+# A gradient larger than L2 is streamed through the cache by every block, so that blocks of more rows cost less traffic.
+# 20k x 1024, k = 1000, with 32, 128, 192, 256, 320 rows: float64 1,020, 869, 834, 858, 838 ms in Cython and 1,250, 981,
+# 987, 912, 911 in Numba; float32, from 128 rows on, 419, 412, 413, 407 and 462, 450, 443, 433. In F order with 96, 128,
+# 256, 320 rows, float64: 872, 859, 827, 819 in Cython and 965, 934, 880, 853 in Numba.
 LARGE_BYTES = 5 << 19
 LARGE_MAX = 320
-VECTOR_BYTES = 64
-L2_SHARE = 0.9
-# Logits of two classes this far apart are taken for each other by loads that follow a store, in Cython, which therefore
-# has another ``COLUMN_BYTES``: 30,000 x 50, k = 400, uint8 takes 16.8, 18.5, 16.6 ms with 448, 512, 576 rows.
+# Avoid a class stride of 2,048 bytes in the logits: it aliases in store-to-load forwarding. Cython, with 30,000 x 50, k
+# = 400, uint8, takes 16.8, 18.5, 16.6 ms in blocks of 448, 512, 576 rows; hence its other ``COLUMN_BYTES``.
 ALIASED_BYTES = 2048
 
-# Slabs a pass is cut into at most: enough to balance the load on dozens of cores, few enough
-# that summing them costs nothing beside a pass.
+# ------------------------------------------------------------------------------------------------------- slabs
+
+# Slabs of a chunk at most: enough to balance dozens of cores, few enough that adding them up costs nothing.
 SLABS_MAX = 64
-# ... where their gradients, which one thread clears and adds up, are more than this together: 16, or two for each core
-# there is, used or not. 60k x 784, k = 10, takes 9.95, 9.6, 9.4 ms in float32 with 64, 32, 16 slabs, 19.5, 19.35, 19.1
-# in float64; 50k x 512, k = 100, 51.4, 49.6, 48.8 in float32. 500k x 50, k = 3, whose gradients are small, gains
-# nothing.
+# Where the gradients of all slabs exceed FEW_BYTES, slabs are FEW_SLABS, or two for each core of the machine, used or
+# not: one thread clears and adds up the gradients. 60k x 784, k = 10, with 64, 32, 16 slabs: float32 9.95, 9.6, 9.4 ms,
+# float64 19.5, 19.35, 19.1. 50k x 512, k = 100, float32: 51.4, 49.6, 48.8. Small gradients gain nothing (500k x 50).
 FEW_BYTES, FEW_SLABS = 1 << 20, 16
-# Private gradients of all slabs together. Past this they cost memory traffic, then memory.
+# All private gradients together: beyond this they cost memory traffic, then memory.
 SLAB_BYTES = 64 << 20
-# A slab shorter than this spends its time on zeroing and summing its gradient.
+# A shorter slab spends its time on clearing and adding its gradient.
 SLAB_ROWS_MIN = 512
 
-# Rows in a block that all threads share (class-parallel): each block streams the whole gradient and
-# theta through the cache, so that more rows are less traffic, but k logits a row should stay in L3. 2,048 x
-# 512 with 16,000 classes in float32: 433, 394, 366, 374 ms with 64, 128, 256, 512 rows.
-SHARED_BLOCK = 256
-# Slabs a gradient must be small enough for, and classes enough to keep cores busy, if not.
+# Class-parallel, where fewer than SLABS_MIN private gradients fit and there are SHARED_CLASSES classes or more to keep
+# the cores busy: all threads share one gradient and one block of SHARED_BLOCK rows. Each block streams gradient and
+# theta through the cache, so that more rows mean less traffic, but k logits a row should stay in L3. 2,048 x 512 with
+# 16,000 classes, float32, in blocks of 64, 128, 256, 512 rows: 433, 394, 366, 374 ms.
 SLABS_MIN = 4
 SHARED_CLASSES = 512
+SHARED_BLOCK = 256
 
-# A chunk is what one kernel call works on, about a tenth of a second (with huge gradients, a second or two), so that
-# Ctrl-C and progress callbacks are served promptly. Shorter chunks cut slabs into pieces of a few blocks, each of which
-# starts without having been fetched ahead: 60k x 784 in float64 took 10 % longer in chunks of 64 MB.
+# ------------------------------------------------------------------------------------------------------ chunks
+
+# A chunk takes about a tenth of a second (with huge gradients, a second or two), so that Ctrl-C and callbacks are
+# served promptly. Each chunk's slabs begin without having been prefetched: 60k x 784 in float64 took 10 % longer in
+# chunks of 64 MB.
 CHUNK_BYTES = 1 << 30
 CHUNK_FLOPS = 2e10
-# ... or `FLUSH_ROWS` rows a slab, because where a slab's rows end its gradient is added up: 20k x 1024, k = 1000,
-# float64 takes 920 ms in chunks of 5,000 rows (8 slabs of 640 rows), 868 in two and 840 in one of 20,000.
 
-# Gram matrices of all pairs of classes, of all slabs together, and slabs at least: a Hessian of 10,000 parameters then
-# has 800 MB of them, as much as itself.
+# -------------------------------------------------------------------------------------------------- exact Hessian
+
+# Gram matrices of all pairs of classes in all slabs, and how many slabs at least and at most: a Hessian of 10,000
+# parameters then takes 800 MB for them, as much as for itself.
 PAIR_BYTES = 256 << 20
 PAIR_SLABS_MIN, PAIR_SLABS_MAX = 2, 16
-# Rows of a block of a Hessian, where two copies of it by columns fit in L2: the more, the less often the matrices go
-# through the cache. No power of two: the columns would share a few sets of L1. n = 100, k = 3 takes one thread 790,
-# 820, 720 ns a row in Cython and 1,190, 910, 890 in Numba with 128, 192, 320 rows.
+# Rows of a block, if two copies of it by columns fit in L2: the more, the less often the matrices go through the cache.
+# Not a power of two, whose columns would share a few sets of L1. n = 100, k = 3, one thread, with 128, 192, 320 rows:
+# 790, 820, 720 ns a row in Cython and 1,190, 910, 890 in Numba.
 PAIR_BLOCKS = 320, 192
 
-# A thread that gets less work than this may cost more than it saves: little on a quiet machine, where passes that
-# follow each other find it awake (10,000 x 20, k = 5 takes 370 us on one thread, 160 to 240 on two; 10,000 x 50, k = 3
-# 430 and 220), but far more on a busy one: 107 passes over 1,797 digits took 6 s with two threads that waited for each
-# other, 0.7 s with one.
+# ------------------------------------------------------------------------------------------------------ threads
+
+# Operations that a thread should get. Waking threads for less gains little on a quiet machine (10,000 x 20, k = 5: 370
+# us on one thread, 160 to 240 on two) and loses much on a busy one: 107 passes over 1,797 digits took 6 s with two
+# threads that waited for each other, 0.7 s with one.
 THREAD_FLOPS = 3e6
 
-# Sparse X. Entries a column should have for each private gradient, so that zeroing and adding up the gradients costs
-# little beside filling them. 118k x 20k with 106 entries a column and k = 45 took, that included, 43 ms with 9
-# gradients, 36 with 4 and 32 with a shared one; 2M x 5,000 with 7,600 a column and k = 5 took 109 and 142 ms with 16
-# and a shared one.
-SPARSE_ENTRIES = 32
-# Slabs at most: 110 and 109 ms with 8 and 16 in the last case.
-SPARSE_SLABS_MAX = 16
-# Entries a row costs besides its own.
-ROW_ENTRIES = 8
-# Bytes of the residuals of a run of rows that a feature-parallel pass keeps in cache between its two phases. Short
-# runs stay in L2, long ones have fewer barriers: 118k x 168k with 2.2M entries and k = 45 in float64 took one thread
-# 88, 101 and 91 ms with 0.5, 2 and 14 MB, and two threads 44, 42 and 40 ms.
-SHARED_BYTES = 1 << 20
-CACHE_LINE = 64  # a row of residuals takes a vector at least
-# Entries a walk over a large theta or gradient looks ahead by, in Numba. 200k x 10^6 with 6 million entries, k = 100:
-# at best 363, 326, 320 ms in float64 and 235, 226, 229 in float32 with 16, 24, 32. Medians differ by less than noise.
-ENTRIES_AHEAD = 24
+# ---------------------------------------------------------------------------------------------------- sparse rows
 
-# Entries of a column that are summed in float32, where they are spread evenly over the rows: moving the sums on to
-# float64 costs about as much as an entry.
+# Entries that a column should have for each private gradient, so that clearing and adding up the gradients costs little
+# beside filling them. 118k x 20k with 106 entries a column, k = 45: 43 ms with 9 gradients, 36 with 4, 32 with one that
+# all threads share. 2M x 5,000 with 7,600 a column, k = 5: 109 ms with 16 gradients, 142 with a shared one.
+SPARSE_ENTRIES = 32
+# Slabs at most; the last case takes 110 ms with 8, 109 with 16.
+SPARSE_SLABS_MAX = 16
+# What a row costs, its softmax above all, in entries.
+ROW_ENTRIES = 8
+# Feature-parallel: bytes of the residuals of a phase, which stay in cache until they are added column by column. Fewer
+# stay in L2, more mean fewer barriers. 118k x 168k with 2.2M entries, k = 45, float64, with 0.5, 2, 14 MB: 88, 101, 91
+# ms on one thread, 44, 42, 40 on two.
+SHARED_BYTES = 1 << 20
+CACHE_LINE = 64  # a row of residuals takes a line at least
+# Numba: entries that walks over a large theta or gradient prefetch ahead. 200k x 10^6 with 6 million entries, k = 100,
+# best times with 16, 24, 32: 363, 326, 320 ms in float64 and 235, 226, 229 in float32. Medians differ by less than
+# noise.
+ENTRIES_AHEAD = 24
+# Entries of a column that are summed in float32 before they go into float64, if spread evenly over the rows. Moving
+# them costs about as much as an entry.
 FLOAT32_TERMS = 256
 
-# float32 products are summed in float32 over at most this many rows, then added to float64: block by block, so that
-# 4,096 rows are chains of 128 + 32 additions, and 1,024 would be 128 + 8.
+# Rows until float32 sums go into float64. Sums are made block by block, so that 4,096 rows are chains of 128 + 32
+# additions, and 1,024 rows would be 128 + 8. A chunk has as many rows in each slab, because the gradient is also added
+# where a slab's rows end: 20k x 1024, k = 1000, float64 takes 920 ms in chunks of 5,000 rows, 868 in two and 840 in
+# one.
 FLUSH_ROWS = 4096
 
 
@@ -117,7 +139,7 @@ class Plan:
     block : int
         Rows that go through the cache together.
     slabs : int
-        Row ranges with a loss and a gradient of their own.
+        Ranges of a chunk's rows with a loss and a gradient of their own.
     chunk : int
         Rows given to one kernel call.
     flush_rows : int
@@ -148,8 +170,8 @@ class Plan:
     def slab_ranges(self, rows: int) -> list[tuple[int, int, int]]:
         """(slab, first row, end row) for the slabs of a chunk that have rows.
 
-        They differ by a block at most: 20,000 rows in 8 slabs of 20 blocks, but for the last, made one of two threads
-        wait for 2 % of the time.
+        They differ by one block at most. When all but the last had 20 blocks, 20,000 rows in 8 slabs made one of two
+        threads wait for 2 % of the time.
         """
         slabs, blocks = self.slabs_of(rows), -(-rows // self.block)
         starts = [min(slab * blocks // slabs * self.block, rows) for slab in range(slabs + 1)]
@@ -159,7 +181,7 @@ class Plan:
         """Row where each slab of a sparse chunk begins, and the chunk's end: int64 (slabs + 1,).
 
         Slabs get the same work, not the same rows: an entry counts 1, a row (its softmax) `ROW_ENTRIES` besides. The
-        rows are searched by halves: an array of their work took 6 to 10 ms for 3.3M rows, a search 0.3.
+        rows are found by bisection, in 0.3 ms for 3.3M rows; an array of the work of each row took 6 to 10.
         """
         rows = len(indptr) - 1
         if self.slabs == 1:
