@@ -133,5 +133,25 @@ View<T> pack_rows(const Matrix<T>& X, int rows, ptrdiff_t n, ptrdiff_t block, T*
     return {buffer, TILE_LANES<T> * length, TILE_LANES<T>};
 }
 
+// ----------------------------------------------------------------------------------- parameters
+
+template <class T, int NS>
+T* copy_scalars(const T* theta, ptrdiff_t n, ptrdiff_t k, T* out) {
+    for (ptrdiff_t j = 0; j < n; ++j, out += NS) std::memcpy(out, theta + j * k, NS * sizeof(T));
+    return out;
+}
+
+// `count` classes of theta (n, k) from `begin` on, as [tile of classes][feature][class in tile], so that the scalars of
+// a tile are contiguous.
+template <class T>
+void pack_parameters(const T* theta, ptrdiff_t n, ptrdiff_t k, ptrdiff_t begin, ptrdiff_t count, T* out) {
+    typedef T* (*Copy)(const T*, ptrdiff_t, ptrdiff_t, T*);
+    static constexpr Copy copies[TILE_SCALARS] = {copy_scalars<T, 1>, copy_scalars<T, 2>, copy_scalars<T, 3>,
+                                                  copy_scalars<T, 4>, copy_scalars<T, 5>, copy_scalars<T, 6>};
+    const Split classes(count, TILE_SCALARS);
+    for (int c = 0; c < classes.parts; ++c)
+        out = copies[classes.size(c) - 1](theta + begin + classes.begin(c), n, k, out);
+}
+
 }  // namespace
 }  // namespace fastsoftmax

@@ -56,24 +56,6 @@ ptrdiff_t work_size(const Pass<T>& p, ptrdiff_t outputs) {
     return 2 * parameter_size(p) + Scratch<T>(nullptr, p, outputs).size * p.threads + VEC_BYTES / sizeof(T);
 }
 
-template <class T, int NS>
-T* copy_scalars(const T* theta, ptrdiff_t n, ptrdiff_t k, T* out) {
-    for (ptrdiff_t j = 0; j < n; ++j, out += NS) std::memcpy(out, theta + j * k, NS * sizeof(T));
-    return out;
-}
-
-// `count` classes of theta (n, k) from `begin` on, as [tile of classes][feature][class in tile], so that the scalars of
-// a tile are contiguous.
-template <class T>
-void pack_parameters(const T* theta, ptrdiff_t n, ptrdiff_t k, ptrdiff_t begin, ptrdiff_t count, T* out) {
-    typedef T* (*Copy)(const T*, ptrdiff_t, ptrdiff_t, T*);
-    static constexpr Copy copies[TILE_SCALARS] = {copy_scalars<T, 1>, copy_scalars<T, 2>, copy_scalars<T, 3>,
-                                                  copy_scalars<T, 4>, copy_scalars<T, 5>, copy_scalars<T, 6>};
-    const Split classes(count, TILE_SCALARS);
-    for (int c = 0; c < classes.parts; ++c)
-        out = copies[classes.size(c) - 1](theta + begin + classes.begin(c), n, k, out);
-}
-
 // Shortest row, in vectors, for the forward product by dot_tile, which reads X unpacked. In shorter rows the incomplete
 // vectors and the loads across cache lines count. Cycles a row, one thread: 60k x 784, k = 10, 1,610, packed 1,880, in
 // float64 (830 and 960 in float32); but 500k x 50, k = 3, 119, packed 90.
@@ -97,18 +79,6 @@ bool transposes_bytes(const Pass<T>& p) {
 template <class T>
 bool classes_in_lanes(const Pass<T>& p) {
     return p.X.row_step != p.X.itemsize && class_lanes<T>(p.k) && !forward_takes_dots(p) && !transposes_bytes(p);
-}
-
-// theta as the forward product of this pass reads it, written to `out`, which is returned.
-template <class T>
-T* prepare_parameters(const T* theta, const Pass<T>& p, T* out) {
-    if (forward_takes_dots(p))
-        transpose_parameters(theta, p.n, p.k, out);
-    else if (classes_in_lanes(p))
-        widen_parameters(theta, p.n, p.k, out);
-    else
-        pack_parameters(theta, p.n, p.k, 0, p.k, out);
-    return out;
 }
 
 // The block of rows from `first` on, for both products.
@@ -355,13 +325,6 @@ void input_gradient(int from, int to, int rows, const Pass<T>& p, const BlockBuf
                     run_tile<T, true>(nv, ns, D, R, theta, 1, p.k, out, R, nullptr, classes, prefetch);
             }
     }
-}
-
-// dX = scale times what `input_gradient` has written, transposed.
-template <class T>
-void store_dX(ptrdiff_t first, int rows, const Pass<T>& p, const BlockBuffers<T>& s) {
-    for (int r = 0; r < rows; ++r)
-        for (ptrdiff_t j = 0; j < p.n; ++j) p.dX[(first + r) * p.n + j] = s.columns[j * p.block + r] * T(p.scale);
 }
 
 }  // namespace

@@ -31,8 +31,8 @@ INLINE Vec<T> half_difference(Vec<T> a, Vec<T> b) {
     return a * T(0.5) - b * T(0.5);
 }
 
-// The loss of a row is (top - hit) + logs, as `block_loss` and `write_losses` take it. This stores half of what comes
-// in place of top - hit.
+// Stores a loss so that top - hit = 2 half: `block_loss` and `write_losses` take (top - hit) + logs for the loss of a
+// row.
 template <class T>
 INLINE void store_half_loss(int r, Vec<T> half, const BlockBuffers<T>& s) {
     store<T>(s.top + r, half);

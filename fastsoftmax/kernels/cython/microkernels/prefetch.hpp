@@ -36,8 +36,8 @@ struct Prefetcher {
     // Prefetches nothing.
     static Prefetcher idle(const char* data) { return {data, 0, 1, 1, 0, 0, 0}; }
 
-    // Lines that each step of the next tile is to prefetch: 0, 1 or 2. Rounded up, since the next block waits for the
-    // lines that the last tile leaves.
+    // Lines that each step of the next tile is to prefetch: 0, 1 or 2. Rather too many than too few, since the next
+    // block waits for the lines that the last tile leaves.
     int lines_per_step(ptrdiff_t steps) {
         if (left <= 0) return 0;
         const double all = double(steps);

@@ -32,7 +32,7 @@ struct Lanes<double> {
     typedef int64_t I __attribute__((vector_size(VEC_BYTES)));
     typedef int64_t Int;
     static constexpr int mantissa = 52;
-    // A sum with it has the other number, rounded to an integer, in its low bits, plus the exponent's bias.
+    // The low bits of x + magic are x rounded to an integer, plus the exponent's bias.
     static constexpr double magic = 0x1.8p52 + 1023;
     static constexpr double exp_zero = -708.39641;  // exp of less is subnormal and becomes 0
     static constexpr double ln2_hi = 0x1.62e42fefa3800p-1, ln2_lo = 5.497923018708371174712472e-14;

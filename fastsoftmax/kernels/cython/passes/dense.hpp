@@ -123,6 +123,18 @@ void predict(const Pass<T>& p, Prediction kind, void* out) {
 
 // ----------------------------------------------------------------------------- slabs of a chunk
 
+// theta as the forward product of this pass reads it, written to `out`, which is returned.
+template <class T>
+T* prepare_parameters(const T* theta, const Pass<T>& p, T* out) {
+    if (forward_takes_dots(p))
+        transpose_parameters(theta, p.n, p.k, out);
+    else if (classes_in_lanes(p))
+        widen_parameters(theta, p.n, p.k, out);
+    else
+        pack_parameters(theta, p.n, p.k, 0, p.k, out);
+    return out;
+}
+
 // Claims of a thread in a chunk, on average. A claim is a few slabs next to each other, because memory is read fastest
 // in the order of its addresses.
 constexpr int CLAIMS = 8;
@@ -259,6 +271,13 @@ void scale_rows(const Matrix<T>& X, int rows, ptrdiff_t n, const T* w, T* out) {
         for (ptrdiff_t j = 0; j < n; ++j)
             for (int r = 0; r < rows; ++r) out[j * rows + r] = w[r] * X.data[j * X.feature_step + r];
     }
+}
+
+// dX = scale times what `input_gradient` has written, transposed.
+template <class T>
+void store_dX(ptrdiff_t first, int rows, const Pass<T>& p, const BlockBuffers<T>& s) {
+    for (int r = 0; r < rows; ++r)
+        for (ptrdiff_t j = 0; j < p.n; ++j) p.dX[(first + r) * p.n + j] = s.columns[j * p.block + r] * T(p.scale);
 }
 
 }  // namespace
