@@ -1,7 +1,7 @@
-"""The Cython backend: picks, at import, the build for the best instruction set of this processor.
+"""The Cython backend: the functions of `fastsoftmax.kernels.contract`, built for the best instruction set of this CPU.
 
-Each build is an extension module of its own, made from the same source (``setup.py``). The environment
-variable ``FASTSOFTMAX_ISA`` (v2, v3, v4 or generic) asks for one by name.
+Each build is an extension module of its own, made from the same source (``setup.py``) and picked at import. The
+environment variable ``FASTSOFTMAX_ISA`` (v2, v3, v4 or generic) asks for one by name.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ _LEVELS = ("v4", "v3", "v2", "generic")
 
 
 def _pick() -> str:
+    """The name of the build: the one asked for, or the best one there is."""
     best = cpu.level()
     runs = [isa for isa in _LEVELS if isa == "generic" or int(isa[1]) <= best]
     wanted = os.environ.get("FASTSOFTMAX_ISA", "")
@@ -37,11 +38,11 @@ _build = importlib.import_module(f".kernels_{ISA}", __package__)
 READS = "".join(_build.SOURCE_TYPES)
 STRATEGIES = ("row-parallel", "class-parallel", "feature-parallel")
 # 500k x 50 in F order, k = 3, float32: 10.0, 7.9, 7.3, 6.8 ms with 256, 512, 768, 1,024 bytes; float64 gains up to
-# 2,048. No power of two: classes of logits 2,048 bytes apart are taken for each other by loads that follow a store;
-# 581k x 54, k = 7, took 16.0 and 7.8 ms, with 2,560 bytes 15.3 and 7.45.
+# 2,048. But this is also the class stride of a block, and 2,048 bytes alias in store-to-load forwarding: 581k x 54,
+# k = 7, takes 15.3 ms in float64 and 7.45 in float32 with 2,560 bytes, 16.0 and 7.8 with 2,048.
 COLUMN_BYTES = 2560
-# Bytes are staged as columns; the sums of long ones cost less. 500k x 50, k = 3, uint8: 4.3 and 3.9 ms with 128 and 320
-# rows; one thread takes 38, 35 and 34 cycles a row with 128, 320 and 640.
+# Rows of bytes are staged as columns, and inner products of long columns cost less. 500k x 50, k = 3, uint8: 4.3 ms
+# with 128 rows in a block, 3.9 with 320; one thread takes 38, 35, 34 cycles a row with 128, 320, 640.
 BYTE_COLUMNS = 128
 FLOAT32_SUMS = True
 dense_value_and_grad = _build.dense_value_and_grad
@@ -57,7 +58,7 @@ predict = _build.predict
 
 
 def isa() -> str:
-    """Instruction set in use, as "x86-64-v4, 512-bit vectors"."""
+    """The instruction set in use, as "x86-64-v4, 512-bit vectors"."""
     name = f"x86-64-{ISA}" if ISA.startswith("v") else ISA
     return f"{name}, {8 * _build.vector_bytes()}-bit vectors"
 

@@ -1,5 +1,5 @@
-// What Cython fills in: one call of one pass, without types. The passes themselves are compiled in units, a file for each
-// dtype and kind of rows, which this header does not need to see.
+// One call of one pass, as Cython fills it in, without the types of C++. The passes are compiled in units, a file for
+// each dtype and each kind of rows.
 #pragma once
 
 #include <cstddef>
@@ -7,36 +7,37 @@
 
 namespace fastsoftmax {
 
-enum Operation { VALUE_AND_GRAD, HESS_PROD, GRAM, PREDICT, HESSIAN };  // of sparse X, GRAM is the diagonal alone
+enum Operation { VALUE_AND_GRAD, HESS_PROD, GRAM, PREDICT, HESSIAN };  // GRAM of sparse X is the diagonal alone
 enum Prediction { LABEL, LOGITS, PROBA, LOG_PROBA };
 
 enum SourceType { FLOAT64, FLOAT32, FLOAT16, UINT8, INT8, INT16 };
 
 struct Source {  // X as NumPy describes it, strides in bytes
     const char* data;
-    ptrdiff_t row, col;
+    ptrdiff_t row_step, feature_step;
     int type, itemsize;
 };
 
-// Columns of sparse X with too many entries to be summed in float32 to the end; see block/reduce.hpp.
+// Columns of sparse X with too many entries for float32 sums; see block/reduce.hpp.
 struct Hot {
-    const int64_t* columns;  // level by level, in each ascending
-    const int64_t* starts;   // level l has columns[starts[l]]..columns[starts[l + 1]]
+    const int64_t* columns;  // level by level, ascending in each
+    const int64_t* starts;   // level l is columns[starts[l]] to columns[starts[l + 1] - 1]
     ptrdiff_t levels;
-    double* grad;  // per slab: (starts[levels], k)
+    double* grad;  // of each slab: (starts[levels], k)
 
     ptrdiff_t count() const { return levels ? starts[levels] : 0; }
 };
 
-// How a call over sparse X is cut.
+// How a call over sparse X is cut up.
 struct SparseCut {
-    const int64_t* starts;   // row-parallel: rows of slab p are starts[p]..starts[p + 1]
-    const int64_t* columns;  // feature-parallel: of part t, columns[t]..columns[t + 1]; null: row-parallel
-    ptrdiff_t parts;
+    const int64_t* starts;       // row-parallel: slab p has rows starts[p] to starts[p + 1] - 1
+    const int64_t*
+        column_cuts;  // feature-parallel: range t has columns column_cuts[t] to column_cuts[t + 1] - 1; else null
+    ptrdiff_t ranges;            // of columns, one for each thread
     Hot hot;
 };
 
-struct SparseSource {  // X in CSR; indptr is null if X is dense
+struct SparseSource {  // X as a `Csr`; indptr is null if X is dense
     const int64_t* indptr;
     const void *indices, *data;
     bool wide;  // indices are int64
@@ -44,9 +45,9 @@ struct SparseSource {  // X in CSR; indptr is null if X is dense
 };
 
 struct Call {
-    int operation, kind, threads;
-    bool single;  // computed in float32
-    bool by_classes, single_grad;
+    int operation, prediction, threads;
+    bool single;  // the dtype of the computation is float32
+    bool class_parallel, single_grad;
     Source X;
     SparseSource sparse;
     ptrdiff_t m, n, k;
@@ -54,8 +55,8 @@ struct Call {
     const void* soft;
     double smoothing;
     const double* w;
-    const void *theta, *bias, *along, *along_bias;
-    double *loss, *grad_bias;
+    const void *theta, *bias, *direction, *direction_bias;
+    double *loss, *bias_grad;
     void *grad, *out;
     void *dX, *row_loss;
     int64_t* row_label;
@@ -64,12 +65,12 @@ struct Call {
     double* held;
     double scale;
     ptrdiff_t slabs, block, flush_rows, phase_rows;
-    ptrdiff_t L2, L3;  // bytes of a core's cache and of the one cores share
-    void* work;
+    ptrdiff_t L2, L3;  // bytes of a core's cache, and of the cache that cores share
+    void* work;        // scratch memory of `work_bytes` bytes
 };
 
-// The end of a sparse gradient; it and its result may be float32.
-struct Finish {
+// The reduction of a sparse gradient. The gradient and its result may be float32.
+struct ReduceCall {
     const void* grad;
     ptrdiff_t slabs, size;
     bool single_grad, single_out;
@@ -80,7 +81,7 @@ struct Finish {
 };
 enum { SUMS_WRONG = 1, STORED_WRONG = 2 };
 
-// In the units. T is the dtype of the computation.
+// What the units define; T is the dtype of the computation.
 template <class T>
 void run_dense(const Call&);
 template <class T>
@@ -89,11 +90,11 @@ template <class T>
 void run_sparse(const Call&);
 template <class T>
 ptrdiff_t sparse_work_bytes(const Call&);
-int run_finish(const Finish&);
+int run_reduce(const ReduceCall&);
 int openmp_threads();
 int vector_bytes();
 
-// Bytes the caller must provide as Call::work.
+// Bytes that the caller must provide as Call::work.
 inline ptrdiff_t work_bytes(const Call& c) {
     if (c.sparse.indptr) return c.single ? sparse_work_bytes<float>(c) : sparse_work_bytes<double>(c);
     return c.single ? dense_work_bytes<float>(c) : dense_work_bytes<double>(c);

@@ -1,5 +1,8 @@
 # cython: language_level=3, freethreading_compatible=True
-"""The kernel contract over the C++ passes; built once for each instruction set."""
+"""The functions of `fastsoftmax.kernels.contract` over the C++ passes; built once for each instruction set.
+
+Arrays become addresses and strides in a `Call` (``call.hpp``); what they are is checked before.
+"""
 
 import os
 
@@ -25,7 +28,7 @@ cdef extern from "call.hpp" namespace "fastsoftmax" nogil:
 
     ctypedef struct Source:
         const char* data
-        Py_ssize_t row, col
+        Py_ssize_t row_step, feature_step
         int type, itemsize
 
     ctypedef struct Hot:
@@ -36,8 +39,8 @@ cdef extern from "call.hpp" namespace "fastsoftmax" nogil:
 
     ctypedef struct SparseCut:
         const int64_t* starts
-        const int64_t* columns
-        Py_ssize_t parts
+        const int64_t* column_cuts
+        Py_ssize_t ranges
         Hot hot
 
     ctypedef struct SparseSource:
@@ -48,8 +51,8 @@ cdef extern from "call.hpp" namespace "fastsoftmax" nogil:
         SparseCut cut
 
     ctypedef struct Call:
-        int operation, kind, threads
-        bint single, by_classes, single_grad
+        int operation, prediction, threads
+        bint single, class_parallel, single_grad
         Source X
         SparseSource sparse
         Py_ssize_t m, n, k
@@ -59,10 +62,10 @@ cdef extern from "call.hpp" namespace "fastsoftmax" nogil:
         const double* w
         const void* theta
         const void* bias
-        const void* along
-        const void* along_bias
+        const void* direction
+        const void* direction_bias
         double* loss
-        double* grad_bias
+        double* bias_grad
         void* grad
         void* out
         void* dX
@@ -77,7 +80,7 @@ cdef extern from "call.hpp" namespace "fastsoftmax" nogil:
         Py_ssize_t L2, L3
         void* work
 
-    ctypedef struct Finish:
+    ctypedef struct ReduceCall:
         const void* grad
         Py_ssize_t slabs, size
         bint single_grad, single_out
@@ -87,23 +90,23 @@ cdef extern from "call.hpp" namespace "fastsoftmax" nogil:
         int threads
 
     Py_ssize_t work_bytes(const Call&)
-    int run_finish(const Finish&)
+    int run_reduce(const ReduceCall&)
     int SUMS_WRONG, STORED_WRONG
     void run_call "fastsoftmax::run"(const Call&)
     int openmp_threads()
     int c_vector_bytes "fastsoftmax::vector_bytes"()
 
 SOURCE_TYPES = {"d": 0, "f": 1, "e": 2, "B": 3, "b": 4, "h": 5}  # as enum SourceType in call.hpp
-KINDS = {"label": 0, "logits": 1, "proba": 2, "log_proba": 3}  # as enum Prediction in call.hpp
+PREDICTIONS = {"label": 0, "logits": 1, "proba": 2, "log_proba": 3}  # as enum Prediction in call.hpp
 
 
 def vector_bytes():
-    """Width of the vectors this build computes with."""
+    """Bytes of the vectors that this build computes with."""
     return c_vector_bytes()
 
 
 def max_threads():
-    """Threads OpenMP would use (threadpoolctl can lower it); 0 in a build without OpenMP."""
+    """Threads that OpenMP would use, which threadpoolctl can lower; 0 in a build without OpenMP."""
     return openmp_threads()
 
 
@@ -120,7 +123,7 @@ if hasattr(os, "register_at_fork"):
 
 
 cdef int _usable(int n_threads) except -1:
-    """One thread in a forked process: GNU's OpenMP would wait there for threads that stayed in the other one."""
+    """``n_threads``, but 1 in a forked process: GNU's OpenMP would wait for threads that only its parent has."""
     return 1 if _forked or not openmp_threads() else n_threads
 
 
@@ -158,7 +161,7 @@ def dense_gradient(sums, theta, double l2, out):
 
 
 cdef void _add_up(double* slabs, Py_ssize_t count, Py_ssize_t size) noexcept nogil:
-    """The first of the slabs becomes their sum, in the order of their numbers."""
+    """The first slab becomes the sum of all, added in the order of their numbers."""
     cdef Py_ssize_t p, i
     for p in range(1, count):
         for i in range(size):
@@ -168,7 +171,7 @@ cdef void _add_up(double* slabs, Py_ssize_t count, Py_ssize_t size) noexcept nog
 cdef bint _scale_and_add(
     const double* grad, Py_ssize_t k, Py_ssize_t n, double scale, double l2, const double* theta, double* out
 ) noexcept nogil:
-    """out (n, k) = scale * grad (k, n), transposed, + l2 * theta; whether the former is finite."""
+    """out (n, k) = scale * grad (k, n), transposed, + l2 * theta; returns whether the first term is finite."""
     cdef Py_ssize_t c, j
     cdef double value
     cdef bint finite = True
@@ -197,14 +200,14 @@ def sparse_gram_diagonal(rows, plan, sums, int n_threads):
 
 def sparse_gradient(sums, theta, double l2, out, int n_threads):
     """See `fastsoftmax.kernels.contract`."""
-    cdef Finish finish
+    cdef ReduceCall call
     cdef int wrong
-    finish.grad, finish.slabs, finish.size = _address(sums.grad), len(sums.grad), out.size
-    finish.single_grad, finish.single_out = sums.grad.dtype.char == "f", out.dtype.char == "f"
-    finish.scale, finish.l2, finish.theta = sums.scale, l2, _address(theta)
-    finish.out, finish.threads = _address(out), _usable(n_threads)
+    call.grad, call.slabs, call.size = _address(sums.grad), len(sums.grad), out.size
+    call.single_grad, call.single_out = sums.grad.dtype.char == "f", out.dtype.char == "f"
+    call.scale, call.l2, call.theta = sums.scale, l2, _address(theta)
+    call.out, call.threads = _address(out), _usable(n_threads)
     with nogil:
-        wrong = run_finish(finish)
+        wrong = run_reduce(call)
     return not wrong & SUMS_WRONG, not wrong & STORED_WRONG
 
 
@@ -215,57 +218,62 @@ def dense_hessian(rows, params, plan, sums, int n_threads):
 
 def predict(rows, params, plan, kind, out, sums, int n_threads):
     """See `fastsoftmax.kernels.contract`."""
-    _run(PREDICT, rows, params, None, plan, sums, n_threads, out, KINDS[kind])
+    _run(PREDICT, rows, params, None, plan, sums, n_threads, out, PREDICTIONS[kind])
 
 
 cdef void* _address(array) noexcept:
+    """The address of an array's data; NULL for None."""
     return NULL if array is None else cnp.PyArray_DATA(array)
 
 
 cdef void _describe_dense(Source* source, cnp.ndarray X):
+    """Fills in ``source``."""
     source.data = <const char*>cnp.PyArray_DATA(X)
-    source.row, source.col = X.strides[0], X.strides[1]
+    source.row_step, source.feature_step = X.strides[0], X.strides[1]
     source.type, source.itemsize = SOURCE_TYPES[X.dtype.char], X.itemsize
 
 
-cdef _describe_sparse(SparseSource* source, X, plan, hot, int threads, bint by_features):
-    """Fills in ``source``; what it returns must live as long."""
+cdef _describe_sparse(SparseSource* source, X, plan, hot, int threads, bint feature_parallel):
+    """Fills in ``source``; the arrays that it returns must live as long."""
     starts = plan.sparse_slabs(X.indptr)
-    columns = _column_cuts(X, threads) if by_features else None
+    column_cuts = _column_cuts(X, threads) if feature_parallel else None
     source.indptr = <const int64_t*>_address(X.indptr)
     source.indices, source.data = _address(X.indices), _address(X.data)
     source.wide = X.indices.itemsize == 8
-    source.cut.starts, source.cut.columns = <const int64_t*>_address(starts), <const int64_t*>_address(columns)
-    source.cut.parts = threads
+    source.cut.starts, source.cut.column_cuts = <const int64_t*>_address(starts), <const int64_t*>_address(column_cuts)
+    source.cut.ranges = threads
     source.cut.hot.levels = 0
     if hot is not None:
         source.cut.hot.columns = <const int64_t*>_address(hot.columns)
         source.cut.hot.starts = <const int64_t*>_address(hot.starts)
         source.cut.hot.levels, source.cut.hot.grad = len(hot.starts) - 1, <double*>_address(hot.grad)
-    return starts, columns
+    return starts, column_cuts
 
 
-def _column_cuts(X, parts):
-    """Where each thread's columns begin, and n: parts of equal cost. No bit of a result depends on it."""
-    shares = np.arange(parts + 1) / parts
+def _column_cuts(X, ranges):
+    """Where each thread's range of columns begins, and n: ranges of equal cost. Results do not depend on the cuts."""
+    shares = np.arange(ranges + 1) / ranges
     cuts = X.n * shares if X.load is None else np.searchsorted(X.load, X.load[X.n] * shares)
     cuts = cuts.astype(np.int64)
-    cuts[0], cuts[parts] = 0, X.n
+    cuts[0], cuts[ranges] = 0, X.n
     return cuts
 
 
-cdef _run(Operation operation, rows, params, direction, plan, sums, int n_threads, out=None, int kind=0, outputs=None):
+cdef _run(
+    Operation operation, rows, params, direction, plan, sums, int n_threads, out=None, int prediction=0, outputs=None
+):
+    """Fills in a `Call` and runs it without the GIL."""
     cdef Call call
     X = rows.X
     m, n = X.shape
-    call.operation, call.kind, call.single = operation, kind, X.dtype.char != "d"
+    call.operation, call.prediction, call.single = operation, prediction, X.dtype.char != "d"
     call.threads = _usable(n_threads)
     call.m, call.n = m, n
     call.k = n if params is None else params.theta.shape[1]
     call.sparse.indptr = NULL
     if isinstance(X, Csr):
-        by_features = plan.strategy == "feature-parallel" and operation != PREDICT
-        _alive = _describe_sparse(&call.sparse, X, plan, sums.hot, call.threads, by_features)
+        feature_parallel = plan.strategy == "feature-parallel" and operation != PREDICT
+        _alive = _describe_sparse(&call.sparse, X, plan, sums.hot, call.threads, feature_parallel)
         call.k = 2 if params is None else call.k
         call.slabs = plan.slabs
     else:
@@ -274,19 +282,20 @@ cdef _run(Operation operation, rows, params, direction, plan, sums, int n_thread
     call.y, call.w = <const int32_t*>_address(rows.y), <const double*>_address(rows.w)
     call.theta = _address(None if params is None else params.theta)
     call.bias = _address(None if params is None else params.bias)
-    call.along = _address(None if direction is None else direction.theta)
-    call.along_bias = _address(None if direction is None else direction.bias)
+    call.direction = _address(None if direction is None else direction.theta)
+    call.direction_bias = _address(None if direction is None else direction.bias)
     call.loss, call.scale = <double*>_address(sums.loss), sums.scale
-    call.grad, call.grad_bias = _address(sums.grad), <double*>_address(sums.bias)
-    call.by_classes = plan.strategy == "class-parallel"
+    call.grad, call.bias_grad = _address(sums.grad), <double*>_address(sums.bias)
+    call.class_parallel = plan.strategy == "class-parallel"
     call.single_grad = sums.grad is not None and sums.grad.dtype == np.float32
     call.out = _address(out)
     call.soft, call.smoothing = _address(rows.soft), rows.smoothing
     call.dX = _address(None if outputs is None else outputs.dX)
     call.row_loss = _address(None if outputs is None else outputs.loss)
     call.row_label = <int64_t*>_address(None if outputs is None else outputs.label)
-    most = -(-m // plan.block) * plan.block
-    call.block, call.flush_rows, call.phase_rows = plan.block, min(plan.flush_rows, most), min(plan.phase_rows, most)
+    whole_blocks = -(-m // plan.block) * plan.block
+    call.block = plan.block
+    call.flush_rows, call.phase_rows = min(plan.flush_rows, whole_blocks), min(plan.phase_rows, whole_blocks)
     cache = cache_bytes()
     call.L2, call.L3 = cache["L2"], cache["L3"]
     call.models = 1 if params is None else params.models

@@ -1,4 +1,5 @@
-// Narrow types of X, converted to the dtype of the computation: line by line, or bytes by transposed squares.
+// Narrow X, float16 and integers of 8 and 16 bits, is converted block by block on its way into the cache: line by line,
+// or, to get columns from rows of bytes, by transposed squares.
 #pragma once
 
 #include <algorithm>
@@ -15,20 +16,21 @@
 namespace fastsoftmax {
 namespace {
 
-// The four bytes that each lane holds, each to a vector.
+// Byte `which` of each lane, as a number.
 template <class T, bool SIGNED>
 INLINE Vec<T> byte_of_lanes(Vec<T> bytes, int which) {
     typedef uint32_t Bits __attribute__((vector_size(VEC_BYTES)));
     const IVec<T> all = (IVec<T>)bytes;
-    const IVec<T> top = (IVec<T>)((Bits)bytes >> 24);  // without a mask
+    const IVec<T> top = (IVec<T>)((Bits)bytes >> 24);  // needs no mask
     const IVec<T> one = SIGNED ? all << (24 - 8 * which) >> 24 : which == 3 ? top : all >> 8 * which & 255;
     return __builtin_convertvector(one, Vec<T>);
 }
 
-// dst[feature][row], float32, of rows of n bytes, which are converted after being transposed four features at a time.
-// Rows past the last one, up to a whole vector, repeat it. VEC_BYTES of a row are read at least.
+// dst[feature][row], float32, from rows of n bytes. Bytes are transposed before they are converted, four features of a
+// row in each lane, which takes a quarter of the shuffles that the converted numbers would take. Rows past the last
+// one, up to a whole vector, repeat it. At least VEC_BYTES are read of each row.
 template <class T, bool SIGNED>
-void pack_bytes(const char* src, ptrdiff_t stride, int rows, ptrdiff_t n, T* dst, ptrdiff_t ld) {
+void transpose_bytes(const char* src, ptrdiff_t stride, int rows, ptrdiff_t n, T* dst, ptrdiff_t ld) {
     static_assert(sizeof(T) == 4, "a lane holds four bytes");
     constexpr ptrdiff_t wide = 4 * VL<T>;
     for (int row = 0; row < rows; row += VL<T>) {
@@ -50,8 +52,8 @@ void pack_bytes(const char* src, ptrdiff_t stride, int rows, ptrdiff_t n, T* dst
 }
 
 INLINE float half_to_float(uint16_t h) {
-    // Exponent and mantissa move into place, the exponent's bias is mended by a multiplication (which also
-    // makes subnormals right); infinity and NaN get all exponent bits.
+    // Exponent and mantissa are moved into place. The multiplication corrects the exponent's bias, and makes subnormal
+    // numbers right as well. Infinity and NaN get all exponent bits.
     uint32_t bits = uint32_t(h & 0x7fff) << 13;
     float f;
     std::memcpy(&f, &bits, 4);
@@ -68,8 +70,8 @@ struct Half {
     operator double() const { return half_to_float(bits); }
 };
 
-// Whole vectors of a line of halves by the processor's own instruction, and how many values they hold: 500k x 50 took
-// one thread 12 cycles a row without it.
+// Converts as many whole vectors as there are with the processor's instruction and returns how many numbers they hold.
+// Without it 500k x 50 took one thread 12 cycles a row for the conversion.
 inline ptrdiff_t convert_halves(const Half* line, ptrdiff_t count, float* dst) {
     ptrdiff_t i = 0;
 #ifdef __F16C__
@@ -81,7 +83,7 @@ inline ptrdiff_t convert_halves(const Half* line, ptrdiff_t count, float* dst) {
     return i;
 }
 
-// `count` values of S, `stride` bytes apart, to T, then zeros up to `padded`.
+// Converts `count` numbers of type S, `stride` bytes apart, to T, and writes zeros after them up to `padded`.
 template <class T, class S>
 void convert_line(const char* src, ptrdiff_t stride, ptrdiff_t count, T* dst, ptrdiff_t padded) {
     if (stride == sizeof(S)) {
@@ -100,9 +102,9 @@ using ConvertLine = void (*)(const char*, ptrdiff_t, ptrdiff_t, T*, ptrdiff_t);
 
 template <class T>
 ConvertLine<T> convert_line_of(int type) {
-    static constexpr ConvertLine<T> table[] = {convert_line<T, double>,  convert_line<T, float>,
-                                               convert_line<T, Half>,    convert_line<T, uint8_t>,
-                                               convert_line<T, int8_t>,  convert_line<T, int16_t>};
+    static constexpr ConvertLine<T> table[] = {convert_line<T, double>, convert_line<T, float>,
+                                               convert_line<T, Half>,   convert_line<T, uint8_t>,
+                                               convert_line<T, int8_t>, convert_line<T, int16_t>};
     return table[type];
 }
 

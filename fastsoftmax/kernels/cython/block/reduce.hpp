@@ -1,11 +1,12 @@
-// Sums of a sparse gradient, and what becomes of them.
+// Sums of a sparse gradient: float32 sums that are flushed into float64, and the reduction of the slabs.
 //
-// Of float32 X the gradient G (n, k) is summed in float32: half the memory that the passes live on. Of columns with
-// many entries ("hot" ones, few of them by Zipf's law) the sums go on to float64 after every few blocks of rows, so
-// that no float32 sum gets long. Where, depends on the numbers of blocks alone, and so does no bit on threads.
+// The gradient G (n, k) of float32 X is summed in float32, half the memory that the passes live on. Hot columns have so
+// many entries that a float32 sum would lose accuracy; by Zipf's law they are few. Their sums are flushed into float64
+// after every few blocks of rows. When depends on the numbers of the blocks alone, so results do not depend on the
+// threads.
 //
-//     level 0: columns in nearly every row         moved after each block
-//     level l: half as frequent as level l - 1     moved after each 2^l blocks
+//     level 0: columns with entries in nearly every row     flushed after each block
+//     level l: half as frequent as level l - 1              flushed after each 2^l blocks
 #pragma once
 
 #include <cmath>
@@ -19,9 +20,10 @@
 namespace fastsoftmax {
 namespace {
 
-// Moves the sums of the hot columns in from..to - 1 whose turn it is once `blocks` blocks have been added.
+// Flushes the hot columns in from .. to that are due after `blocks` blocks: moves their sums to `hot_grad`.
 template <class G>
-void settle(const Hot& hot, ptrdiff_t blocks, ptrdiff_t from, ptrdiff_t to, ptrdiff_t k, G* grad, double* hot_grad) {
+void flush_hot_columns(const Hot& hot, ptrdiff_t blocks, ptrdiff_t from, ptrdiff_t to, ptrdiff_t k, G* grad,
+                       double* hot_grad) {
     for (ptrdiff_t level = 0; level < hot.levels && blocks % (ptrdiff_t(1) << level) == 0; ++level) {
         const int64_t *begin = hot.columns + hot.starts[level], *end = hot.columns + hot.starts[level + 1];
         for (const int64_t* at = std::lower_bound(begin, end, from); at < end && *at < to; ++at) {
@@ -35,14 +37,15 @@ void settle(const Hot& hot, ptrdiff_t blocks, ptrdiff_t from, ptrdiff_t to, ptrd
     }
 }
 
-constexpr int FINISH = 1024;  // values of the gradient at a time
+constexpr int REDUCE_VALUES = 1024;  // reduced at a time, so that their float64 sums stay in the L1 cache
 
-// out = scale * (sum of the slabs in the order of their numbers) + l2 theta for `size` values. Returns whether a scaled
-// sum, and whether an element of `out`, is not finite. `out` may be the only slab.
+// out = scale * (sum of the slabs in the order of their numbers) + l2 theta for `size` values; theta may be null, and
+// `out` may be the only slab. Returns SUMS_WRONG if a scaled sum is not finite, and STORED_WRONG if a value of `out` is
+// not.
 template <class G, class O>
-int finish_piece(const G* grad, ptrdiff_t slabs, ptrdiff_t stride, int size, double scale, double l2, const O* theta,
+int reduce_piece(const G* grad, ptrdiff_t slabs, ptrdiff_t stride, int size, double scale, double l2, const O* theta,
                  O* out) {
-    double sum[FINISH];
+    double sum[REDUCE_VALUES];
     for (int i = 0; i < size; ++i) sum[i] = double(grad[i]);
     for (ptrdiff_t p = 1; p < slabs; ++p)
         for (int i = 0; i < size; ++i) sum[i] += double(grad[p * stride + i]);
@@ -61,16 +64,16 @@ int finish_piece(const G* grad, ptrdiff_t slabs, ptrdiff_t stride, int size, dou
     return (wrong ? SUMS_WRONG : 0) | (wrongly_stored ? STORED_WRONG : 0);
 }
 
-// The same for all of a gradient of `size` values.
+// The same for a whole gradient of `size` values, by several threads.
 template <class G, class O>
-int finish(const G* grad, ptrdiff_t slabs, ptrdiff_t size, double scale, double l2, const O* theta, O* out,
-           int threads) {
-    const ptrdiff_t pieces = (size + FINISH - 1) / FINISH;
+int reduce_gradient(const G* grad, ptrdiff_t slabs, ptrdiff_t size, double scale, double l2, const O* theta, O* out,
+                    int threads) {
+    const ptrdiff_t pieces = (size + REDUCE_VALUES - 1) / REDUCE_VALUES;
     int wrong = 0;
 #pragma omp parallel for schedule(static) num_threads(threads) reduction(| : wrong)
     for (ptrdiff_t piece = 0; piece < pieces; ++piece) {
-        const ptrdiff_t at = piece * FINISH;
-        wrong |= finish_piece(grad + at, slabs, size, int(std::min<ptrdiff_t>(FINISH, size - at)), scale, l2,
+        const ptrdiff_t at = piece * REDUCE_VALUES;
+        wrong |= reduce_piece(grad + at, slabs, size, int(std::min<ptrdiff_t>(REDUCE_VALUES, size - at)), scale, l2,
                               theta ? theta + at : nullptr, out + at);
     }
     return wrong;

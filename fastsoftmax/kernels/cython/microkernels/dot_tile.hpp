@@ -1,13 +1,13 @@
-// The other micro-kernel: inner products of lines that lie in memory as they are, so that X needs no transposed copy.
+// The micro-kernel of inner products: lines of X are read where they are, so that X needs no transposed copy.
 //
 //     out[s][line] (+)= sum over t of A[line][t] * B[s][t]
 //
 //     C order:  H^T = theta^T X^T    t = feature, line = row,     s = class
 //     F order:  G += D^T X           t = row,     line = feature, s = class
 //
-// The accumulators are as many as in `tile`, but of partial sums, lane by lane, which are added across in the end. That
-// takes 3 cycles a sum where a transposed copy takes 6 a vector of X, however many classes there are: lines that are long
-// beside k are better off here (`few_sums`).
+// There are as many accumulators as in `tile.hpp`, but of partial sums, one in each lane, which are added up at the
+// end. That takes 3 cycles a sum; a transposed copy takes 6 cycles a vector of X, however many classes there are. So
+// inner products cost less where lines are long beside the number of classes (`dots_pay`).
 #pragma once
 
 #include "microkernels/tile.hpp"
@@ -16,43 +16,44 @@
 namespace fastsoftmax {
 namespace {
 
-// Lanes of a and of b at distance S, added: a[i] + a[i + S] in the lanes i without bit S, b[i - S] + b[i] in the others.
-// One of the two shuffles is a blend, which any port can do.
+// Whether inner products of lines of this length, with so many scalars, cost less than a transposed copy of the lines.
+template <class T>
+bool dots_pay(ptrdiff_t length, ptrdiff_t scalars) {
+    return scalars * VL<T> <= length;
+}
+
+// Adds lanes at distance S: a[i] + a[i + S] in the lanes i without bit S, b[i - S] + b[i] in the others. One of the two
+// shuffles is a blend, which does not need the shuffle port.
 template <class T, int S, int... L>
 INLINE Vec<T> add_pairs(Vec<T> a, Vec<T> b, std::integer_sequence<int, L...>) {
     return __builtin_shufflevector(a, b, ((L & S) ? VL<T> + L : L)...) +
            __builtin_shufflevector(a, b, ((L & S) ? VL<T> + L - S : L + S)...);
 }
 
-// Lane i: the sum of the lanes of a[i], for NV_MAX vectors. Two vectors become one until one is left; then come the sums
-// within it.
+// Lane i becomes the sum of the lanes of a[i], for TILE_VECTORS vectors. Pairs of vectors become one until a single one
+// is left, whose halves are then added.
 template <class T, int S = 1, int... L>
-INLINE Vec<T> add_across(Vec<T>* a, std::integer_sequence<int, L...> lanes) {
+INLINE Vec<T> sum_of_lanes(Vec<T>* a, std::integer_sequence<int, L...> lanes) {
     if constexpr (S >= VL<T>) {
         return a[0];
-    } else if constexpr (S < NV_MAX) {
+    } else if constexpr (S < TILE_VECTORS) {
 #pragma GCC unroll 4
-        for (int i = 0; i < NV_MAX; i += 2 * S) a[i] = add_pairs<T, S>(a[i], a[i + S], lanes);
-        return add_across<T, 2 * S>(a, lanes);
+        for (int i = 0; i < TILE_VECTORS; i += 2 * S) a[i] = add_pairs<T, S>(a[i], a[i + S], lanes);
+        return sum_of_lanes<T, 2 * S>(a, lanes);
     } else {
         a[0] += __builtin_shufflevector(a[0], a[0], ((L + S) % VL<T>)...);
-        return add_across<T, 2 * S>(a, lanes);
+        return sum_of_lanes<T, 2 * S>(a, lanes);
     }
 }
 
-// The first NV_MAX lanes: one sum for each line. As a vector of their own: four scalar additions and stores for each of
-// them, and the lines' addresses in vectors, cost the second product of 60k x 784, k = 10, in F order 960 cycles a row in
-// place of 800 in float64, 490 and 420 in float32.
-template <class T>
-struct Sums {
-    typedef T V __attribute__((vector_size(NV_MAX * sizeof(T))));
-};
+// The first TILE_VECTORS lanes, one sum for each line, as a shorter vector. Backward product of 60k x 784, k = 10, in F
+// order: 800 cycles a row in float64 and 420 in float32, with scalar additions and stores of the sums 960 and 490.
 template <class T, int... L>
-INLINE typename Sums<T>::V first_lanes(Vec<T> v, std::integer_sequence<int, L...>) {
+INLINE VecOf<T, TILE_VECTORS> first_lanes(Vec<T> v, std::integer_sequence<int, L...>) {
     return __builtin_shufflevector(v, v, L...);
 }
 
-// Lines of which the later ones, past `last`, repeat it.
+// TILE_VECTORS lines, `step` elements apart. Those after line `last` repeat it.
 template <class T>
 struct Lines {
     const T* data;
@@ -60,26 +61,26 @@ struct Lines {
     int last;
 };
 
-// out[s][0..NV_MAX) = init[s] (null: 0) + sums, or out += sums. A length that is no multiple of VL ends with a vector
-// that overlaps the one before: B holds zeros where A is read twice.
-template <class T, int NS, int FETCH>
-void dots(const Lines<T>& A, const T* B, ptrdiff_t ldb, T* out, ptrdiff_t ldo, const T* init, bool add, ptrdiff_t length,
-          Ahead& shared) {
-    Ahead ahead = shared;  // in registers
-    Vec<T> acc[NS][NV_MAX] = {};
-    const T* a[NV_MAX] = {A.data};
-    for (int v = 1; v < NV_MAX; ++v) a[v] = a[v - 1] + (v <= A.last ? A.step : 0);
+// out[s] = init[s] + sums (0 + sums if init is null), or out[s] += sums, for a sum of each line. If the length is no
+// multiple of VL, the last vector of A overlaps the one before, and B holds zeros where A is read for the second time.
+template <class T, int NS, int LINES>
+void dot_tile(const Lines<T>& A, const T* B, ptrdiff_t ldb, T* out, ptrdiff_t ldo, const T* init, bool add,
+              ptrdiff_t length, Prefetcher& shared) {
+    Prefetcher prefetch = shared;  // a copy stays in registers
+    Vec<T> acc[NS][TILE_VECTORS] = {};
+    const T* a[TILE_VECTORS] = {A.data};
+    for (int v = 1; v < TILE_VECTORS; ++v) a[v] = a[v - 1] + (v <= A.last ? A.step : 0);
     auto step = [&](ptrdiff_t at, ptrdiff_t t) __attribute__((always_inline)) {
-        if constexpr (FETCH > 0) ahead.fetch();
-        if constexpr (FETCH > 1) ahead.fetch();
-        Vec<T> x[NV_MAX];
+        if constexpr (LINES > 0) prefetch.next_line();
+        if constexpr (LINES > 1) prefetch.next_line();
+        Vec<T> x[TILE_VECTORS];
 #pragma GCC unroll 4
-        for (int v = 0; v < NV_MAX; ++v) x[v] = load_once(a[v] + at);
+        for (int v = 0; v < TILE_VECTORS; ++v) x[v] = load_once(a[v] + at);
 #pragma GCC unroll 8
         for (int s = 0; s < NS; ++s) {
             const Vec<T> b = load(B + s * ldb + t);
 #pragma GCC unroll 4
-            for (int v = 0; v < NV_MAX; ++v) acc[s][v] += x[v] * b;
+            for (int v = 0; v < TILE_VECTORS; ++v) acc[s][v] += x[v] * b;
         }
     };
     ptrdiff_t t = 0;
@@ -87,8 +88,8 @@ void dots(const Lines<T>& A, const T* B, ptrdiff_t ldb, T* out, ptrdiff_t ldo, c
     if (t < length) step(length - VL<T>, t);
 #pragma GCC unroll 8
     for (int s = 0; s < NS; ++s) {
-        const Vec<T> all = add_across<T>(acc[s], std::make_integer_sequence<int, VL<T>>{});
-        typename Sums<T>::V sums = first_lanes<T>(all, std::make_integer_sequence<int, NV_MAX>{}), before{};
+        const Vec<T> all = sum_of_lanes<T>(acc[s], std::make_integer_sequence<int, VL<T>>{});
+        VecOf<T, TILE_VECTORS> sums = first_lanes<T>(all, std::make_integer_sequence<int, TILE_VECTORS>{}), before{};
         T* o = out + s * ldo;
         if (add)
             std::memcpy(&before, o, sizeof before);
@@ -97,26 +98,29 @@ void dots(const Lines<T>& A, const T* B, ptrdiff_t ldb, T* out, ptrdiff_t ldo, c
         sums += before;
         std::memcpy(o, &sums, sizeof sums);
     }
-    if constexpr (FETCH > 0) shared.at = ahead.at, shared.rest = ahead.rest;
+    if constexpr (LINES > 0) shared.at = prefetch.at, shared.rest = prefetch.rest;
 }
 
 template <class T>
-using Dots = void (*)(const Lines<T>&, const T*, ptrdiff_t, T*, ptrdiff_t, const T*, bool, ptrdiff_t, Ahead&);
+using DotTile = void (*)(const Lines<T>&, const T*, ptrdiff_t, T*, ptrdiff_t, const T*, bool, ptrdiff_t, Prefetcher&);
 
-template <class T, int FETCH>
-Dots<T> dots_of(int ns) {
-    static constexpr Dots<T> table[NS_MAX] = {dots<T, 1, FETCH>, dots<T, 2, FETCH>, dots<T, 3, FETCH>,
-                                              dots<T, 4, FETCH>, dots<T, 5, FETCH>, dots<T, 6, FETCH>};
+template <class T, int LINES>
+DotTile<T> dot_tile_of(int ns) {
+    static constexpr DotTile<T> table[TILE_SCALARS] = {dot_tile<T, 1, LINES>, dot_tile<T, 2, LINES>,
+                                                       dot_tile<T, 3, LINES>, dot_tile<T, 4, LINES>,
+                                                       dot_tile<T, 5, LINES>, dot_tile<T, 6, LINES>};
     return table[ns - 1];
 }
 
-// Runs the tile of NV_MAX lines x ns scalars, fetching ahead if it is this tile's turn.
+// Runs the tile of TILE_VECTORS lines x ns scalars, with as many prefetches as `lines_per_step` gives it.
 template <class T, bool ADD>
-INLINE void run_dots(int ns, const Lines<T>& A, const T* B, ptrdiff_t ldb, T* out, ptrdiff_t ldo, const T* init,
-                     ptrdiff_t length, Ahead& ahead) {
-    const int fetch = ahead.turn((length + VL<T> - 1) / VL<T>);
-    const Dots<T> tile = fetch == 0 ? dots_of<T, 0>(ns) : fetch == 1 ? dots_of<T, 1>(ns) : dots_of<T, 2>(ns);
-    tile(A, B, ldb, out, ldo, init, ADD, length, ahead);
+INLINE void run_dot_tile(int ns, const Lines<T>& A, const T* B, ptrdiff_t ldb, T* out, ptrdiff_t ldo, const T* init,
+                         ptrdiff_t length, Prefetcher& prefetch) {
+    const int lines = prefetch.lines_per_step((length + VL<T> - 1) / VL<T>);
+    const DotTile<T> tile = lines == 0   ? dot_tile_of<T, 0>(ns)
+                            : lines == 1 ? dot_tile_of<T, 1>(ns)
+                                         : dot_tile_of<T, 2>(ns);
+    tile(A, B, ldb, out, ldo, init, ADD, length, prefetch);
 }
 
 }  // namespace

@@ -1,20 +1,20 @@
-// The first product of few classes, by rows of X as they lie: no transposed copy of X is made, but one of its products.
+// Micro-kernels of few classes, for both products: rows of X are read in place, without a transposed copy.
 //
-//     out[row][class] = sum over features of X[row][feature] * theta[feature][class]     class in the lanes
+//     class_lane_tile   H[row][class] = bias[class] + sum over features of X[row][feature] * theta[feature][class]
+//                       class in the lanes
+//     narrow_tile       G[class][feature] += sum over rows of D[class][row] * X[row][feature]
+//                       feature in the lanes
 //
-// A step takes a number of X for each of 8 rows, from memory straight into a multiply-add, and a vector of theta that
-// holds as many lanes as there are classes, 4 rather than 3. What lanes too many cost is less than a transposed copy of
-// X does, 6 cycles a vector, as long as rows are short; where they are long, `dots` is better still. A row may be
-// shorter than a vector. Sums are in the order of the features: their bits are those of `tile`.
+// A step of class_lane_tile takes one number of X from each of 8 rows, straight from memory into a multiply-add, and a
+// vector of theta with a lane for each class, 4 lanes for 3 classes. Its sums are transposed at the end. The idle lanes
+// cost less than a transposed copy of X (6 cycles a vector) as long as rows are short; where rows are long, `dot_tile`
+// is better still. A row may be shorter than a vector. Features are summed in the order in which `tile` sums them, so
+// the bits are the same.
 //
-// The second product of few classes and short rows: a tile like that of `tile.hpp`, of narrower vectors, but more.
-//
-//     G[class][feature] += sum over rows of D[class][row] * X[row][feature]     feature in the lanes
-//
-// Short rows seldom begin where a cache line does. A load of 64 bytes then takes two lines each time and three cycles
-// in place of one, one of 32 bytes two lines every other time. Seldom, too, are features a multiple of lanes: of 50 in
-// float64, 32 bytes at a time waste 2, 64 bytes 6. One thread takes 500k x 50, k = 3, 15 cycles a row in place of 26
-// in float64 and 7 in place of 15 in float32.
+// narrow_tile is a tile like that of `tile.hpp` with vectors of 32 bytes. Short rows seldom begin where a cache line
+// does: a load of 64 bytes then touches two lines each time and takes three cycles, a load of 32 bytes touches two
+// lines every other time. Features are seldom a multiple of 64 bytes either: of 50 in float64, 32 bytes at a time waste
+// 2 lanes, 64 bytes 6. 500k x 50, k = 3, one thread: 15 cycles a row, were 26, in float64; 7, were 15, in float32.
 #pragma once
 
 #include "microkernels/tile.hpp"
@@ -23,183 +23,196 @@
 namespace fastsoftmax {
 namespace {
 
-// As many classes as lanes: all of a vector, or a part of it.
-template <class T, int LANES>
-struct Classes {
-    typedef T V __attribute__((vector_size(LANES * sizeof(T))));
-};
-
-// Rows side by side: multiply-adds under way. 16 were slower by a tenth, two sums of each of 8 no faster.
+// Rows of a class_lane_tile that are summed side by side, each a chain of multiply-adds. 16 rows were a tenth slower; 8
+// rows with two sums each were no faster.
 template <class T>
 constexpr int ROWS = VL<T> < 8 ? VL<T> : 8;
 
-template <class T, int L, int FETCH>
-INLINE void sum_rows(const T* X, ptrdiff_t row, const T* theta, typename Classes<T, L>::V start, ptrdiff_t n,
-                     typename Classes<T, L>::V* out, Ahead& ahead) {
-    typename Classes<T, L>::V acc[ROWS<T>], t;
+// The sums of ROWS<T> rows, each with the L classes in its lanes.
+template <class T, int L, int LINES>
+INLINE void sum_rows(const T* X, ptrdiff_t row_step, const T* theta, VecOf<T, L> start, ptrdiff_t n, VecOf<T, L>* out,
+                     Prefetcher& prefetch) {
+    VecOf<T, L> acc[ROWS<T>], t;
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS<T>; ++r) acc[r] = start;
     for (ptrdiff_t j = 0; j < n; ++j) {
-        if constexpr (FETCH > 0) ahead.fetch();
-        if constexpr (FETCH > 1) ahead.fetch();
+        if constexpr (LINES > 0) prefetch.next_line();
+        if constexpr (LINES > 1) prefetch.next_line();
         std::memcpy(&t, theta + j * L, sizeof t);
 #pragma GCC unroll 8
-        for (int r = 0; r < ROWS<T>; ++r) acc[r] += t * X[r * row + j];
+        for (int r = 0; r < ROWS<T>; ++r) acc[r] += t * X[r * row_step + j];
     }
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS<T>; ++r) out[r] = acc[r];
 }
 
-// Vectors of L lanes, L apart, side by side in a whole one.
+// v[0], v[L], v[2 L], ... of L lanes each, side by side in a vector of LANES lanes.
 template <class T, int L, int LANES, int... I>
-INLINE typename Classes<T, LANES>::V join(const typename Classes<T, L>::V* v, std::integer_sequence<int, I...>) {
+INLINE VecOf<T, LANES> join_classes(const VecOf<T, L>* v, std::integer_sequence<int, I...>) {
     if constexpr (L == LANES) {
         return v[0];
     } else {
         constexpr int HALF = LANES / 2;
         constexpr auto half = std::make_integer_sequence<int, HALF>{};
-        return __builtin_shufflevector((join<T, L, HALF>(v, half)), (join<T, L, HALF>(v + HALF, half)), I...);
+        return __builtin_shufflevector((join_classes<T, L, HALF>(v, half)), (join_classes<T, L, HALF>(v + HALF, half)),
+                                       I...);
     }
 }
 
-// H^T of VL rows.
-template <class T, int L, int FETCH>
-void row_tile(const T* X, ptrdiff_t row, const T* theta, const T* bias, ptrdiff_t n, T* H, ptrdiff_t ld, int k,
-              Ahead& shared) {
-    Ahead ahead = shared;  // in registers
-    typedef typename Classes<T, L>::V V;
+// H^T of VL rows and k classes, for which a vector has L lanes.
+template <class T, int L, int LINES>
+void class_lane_tile(const T* X, ptrdiff_t row_step, const T* theta, const T* bias, ptrdiff_t n, T* H, ptrdiff_t ld,
+                     int k, Prefetcher& shared) {
+    Prefetcher prefetch = shared;  // a copy stays in registers
+    typedef VecOf<T, L> V;
     V sums[VL<T>], start;
     std::memcpy(&start, bias, sizeof start);
 #pragma GCC unroll 4
-    for (int r = 0; r < VL<T>; r += ROWS<T>) sum_rows<T, L, FETCH>(X + r * row, row, theta, start, n, sums + r, ahead);
+    for (int r = 0; r < VL<T>; r += ROWS<T>)
+        sum_rows<T, L, LINES>(X + r * row_step, row_step, theta, start, n, sums + r, prefetch);
     Vec<T> out[L];
 #pragma GCC unroll 16
-    for (int i = 0; i < L; ++i) out[i] = join<T, L, VL<T>>(sums + i, std::make_integer_sequence<int, VL<T>>{});
+    for (int i = 0; i < L; ++i) out[i] = join_classes<T, L, VL<T>>(sums + i, std::make_integer_sequence<int, VL<T>>{});
     transpose_rounds<T, L / 2, L>(out);
 #pragma GCC unroll 16
     for (int c = 0; c < L; ++c)
         if (c < k) store<T>(H + c * ld, out[c]);
-    if constexpr (FETCH > 0) shared.at = ahead.at, shared.rest = ahead.rest;
+    if constexpr (LINES > 0) shared.at = prefetch.at, shared.rest = prefetch.rest;
 }
 
-// Lanes for k classes: 0 if they are too many for a vector.
+// Lanes of a vector that holds a number for each class, or 0 if there are too many classes.
 template <class T>
-constexpr int lanes_for(ptrdiff_t k) {
+constexpr int class_lanes(ptrdiff_t k) {
     for (int lanes = 4; lanes <= VL<T>; lanes *= 2)
         if (k <= lanes) return lanes;
     return 0;
 }
 
-// Steps of a tile, by which it fetches.
+// Steps of a class_lane_tile over n features, each of which may prefetch.
 template <class T>
-constexpr ptrdiff_t row_steps(ptrdiff_t n) {
+constexpr ptrdiff_t tile_steps(ptrdiff_t n) {
     return VL<T> / ROWS<T> * n;
 }
 
 template <class T>
-using RowTile = void (*)(const T*, ptrdiff_t, const T*, const T*, ptrdiff_t, T*, ptrdiff_t, int, Ahead&);
+using ClassLaneTile = void (*)(const T*, ptrdiff_t, const T*, const T*, ptrdiff_t, T*, ptrdiff_t, int, Prefetcher&);
 
 template <class T, int L>
-RowTile<T> row_tile_of(int lanes, int fetch) {
-    static constexpr RowTile<T> table[] = {row_tile<T, L, 0>, row_tile<T, L, 1>, row_tile<T, L, 2>};
+ClassLaneTile<T> class_lane_tile_of(int lanes, int lines) {
+    static constexpr ClassLaneTile<T> table[] = {class_lane_tile<T, L, 0>, class_lane_tile<T, L, 1>,
+                                                 class_lane_tile<T, L, 2>};
     if constexpr (2 * L <= VL<T>)
-        if (lanes > L) return row_tile_of<T, 2 * L>(lanes, fetch);
-    return table[fetch];
+        if (lanes > L) return class_lane_tile_of<T, 2 * L>(lanes, lines);
+    return table[lines];
 }
 
-// Runs the tile of VL rows x k classes, fetching ahead if it is this tile's turn.
+// Runs the tile of VL rows x k classes, with as many prefetches as `lines_per_step` gives it.
 template <class T>
-INLINE void run_rows(const T* X, ptrdiff_t row, const T* theta, const T* bias, ptrdiff_t n, T* H, ptrdiff_t ld, int k,
-                     Ahead& ahead) {
+INLINE void run_class_lane_tile(const T* X, ptrdiff_t row_step, const T* theta, const T* bias, ptrdiff_t n, T* H,
+                                ptrdiff_t ld, int k, Prefetcher& prefetch) {
     if constexpr (VL<T> >= 4)
-        row_tile_of<T, 4>(lanes_for<T>(k), ahead.turn(row_steps<T>(n)))(X, row, theta, bias, n, H, ld, k, ahead);
+        class_lane_tile_of<T, 4>(class_lanes<T>(k), prefetch.lines_per_step(tile_steps<T>(n)))(X, row_step, theta, bias,
+                                                                                               n, H, ld, k, prefetch);
 }
 
-// theta (n, k) to [feature][lane].
+// theta (n, k) as [feature][lane], with zeros in the lanes past the last class.
 template <class T>
 void widen_parameters(const T* theta, ptrdiff_t n, ptrdiff_t k, T* out) {
-    const int lanes = lanes_for<T>(k);
+    const int lanes = class_lanes<T>(k);
     for (ptrdiff_t j = 0; j < n; ++j)
         for (int c = 0; c < lanes; ++c) out[j * lanes + c] = c < k ? theta[j * k + c] : T(0);
 }
 
-// ------------------------------------------------------------------------------- the second product
+// ------------------------------------------------------------------------------- the backward product
 
 constexpr int NARROW_BYTES = VEC_BYTES < 32 ? VEC_BYTES : 32;
 
 template <class T>
-constexpr int NL = NARROW_BYTES / int(sizeof(T));
+constexpr int NARROW_LANES = NARROW_BYTES / int(sizeof(T));
 
-template <class T>
-struct Narrow {
-    typedef T V __attribute__((vector_size(NARROW_BYTES)));
-};
+// Of a narrow_tile, the most classes, vectors and accumulators: 28 of 32 registers, 12 of 16.
+constexpr int NARROW_CLASSES = VEC_BYTES == 64 ? 7 : 6, NARROW_VECTORS = NARROW_CLASSES;
+constexpr int NARROW_SUMS = VEC_BYTES == 64 ? 28 : 12;
 
-// Classes of a tile at most, and vectors beside so many of them: 28 of 32 registers, 12 of 16.
-constexpr int NARROW_CLASSES = VEC_BYTES == 64 ? 7 : 6;
-constexpr int narrow_vectors(int classes) {
-    const int registers = VEC_BYTES == 64 ? 28 : 12, most = VEC_BYTES == 64 ? 7 : 6;
-    return registers / classes < most ? registers / classes : most;
+// The most vectors of a narrow_tile of so many classes.
+constexpr int most_vectors(int classes) {
+    return NARROW_SUMS / classes < NARROW_VECTORS ? NARROW_SUMS / classes : NARROW_VECTORS;
 }
 
-// The vectors of a panel: each follows the one before, but the last of all begins early rather than end late. Of that
-// one, the first lanes repeat others and do not count.
+// Features of a narrow_tile. Vectors follow each other, but the last vector of a row begins early, so that it ends with
+// the row. Its first lanes overlap the vector before and do not count.
 struct NarrowPanel {
-    ptrdiff_t begin, last;  // the first feature; from there to the first of the last vector
-    int repeated;
+    ptrdiff_t begin, last;  // the first feature, and the last vector's first feature counted from there
+    int repeated;  // lanes of the last vector that do not count
 };
 
+// G[s] += sum over rows r of D[s][r] X[r] for the features of a panel.
 template <class T, int NV, int NS>
-void narrow_tile(const T* X, ptrdiff_t row, const NarrowPanel& panel, const T* D, ptrdiff_t ldd, T* G, ptrdiff_t ldg,
-                 ptrdiff_t rows, Ahead& shared) {
-    typedef typename Narrow<T>::V V;
-    Ahead ahead = shared;  // in registers
-    const int lines = ahead.turn(rows);
+void narrow_tile(const T* X, ptrdiff_t row_step, const NarrowPanel& panel, const T* D, ptrdiff_t ldd, T* G,
+                 ptrdiff_t ldg, ptrdiff_t rows, Prefetcher& shared) {
+    typedef VecOf<T, NARROW_LANES<T>> V;
+    Prefetcher prefetch = shared;  // a copy stays in registers
+    const int lines = prefetch.lines_per_step(rows);
     const T* last = X + panel.begin + panel.last;
     V acc[NS][NV] = {};
     X += panel.begin;
-    for (ptrdiff_t r = 0; r < rows; ++r, X += row, last += row) {
-        for (int i = 0; i < lines; ++i) ahead.fetch();
+    for (ptrdiff_t r = 0; r < rows; ++r, X += row_step, last += row_step) {
+        for (int i = 0; i < lines; ++i) prefetch.next_line();
         V d[NS];
 #pragma GCC unroll 8
         for (int s = 0; s < NS; ++s) d[s] = D[s * ldd + r] - V{};
 #pragma GCC unroll 8
         for (int v = 0; v < NV; ++v) {
             V x;
-            std::memcpy(&x, v + 1 < NV ? X + v * NL<T> : last, sizeof x);
+            std::memcpy(&x, v + 1 < NV ? X + v * NARROW_LANES<T> : last, sizeof x);
 #pragma GCC unroll 8
             for (int s = 0; s < NS; ++s) acc[s][v] += x * d[s];
         }
     }
 #pragma GCC unroll 8
     for (int s = 0; s < NS; ++s) {
-        T sums[NL<T>], *g = G + s * ldg + panel.begin;
+        T sums[NARROW_LANES<T>], *g = G + s * ldg + panel.begin;
         std::memcpy(sums, &acc[s][NV - 1], sizeof sums);
         for (int i = 0; i < panel.repeated; ++i) sums[i] = 0;
         std::memcpy(&acc[s][NV - 1], sums, sizeof sums);
 #pragma GCC unroll 8
         for (int v = 0; v < NV; ++v) {
-            T* at = v + 1 < NV ? g + v * NL<T> : g + panel.last;
+            T* at = v + 1 < NV ? g + v * NARROW_LANES<T> : g + panel.last;
             V sum;
             std::memcpy(&sum, at, sizeof sum);
             sum += acc[s][v];
             std::memcpy(at, &sum, sizeof sum);
         }
     }
-    shared = ahead;
+    shared = prefetch;
 }
 
 template <class T>
 using NarrowTile = void (*)(const T*, ptrdiff_t, const NarrowPanel&, const T*, ptrdiff_t, T*, ptrdiff_t, ptrdiff_t,
-                            Ahead&);
+                            Prefetcher&);
 
 template <class T, int NV = 1, int NS = 1>
 NarrowTile<T> narrow_tile_of(int nv, int ns) {
     if constexpr (NS < NARROW_CLASSES)
         if (ns > NS) return narrow_tile_of<T, NV, NS + 1>(nv, ns);
-    if constexpr (NV < narrow_vectors(NS))
+    if constexpr (NV < most_vectors(NS))
         if (nv > NV) return narrow_tile_of<T, NV + 1, NS>(nv, ns);
     return narrow_tile<T, NV, NS>;
+}
+
+// The cut of the vectors of a row into the panels of narrow_tiles of so many classes.
+template <class T>
+Split narrow_panels(ptrdiff_t n, int classes) {
+    return {int((n + NARROW_LANES<T> - 1) / NARROW_LANES<T>), most_vectors(classes)};
+}
+
+// Steps of all narrow_tiles of a block, each of which may prefetch.
+template <class T>
+ptrdiff_t narrow_steps(ptrdiff_t n, ptrdiff_t k, ptrdiff_t rows) {
+    const Split classes(int(k), NARROW_CLASSES);
+    ptrdiff_t tiles = 0;
+    for (int c = 0; c < classes.parts; ++c) tiles += narrow_panels<T>(n, classes.size(c)).parts;
+    return tiles * rows;
 }
 
 }  // namespace

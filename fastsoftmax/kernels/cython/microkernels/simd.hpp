@@ -1,8 +1,8 @@
-// Vectors as wide as the instruction set this file is compiled for, and exp and log on them.
+// Vectors of the instruction set that this file is compiled for, with exp and log.
 //
-// GCC's vector extension (Clang has it too) is the portable part of intrinsics: + - * and shuffles
-// on a value of VEC_BYTES bytes. One source thus serves x86-64-v2, v3, v4 and anything else.
-// Everything is in an anonymous namespace: several builds of it may live in one process.
+// They are GCC's vector extension, which Clang has too: arithmetic and shuffles on a value of VEC_BYTES bytes, without
+// intrinsics. One source thus serves x86-64-v2, v3, v4 and other processors. Everything is in an anonymous namespace,
+// because several builds of it may be loaded into one process.
 #pragma once
 
 #include <cstddef>
@@ -32,8 +32,9 @@ struct Lanes<double> {
     typedef int64_t I __attribute__((vector_size(VEC_BYTES)));
     typedef int64_t Int;
     static constexpr int mantissa = 52;
-    static constexpr double magic = 0x1.8p52 + 1023;  // adding it leaves a rounded integer in the low bits, biased
-    static constexpr double exp_zero = -708.39641;  // below: exp is subnormal, 0 here
+    // The low bits of x + magic are x rounded to an integer, plus the exponent's bias.
+    static constexpr double magic = 0x1.8p52 + 1023;
+    static constexpr double exp_zero = -708.39641;  // exp of less is subnormal and becomes 0
     static constexpr double ln2_hi = 0x1.62e42fefa3800p-1, ln2_lo = 5.497923018708371174712472e-14;
 };
 
@@ -48,12 +49,21 @@ struct Lanes<float> {
     static constexpr float ln2_hi = 0.693145751953125f, ln2_lo = 0.000001428606820309417232121458f;
 };
 
+// A vector of VL<T> numbers, and one of integers of the same width.
 template <class T>
 using Vec = typename Lanes<T>::V;
 template <class T>
 using IVec = typename Lanes<T>::I;
 template <class T>
 constexpr int VL = VEC_BYTES / int(sizeof(T));
+
+// A vector of L lanes, which may be less than a whole one.
+template <class T, int L>
+struct VecOfLanes {
+    typedef T V __attribute__((vector_size(L * sizeof(T))));
+};
+template <class T, int L>
+using VecOf = typename VecOfLanes<T, L>::V;
 
 template <class T>
 INLINE Vec<T> load(const T* p) {
@@ -65,9 +75,9 @@ template <class T>
 INLINE void store(T* p, Vec<T> v) {
     std::memcpy(p, &v, sizeof v);
 }
-// A load that happens once. GCC repeats one whose vector a few multiply-adds take, as an operand of each of them, and
-// loads that cross cache lines are slow: with X in cache one thread took 500k x 50, k = 3, in F order 42 and 49 cycles
-// a row for the two products in float64, and takes 22 and 26.
+// A load that GCC may not repeat. Without the asm it folds the load into each of the multiply-adds that use the vector,
+// and loads that cross cache lines are slow. 500k x 50, k = 3, in F order, float64, X in cache, one thread: the
+// products take 22 and 26 cycles a row, were 42 and 49.
 template <class T>
 INLINE Vec<T> load_once(const T* p) {
     Vec<T> v = load(p);
@@ -81,10 +91,10 @@ INLINE Vec<T> splat(T x) {
     return x - Vec<T>{};
 }
 template <class T>
-INLINE Vec<T> vmax(Vec<T> a, Vec<T> b) {
+INLINE Vec<T> maximum(Vec<T> a, Vec<T> b) {
     return a > b ? a : b;
 }
-// VL<double> values as doubles: float32 losses are formed and summed in float64.
+// VL<double> numbers as float64, in which the losses of float32 are formed and summed.
 INLINE Vec<double> load_double(const double* p) { return load(p); }
 INLINE Vec<double> load_double(const float* p) {
     typedef float Half __attribute__((vector_size(VEC_BYTES / 2)));
@@ -99,8 +109,8 @@ INLINE double sum_lanes(Vec<T> v) {
     return s;
 }
 
-// Polynomials by Remez on the reduced ranges; relative error 1.2e-17 (double), 7.4e-9 (float).
-// (exp(r) - 1 - r) / r^2 on |r| <= ln2 / 2:
+// Minimax polynomials (Remez) on the reduced ranges, relative error 1.2e-17 in float64 and 7.4e-9 in float32.
+// (exp(r) - 1 - r) / r^2 for |r| <= ln2 / 2:
 INLINE Vec<double> exp_poly(Vec<double> r) {
     Vec<double> p = r * 2.5068169737812903638e-8 + 2.7620046654010436911e-7;
     p = p * r + 2.7557355503531183275e-6;
@@ -118,7 +128,7 @@ INLINE Vec<float> exp_poly(Vec<float> r) {
     p = p * r + 1.6666577284e-1f;
     return p * r + 4.9999999553e-1f;
 }
-// 2 (atanh(s) - s) / s^3 as a function of s^2, |s| <= (sqrt2 - 1) / (sqrt2 + 1):
+// 2 (atanh(s) - s) / s^3 as a function of z = s^2, for |s| <= (sqrt2 - 1) / (sqrt2 + 1):
 INLINE Vec<double> log_poly(Vec<double> z) {
     Vec<double> p = z * 0.14617011557850926235 + 0.15331673008335739741;
     p = p * z + 0.18182890700254556215;
@@ -133,7 +143,7 @@ INLINE Vec<float> log_poly(Vec<float> z) {
     return p * z + 0.66666666554f;
 }
 
-// exp(x) for x <= 0 within 2 ulp; 0 where the result would be subnormal, NaN for NaN.
+// exp(x) for x <= 0, to within 2 ulp. 0 where the result would be subnormal, NaN for NaN.
 template <class T>
 INLINE Vec<T> vexp(Vec<T> x) {
     typedef Lanes<T> L;
@@ -145,12 +155,12 @@ INLINE Vec<T> vexp(Vec<T> x) {
     return x < splat<T>(L::exp_zero) ? Vec<T>{} : less_one * power + power;
 }
 
-// log(x) for finite x >= 1 (a sum of exps that holds an exp(0)).
+// log(x) for finite x >= 1: the sum of exponentials one of which is exp(0).
 template <class T>
 INLINE Vec<T> vlog(Vec<T> x) {
     typedef Lanes<T> L;
     typedef typename L::Int Int;
-    // The exponent is taken so that the mantissa lies in [sqrt(1/2), sqrt(2)).
+    // x = 2^e m with m in [sqrt(1/2), sqrt(2)).
     const Int sqrt_half = sizeof(T) == 8 ? Int(0x3fe6a09e667f3bcdLL) : Int(0x3f3504f3);
     const IVec<T> e = ((IVec<T>)x - sqrt_half) >> L::mantissa;
     const Vec<T> m = (Vec<T>)((IVec<T>)x - (e << L::mantissa));

@@ -1,12 +1,44 @@
-// The fused passes over dense X. For each block of rows: pack, forward, softmax to residual, backward.
+// The fused passes over dense X: the file to read first, from top to bottom.
 //
-//     X block --pack--> columns --tile(theta)--> H^T --softmax--> D^T --tile--> G += D^T X
-//        \------------> rows ------------------------------------------^
+// A pass reads X once, for loss and gradient, a Hessian product, a Gram matrix or predictions. Its rows are cut up:
 //
-// Of few classes and of long rows neither product wants the columns: see `rows` and `dots`.
-// All of it stays in the L2 cache; X comes from memory once. H^T and D^T share one buffer [class][row].
-// Slabs of rows are worked on in parallel, each with a loss and gradient of its own, so that sums do not
-// depend on the number of threads.
+//     chunk    rows of one call from Python, about a tenth of a second of work
+//     +--------------------------------------------------------------------------------------------+
+//     | slab: rows with a loss and a gradient of their own     | slab            | slab            |
+//     | +-----------------------------+----------------------+ |                 |                 |
+//     | | block: rows that go through | block                | |                 |                 |
+//     | | the cache together          |                      | |                 |                 |
+//     | |   tile: the part of a       |                      | |                 |                 |
+//     | |   product in registers      |                      | |                 |                 |
+//     | +-----------------------------+----------------------+ |                 |                 |
+//     +--------------------------------------------------------------------------------------------+
+//
+// For each block, of r rows i, n features j and k classes c:
+//
+//     pack        X converted where it is narrow, and transposed for the product that needs     `stage_block`,
+//                 its other index in the lanes                                                  `pack_columns`
+//     forward     H[c, i] = bias[c] + sum_j X[i, j] theta[j, c]                                 `logits_of_block`
+//     softmax     H becomes the probabilities Z, then the residual D = w (Z - I), where
+//                 I[c, i] is 1 for the label of row i; the loss                                 `residual`
+//     backward    G[c, j] += sum_i D[c, i] X[i, j]                                              `gradient_of_block`
+//
+// For each slab, after every `flush_rows` rows:
+//
+//     flush       the sums G, in the dtype of the computation, go into the float64 gradient     `flush`
+//
+// At the end of the last chunk:
+//
+//     reduce      the gradients of the slabs are added up                      `dense_gradient` in kernels.pyx
+//
+// The other passes differ in the softmax step: a Hessian product has another D, predictions stop there, and a Gram
+// matrix has only a backward product. H and D share one buffer [class][row]. All of a block stays in the L2 cache, and
+// while it is worked on, the tiles prefetch the next one.
+//
+// Threads claim slabs by their numbers until there are none. A slab is summed by one thread, in the order of its rows,
+// into sums of its own. So the result depends neither on which thread claims it nor on the number of threads.
+//
+// The functions below follow in the order in which they are called, from the top. C++ finds a template that is defined
+// after its use by the types of the arguments.
 #pragma once
 
 #include <atomic>
@@ -21,7 +53,168 @@
 namespace fastsoftmax {
 namespace {
 
-// A row of G, panel by panel, onto its features in float64.
+// ------------------------------------------------------------------------------------ the passes
+
+// Loss and gradient, or the loss alone, and what is wanted of each row besides.
+template <class T>
+void value_and_grad(const Pass<T>& p) {
+    const T* theta = prepare_parameters(p.theta, p, parameter_space(p));
+    for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s, Prefetcher& prefetch) {
+        const Matrix<T> X = stage_block(first, rows, p, s.staged);
+        logits_of_block<T>(X, rows, theta, nullptr, p, s, prefetch);
+        if (p.row_label) label_rows(first, rows, p, s, p.row_label);
+        if (p.models > 1 || p.fold) {
+            residuals_of_models(first, rows, slab, p, s, prefetch);
+        } else {
+            residual(first, rows, p, s, prefetch);
+            p.loss[slab] += block_loss(rows, s);
+        }
+        if (p.row_loss) write_losses(first, rows, p, s);
+        if (p.grad) gradient_of_block(X, rows, p, s, prefetch);
+        if (!p.dX) return;
+        input_gradient(0, Split(p.n, TILE_SCALARS).parts, rows, p, s, prefetch);
+        store_dX(first, rows, p, s);
+    });
+}
+
+// The Hessian times a direction.
+template <class T>
+void hess_prod(const Pass<T>& p) {
+    const T* theta = prepare_parameters(p.theta, p, parameter_space(p));
+    const T* direction = prepare_parameters(p.direction, p, parameter_space(p) + parameter_size(p));
+    for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int, Scratch<T>& s, Prefetcher& prefetch) {
+        const Matrix<T> X = stage_block(first, rows, p, s.staged);
+        logits_of_block(X, rows, theta, direction, p, s, prefetch);
+        load_rows(p, first, rows, s);
+        hessian_residual(rows, p, s);
+        gradient_of_block(X, rows, p, s, prefetch);
+    });
+}
+
+// The Gram matrix X^T diag(w) X and the column sums of diag(w) X.
+template <class T>
+void gram(const Pass<T>& p) {
+    for_slabs(p, p.n, [&](ptrdiff_t first, int rows, int, Scratch<T>& s, Prefetcher& prefetch) {
+        load_rows(p, first, rows, s);
+        gram_of_block(stage(p.X, first, rows, p.m, p.n, s.staged), rows, p, s, prefetch);
+    });
+    for (ptrdiff_t slab = 0; slab < p.slabs; ++slab) {
+        double* g = (double*)p.grad + slab * p.n * p.n;
+        for (ptrdiff_t i = 0; i < p.n; ++i)
+            for (ptrdiff_t j = i + 1; j < p.n; ++j) g[j * p.n + i] = g[i * p.n + j];
+    }
+}
+
+// One of the predictions for each row. `out` is int64 (m,) for LABEL, else T (m, k) in C order.
+template <class T>
+void predict(const Pass<T>& p, Prediction kind, void* out) {
+    const T* theta = prepare_parameters(p.theta, p, parameter_space(p));
+    for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s, Prefetcher& prefetch) {
+        const Matrix<T> X = stage_block(first, rows, p, s.staged);
+        logits_of_block<T>(X, rows, theta, nullptr, p, s, prefetch);
+        p.loss[slab] += not_finite(rows, p, s);
+        if (kind == LABEL) return label_rows(first, rows, p, s, (int64_t*)out);
+        if (kind != LOGITS) predict_rows(rows, kind, p, s);
+        T* Z = (T*)out + first * p.k;
+        for (int r = 0; r < rows; ++r)
+            for (ptrdiff_t c = 0; c < p.k; ++c) Z[r * p.k + c] = s.H[c * p.block + r];
+    });
+}
+
+// ----------------------------------------------------------------------------- slabs of a chunk
+
+// theta as the forward product of this pass reads it, written to `out`, which is returned.
+template <class T>
+T* prepare_parameters(const T* theta, const Pass<T>& p, T* out) {
+    if (forward_takes_dots(p))
+        transpose_parameters(theta, p.n, p.k, out);
+    else if (classes_in_lanes(p))
+        widen_parameters(theta, p.n, p.k, out);
+    else
+        pack_parameters(theta, p.n, p.k, 0, p.k, out);
+    return out;
+}
+
+// Claims of a thread in a chunk, on average. A claim is a few slabs next to each other, because memory is read fastest
+// in the order of its addresses.
+constexpr int CLAIMS = 8;
+
+// All slabs, `outputs` rows of gradient in each. A thread claims its next slabs before the last block of those that it
+// has, so that this block can prefetch the first of them.
+template <class T, class Block>
+void for_slabs(const Pass<T>& p, ptrdiff_t outputs, Block do_block) {
+    T* work = parameter_space(p) + 2 * parameter_size(p);
+    const ptrdiff_t size = Scratch<T>(nullptr, p, outputs).size;
+    const int slabs = int(p.slabs), threads = std::max(1, std::min(p.threads, slabs));
+    const int claim = std::max(1, slabs / (CLAIMS * threads));
+    std::atomic<int> next{0};
+    (void)size;
+#pragma omp parallel num_threads(threads)
+    {
+#ifdef _OPENMP
+        Scratch<T> s(work + size * omp_get_thread_num(), p, outputs);
+#else
+        Scratch<T> s(work, p, outputs);
+#endif
+        for (int begin = next.fetch_add(claim), then = slabs; begin < slabs; begin = then) {
+            const int end = std::min(slabs, begin + claim);
+            const ptrdiff_t last = slab_start(end, p);
+            auto next_row = [&](ptrdiff_t row) {
+                if (row < last) return row;
+                then = next.fetch_add(claim);
+                return slab_start(then, p);
+            };
+            for (int slab = begin; slab < end; ++slab) do_slab(slab, p, outputs, s, next_row, do_block);
+        }
+    }
+}
+
+// Calls do_block(first, rows, slab, scratch, prefetch) for each block of a slab, in order, and flushes the sums. Each
+// block prefetches the one at row next_row(its end): the next one or, at the end of a thread's claim, the first of its
+// next claim.
+template <class T, class NextRow, class Block>
+void do_slab(int slab, const Pass<T>& p, ptrdiff_t outputs, Scratch<T>& s, NextRow next_row, Block do_block) {
+    double* grad = p.grad ? (double*)p.grad + slab * outputs * p.n : nullptr;
+    double* bias_grad = p.bias_grad ? p.bias_grad + slab * outputs : nullptr;
+    if (grad) clear(outputs, p, s);
+    const ptrdiff_t end = slab_start(slab + 1, p), steps = block_steps(p, outputs);
+    ptrdiff_t unflushed = 0;
+    for (ptrdiff_t first = slab_start(slab, p); first < end; first += p.block) {
+        const ptrdiff_t next = next_row(first + p.block);
+        Prefetcher prefetch =
+            p.kc_block_panels ? prefetch_first_kc_block(next, p) : prefetch_next_block(p, next, steps);
+        prefetch.far = outputs * p.n * ptrdiff_t(sizeof(T)) > FAR_BYTES;
+        do_block(first, int(std::min(p.block, end - first)), slab, s, prefetch);
+        unflushed += p.block;
+        if (grad && (unflushed >= p.flush_rows || first + p.block >= end)) {
+            flush(outputs, p, s, grad, bias_grad);
+            unflushed = 0;
+        }
+    }
+}
+
+// First row of a slab, as in `Plan.slab_ranges`.
+template <class T>
+ptrdiff_t slab_start(int slab, const Pass<T>& p) {
+    return std::min(slab * ((p.m + p.block - 1) / p.block) / p.slabs * p.block, p.m);
+}
+
+// Adds the running sums to the float64 sums of the slab and sets them to zero.
+template <class T>
+void flush(ptrdiff_t outputs, const Pass<T>& p, Scratch<T>& s, double* grad, double* bias_grad) {
+    const ptrdiff_t wide = round_up<T>(p.n);
+    const PanelsOf<T> panels(p.n);
+    for (ptrdiff_t c = 0; c < outputs; ++c) {
+        if (!s.plain) add_features(s.G + c * wide, panels, grad + c * p.n);
+        for (ptrdiff_t j = 0; s.plain && j < p.n; ++j) grad[c * p.n + j] += double(s.G[c * wide + j]);
+    }
+    if (!p.theta) add_features(s.bias, panels, bias_grad);
+    for (ptrdiff_t c = 0; p.theta && bias_grad && c < outputs; ++c)
+        bias_grad[c] += sum_lanes<T>(load(s.bias + c * VL<T>));
+    clear(outputs, p, s);
+}
+
+// Adds a row of G, which lies panel by panel, to its features in float64.
 template <class T>
 void add_features(const T* row, const PanelsOf<T>& panels, double* out) {
     for (int i = 0; i < panels.count; ++i) {
@@ -32,187 +225,59 @@ void add_features(const T* row, const PanelsOf<T>& panels, double* out) {
     }
 }
 
+// Sets the running sums G and bias to zero.
 template <class T>
 void clear(ptrdiff_t outputs, const Pass<T>& p, Scratch<T>& s) {
     std::fill_n(s.G, outputs * round_up<T>(p.n), T(0));
-    if (p.grad_bias) std::fill_n(s.bias, std::max(outputs * VL<T>, round_up<T>(p.n)), T(0));
+    if (p.bias_grad) std::fill_n(s.bias, std::max(outputs * VL<T>, round_up<T>(p.n)), T(0));
 }
 
-// The running sums of a block run, in T, into the float64 slab; then zero again.
-template <class T>
-void flush(ptrdiff_t outputs, const Pass<T>& p, Scratch<T>& s, double* grad, double* grad_bias) {
-    const ptrdiff_t wide = round_up<T>(p.n);
-    const PanelsOf<T> panels(p.n);
-    for (ptrdiff_t c = 0; c < outputs; ++c) {
-        if (!s.plain) add_features(s.G + c * wide, panels, grad + c * p.n);
-        for (ptrdiff_t j = 0; s.plain && j < p.n; ++j) grad[c * p.n + j] += double(s.G[c * wide + j]);
-    }
-    if (!p.theta) add_features(s.bias, panels, grad_bias);
-    for (ptrdiff_t c = 0; p.theta && grad_bias && c < outputs; ++c) grad_bias[c] += sum_lanes<T>(load(s.bias + c * VL<T>));
-    clear(outputs, p, s);
-}
+// ------------------------------------------------------------------------------------ one block
 
+// G += D^T X and bias += the column sums of D.
 template <class T>
-void gradient_of_block(const Matrix<T>& X, int rows, const Pass<T>& p, Scratch<T>& s, Ahead& ahead) {
+void gradient_of_block(const Matrix<T>& X, int rows, const Pass<T>& p, Scratch<T>& s, Prefetcher& prefetch) {
     s.plain = classes_in_lanes(p);
     if (s.plain)
-        backward_of_rows(X, rows, s.H, p.block, p.n, p.k, s.G, round_up<T>(p.n), ahead);
-    else if (in_parts(X, rows, p))
-        backward_of_parts(X, rows, {s.H, 1, p.block, int(p.k)}, p, s.G, round_up<T>(p.n), ahead);
+        backward_by_narrow_tiles(X, rows, s.H, p.block, p.n, p.k, s.G, round_up<T>(p.n), prefetch);
+    else if (by_kc_blocks(X, rows, p))
+        backward_by_kc_blocks(X, rows, {s.H, 1, p.block, int(p.k)}, p, s.G, round_up<T>(p.n), prefetch);
     else
-        backward(X, rows, {s.H, 1, p.block, int(p.k)}, p.n, s.panel, s.G, round_up<T>(p.n), ahead);
+        backward(X, rows, {s.H, 1, p.block, int(p.k)}, p.n, s.panel, s.G, round_up<T>(p.n), prefetch);
     add_column_sums(rows, p, s);
 }
 
-// w x, in the orientation of the block.
+// G += X^T diag(w) X, for the panels that reach the diagonal; `gram` mirrors them. The column sums of diag(w) X
+// are a backward product with w for D.
 template <class T>
-void scale_rows(const Matrix<T>& X, int rows, ptrdiff_t n, const T* w, T* out) {
-    if (X.by_row) {
-        for (int r = 0; r < rows; ++r)
-            for (ptrdiff_t j = 0; j < n; ++j) out[r * n + j] = w[r] * X.data[r * X.row + j];
-    } else {
-        for (ptrdiff_t j = 0; j < n; ++j)
-            for (int r = 0; r < rows; ++r) out[j * rows + r] = w[r] * X.data[j * X.col + r];
-    }
-}
-
-// G[i][j] += sum_r w_r x_ri x_rj for the panels j that reach the diagonal; `gram` mirrors them. The column sums
-// are one more scalar, w itself.
-template <class T>
-void gram_of_block(const Matrix<T>& X, int rows, const Pass<T>& p, Scratch<T>& s, Ahead& ahead) {
+void gram_of_block(const Matrix<T>& X, int rows, const Pass<T>& p, Scratch<T>& s, Prefetcher& prefetch) {
     const ptrdiff_t wide = round_up<T>(p.n);
-    Scalars<T> scaled{X.data, X.row, X.col, int(p.n), true};
+    Scalars<T> scaled{X.data, X.row_step, X.feature_step, int(p.n), true};
     if (p.w) {
         scale_rows(X, rows, p.n, s.wt, s.columns);
         scaled = {s.columns, X.by_row ? p.n : 1, X.by_row ? 1 : rows, int(p.n), true};
     }
-    backward(X, rows, scaled, p.n, s.panel, s.G, wide, ahead);
-    backward(X, rows, {s.wt, 1, 0, 1}, p.n, s.panel, s.bias, wide, ahead);
+    backward(X, rows, scaled, p.n, s.panel, s.G, wide, prefetch);
+    backward(X, rows, {s.wt, 1, 0, 1}, p.n, s.panel, s.bias, wide, prefetch);
 }
 
-// First row of a slab, as in `Plan.slab_ranges`.
+// out = diag(w) X, in the orientation of the block.
 template <class T>
-ptrdiff_t slab_start(int slab, const Pass<T>& p) {
-    return std::min(slab * ((p.m + p.block - 1) / p.block) / p.slabs * p.block, p.m);
-}
-
-// Calls block(first, rows, slab, scratch, ahead) for each block of a slab and flushes each run. Meanwhile the block at
-// after(first + p.block) is fetched: the next one or, where a thread's turn ends, the first of its next turn.
-template <class T, class After, class Block>
-void do_slab(int slab, const Pass<T>& p, ptrdiff_t outputs, Scratch<T>& s, After after, Block block) {
-    double* grad = p.grad ? (double*)p.grad + slab * outputs * p.n : nullptr;
-    double* grad_bias = p.grad_bias ? p.grad_bias + slab * outputs : nullptr;
-    if (grad) clear(outputs, p, s);
-    const ptrdiff_t end = slab_start(slab + 1, p), steps = tile_steps(p, outputs);
-    ptrdiff_t unflushed = 0;
-    for (ptrdiff_t first = slab_start(slab, p); first < end; first += p.block) {
-        const ptrdiff_t next = after(first + p.block);
-        Ahead ahead = p.part ? fetch_first_part(next, p) : fetch_block(p, next, steps);
-        ahead.far = outputs * p.n * ptrdiff_t(sizeof(T)) > FAR_BYTES;
-        block(first, int(std::min(p.block, end - first)), slab, s, ahead);
-        unflushed += p.block;
-        if (grad && (unflushed >= p.flush_rows || first + p.block >= end)) {
-            flush(outputs, p, s, grad, grad_bias);
-            unflushed = 0;
-        }
-    }
-}
-
-// Turns a thread takes slabs in: neighbours, because memory is read best in the order it lies in.
-constexpr int TURNS = 8;
-
-// All slabs, shared by the threads. A thread asks for its next turn before the last block of the one it is at.
-template <class T, class Block>
-void for_slabs(const Pass<T>& p, ptrdiff_t outputs, Block block) {
-    T* work = parameter_space(p) + 2 * parameter_size(p);
-    const ptrdiff_t size = Scratch<T>(nullptr, p, outputs).size;
-    const int slabs = int(p.slabs), threads = std::max(1, std::min(p.threads, slabs));
-    const int turn = std::max(1, slabs / (TURNS * threads));
-    std::atomic<int> next{0};
-    (void)size;
-#pragma omp parallel num_threads(threads)
-    {
-#ifdef _OPENMP
-        Scratch<T> s(work + size * omp_get_thread_num(), p, outputs);
-#else
-        Scratch<T> s(work, p, outputs);
-#endif
-        for (int begin = next.fetch_add(turn), then = slabs; begin < slabs; begin = then) {
-            const int end = std::min(slabs, begin + turn);
-            const ptrdiff_t last = slab_start(end, p);
-            auto after = [&](ptrdiff_t row) {
-                if (row < last) return row;
-                then = next.fetch_add(turn);
-                return slab_start(then, p);
-            };
-            for (int slab = begin; slab < end; ++slab) do_slab(slab, p, outputs, s, after, block);
-        }
-    }
-}
-
-template <class T>
-void value_and_grad(const Pass<T>& p) {
-    const T* theta = prepare(p.theta, p, parameter_space(p));
-    for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s, Ahead& ahead) {
-        const Matrix<T> X = stage_block(first, rows, p, s.staged);
-        logits_of_block<T>(X, rows, theta, nullptr, p, s, ahead);
-        if (p.row_label) label_rows(first, rows, p, s, p.row_label);
-        if (p.models > 1 || p.fold) {
-            residuals_of_models(first, rows, slab, p, s, ahead);
-        } else {
-            residual(first, rows, p, s, ahead);
-            p.loss[slab] += block_loss(rows, s);
-        }
-        if (p.row_loss) write_losses(first, rows, p, s);
-        if (p.grad) gradient_of_block(X, rows, p, s, ahead);
-        if (!p.dX) return;
-        dX_of_features(0, Split(p.n, NS_MAX).parts, rows, p, s, ahead);
-        store_dX(first, rows, p, s);
-    });
-}
-
-template <class T>
-void hess_prod(const Pass<T>& p) {
-    const T* theta = prepare(p.theta, p, parameter_space(p));
-    const T* along = prepare(p.along, p, parameter_space(p) + parameter_size(p));
-    for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int, Scratch<T>& s, Ahead& ahead) {
-        const Matrix<T> X = stage_block(first, rows, p, s.staged);
-        logits_of_block(X, rows, theta, along, p, s, ahead);
-        load_rows(p, first, rows, s);
-        curvature(rows, p, s);
-        gradient_of_block(X, rows, p, s, ahead);
-    });
-}
-
-template <class T>
-void gram(const Pass<T>& p) {
-    for_slabs(p, p.n, [&](ptrdiff_t first, int rows, int, Scratch<T>& s, Ahead& ahead) {
-        load_rows(p, first, rows, s);
-        gram_of_block(stage(p.X, first, rows, p.m, p.n, s.staged), rows, p, s, ahead);
-    });
-    for (ptrdiff_t slab = 0; slab < p.slabs; ++slab) {
-        double* g = (double*)p.grad + slab * p.n * p.n;
-        for (ptrdiff_t i = 0; i < p.n; ++i)
-            for (ptrdiff_t j = i + 1; j < p.n; ++j) g[j * p.n + i] = g[i * p.n + j];
-    }
-}
-
-// ------------------------------------------------------------------------------------ predict
-
-// out is int64 (m,) for LABEL, else T (m, k) in C order.
-template <class T>
-void predict(const Pass<T>& p, Prediction kind, void* out) {
-    const T* theta = prepare(p.theta, p, parameter_space(p));
-    for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s, Ahead& ahead) {
-        const Matrix<T> X = stage_block(first, rows, p, s.staged);
-        logits_of_block<T>(X, rows, theta, nullptr, p, s, ahead);
-        p.loss[slab] += finite_or_nan(rows, p, s);
-        if (kind == LABEL) return label_rows(first, rows, p, s, (int64_t*)out);
-        if (kind != LOGITS) softmax_rows(rows, kind, p, s);
-        T* Z = (T*)out + first * p.k;
+void scale_rows(const Matrix<T>& X, int rows, ptrdiff_t n, const T* w, T* out) {
+    if (X.by_row) {
         for (int r = 0; r < rows; ++r)
-            for (ptrdiff_t c = 0; c < p.k; ++c) Z[r * p.k + c] = s.H[c * p.block + r];
-    });
+            for (ptrdiff_t j = 0; j < n; ++j) out[r * n + j] = w[r] * X.data[r * X.row_step + j];
+    } else {
+        for (ptrdiff_t j = 0; j < n; ++j)
+            for (int r = 0; r < rows; ++r) out[j * rows + r] = w[r] * X.data[j * X.feature_step + r];
+    }
+}
+
+// dX = scale times what `input_gradient` has written, transposed.
+template <class T>
+void store_dX(ptrdiff_t first, int rows, const Pass<T>& p, const BlockBuffers<T>& s) {
+    for (int r = 0; r < rows; ++r)
+        for (ptrdiff_t j = 0; j < p.n; ++j) p.dX[(first + r) * p.n + j] = s.columns[j * p.block + r] * T(p.scale);
 }
 
 }  // namespace

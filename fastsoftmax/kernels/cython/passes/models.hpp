@@ -1,9 +1,9 @@
-// Several models in one pass: their parameters lie side by side, theta (n, L k), and so do their logits.
+// Several models in one pass: their parameters lie side by side, theta (n, L k), and so do the logits of a block.
 //
 //     H^T [model][class][row]    one forward product, L softmaxes, one backward product
 //
-// X is read, packed and transposed once for all. Cross-validation leaves rows out of a model by their fold, which takes
-// one number a row and one a model in place of L weights a row.
+// X is read and packed once for all of them. In cross-validation a model leaves rows out by their fold. That takes one
+// number for each row and one for each model, where weights would take L numbers for each row.
 #pragma once
 
 #include "block/softmax.hpp"
@@ -11,7 +11,7 @@
 namespace fastsoftmax {
 namespace {
 
-// The weights that a model's rows have, or (held) those of the rows it leaves out.
+// The weights of the rows that a model keeps or, with `held`, of those that it leaves out; 0 for the others.
 template <class T>
 void weigh_fold(ptrdiff_t first, int rows, int left_out, bool held, const Pass<T>& p, const Scratch<T>& s,
                 Scratch<T>& one) {
@@ -22,31 +22,31 @@ void weigh_fold(ptrdiff_t first, int rows, int left_out, bool held, const Pass<T
     for (int r = rows; r < round_up<T>(rows, VL<T>); ++r) one.wt[r] = T(0), one.w[r] = 0.0;
 }
 
-// Loss and weight of right labels of the rows a model leaves out, both scaled.
+// Of the rows that a model leaves out: adds their loss, and the weight of those classified rightly, both scaled.
 template <class T>
-void add_held(int rows, const int64_t* guess, const Scratch<T>& one, double* held) {
+void add_held(int rows, const int64_t* best, const Scratch<T>& one, double* held) {
     held[0] += block_loss(rows, one);
-    for (int r = 0; r < rows; ++r) held[1] += guess[r] == one.label[r] ? one.w[r] : 0.0;
+    for (int r = 0; r < rows; ++r) held[1] += best[r] == one.label[r] ? one.w[r] : 0.0;
 }
 
-// H becomes D model by model; losses are added up by model.
+// H becomes D, model by model; losses are added up by model.
 template <class T>
-void residuals_of_models(ptrdiff_t first, int rows, int slab, const Pass<T>& p, Scratch<T>& s, Ahead& ahead) {
+void residuals_of_models(ptrdiff_t first, int rows, int slab, const Pass<T>& p, Scratch<T>& s, Prefetcher& prefetch) {
     load_rows(p, first, rows, s);
-    Pass<T> narrow = p;
-    narrow.k = p.k / p.models;
+    Pass<T> model = p;
+    model.k = p.k / p.models;
     for (int l = 0; l < p.models; ++l) {
         Scratch<T> one = s;
-        one.H = s.H + l * narrow.k * p.block;
+        one.H = s.H + l * model.k * p.block;
         const bool leaves_out = p.fold && p.left_out[l] >= 0;
-        if (leaves_out && p.held) label_rows(0, rows, narrow, one, s.guess);
+        if (leaves_out && p.held) label_rows(0, rows, model, one, s.best);
         if (leaves_out) weigh_fold(first, rows, p.left_out[l], false, p, s, one);
-        residual_of_labels(rows, narrow, one, ahead);
+        residual_of_labels(rows, model, one, prefetch);
         const ptrdiff_t at = slab * p.models + l;
         p.loss[at] += block_loss(rows, one);
         if (!leaves_out || !p.held) continue;
         weigh_fold(first, rows, p.left_out[l], true, p, s, one);
-        add_held(rows, s.guess, one, p.held + 2 * at);
+        add_held(rows, s.best, one, p.held + 2 * at);
     }
 }
 

@@ -1,4 +1,4 @@
-// What needs no pass: the end of a sparse gradient, and facts about this build.
+// The reduction of a sparse gradient, and facts about this build.
 #include "block/reduce.hpp"
 #include "call.hpp"
 
@@ -9,17 +9,17 @@
 namespace fastsoftmax {
 namespace {
 
-// G and O are float or double.
+// G is the dtype of the gradient, O that of the result.
 template <class G, class O>
-int finish_as(const Finish& f) {
-    return finish((const G*)f.grad, f.slabs, f.size, f.scale, f.l2, (const O*)f.theta, (O*)f.out, f.threads);
+int reduce_as(const ReduceCall& f) {
+    return reduce_gradient((const G*)f.grad, f.slabs, f.size, f.scale, f.l2, (const O*)f.theta, (O*)f.out, f.threads);
 }
 
 }  // namespace
 
-int run_finish(const Finish& f) {
-    if (f.single_grad) return f.single_out ? finish_as<float, float>(f) : finish_as<float, double>(f);
-    return f.single_out ? finish_as<double, float>(f) : finish_as<double, double>(f);
+int run_reduce(const ReduceCall& f) {
+    if (f.single_grad) return f.single_out ? reduce_as<float, float>(f) : reduce_as<float, double>(f);
+    return f.single_out ? reduce_as<double, float>(f) : reduce_as<double, double>(f);
 }
 
 int openmp_threads() {

@@ -7,13 +7,13 @@
 namespace fastsoftmax {
 namespace {
 
-bool is_class_parallel(const Call& c) { return c.by_classes && c.operation <= HESS_PROD; }
+bool is_class_parallel(const Call& c) { return c.class_parallel && c.operation <= HESS_PROD; }
 
 template <class T>
 Pass<T> dense_pass_of(const Call& c) {
     Pass<T> p = pass_of<T>(c);
-    const bool walks = c.operation != GRAM && c.operation != HESSIAN;
-    if (walks && !c.by_classes) choose_parts(p, c.L2, c.L3);
+    const bool both_products = c.operation != GRAM && c.operation != HESSIAN;
+    if (both_products && !c.class_parallel) choose_kc_blocks(p, c.L2, c.L3);
     return p;
 }
 
@@ -24,14 +24,14 @@ void run_dense(const Call& c) {
     const Pass<T> p = dense_pass_of<T>(c);
     if (is_class_parallel(c)) {
         if constexpr (sizeof(T) == 4)
-            if (c.single_grad) return by_classes<T, float>(p);
-        return by_classes<T, double>(p);
+            if (c.single_grad) return class_parallel<T, float>(p);
+        return class_parallel<T, double>(p);
     }
     switch (c.operation) {
         case VALUE_AND_GRAD: return value_and_grad(p);
         case HESS_PROD: return hess_prod(p);
         case GRAM: return gram(p);
-        case PREDICT: return predict(p, Prediction(c.kind), c.out);
+        case PREDICT: return predict(p, Prediction(c.prediction), c.out);
         case HESSIAN: return hessian(p);
     }
 }

@@ -13,9 +13,9 @@ void run_sparse_of(const Call& c) {
     const Csr<T, I> X{c.sparse.indptr, (const I*)c.sparse.indices, (const T*)c.sparse.data, c.m, c.n};
     switch (c.operation) {
         case VALUE_AND_GRAD:
-        case HESS_PROD: return cut.columns ? sparse_by_features(X, p, cut) : sparse_by_rows(X, p, cut);
+        case HESS_PROD: return cut.column_cuts ? sparse_feature_parallel(X, p, cut) : sparse_row_parallel(X, p, cut);
         case GRAM: return sparse_gram_diagonal(X, p, cut);
-        case PREDICT: return sparse_predict(X, p, cut, Prediction(c.kind), c.out);
+        case PREDICT: return sparse_predict(X, p, cut, Prediction(c.prediction), c.out);
     }
 }
 
