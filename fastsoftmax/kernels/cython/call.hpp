@@ -91,6 +91,11 @@ void run_sparse(const Call&);
 template <class T>
 ptrdiff_t sparse_work_bytes(const Call&);
 int run_reduce(const ReduceCall&);
+// The reduction of a small dense gradient: out (n [+ 1], k) = scale * (sum of the slabs of grad (k, n), transposed; bias
+// below it unless that is null) + l2 * theta, without penalty where theta is null. The first slab becomes the sum of all.
+// Returns whether the scaled sums are finite.
+bool reduce_transposed(double* grad, double* bias, ptrdiff_t slabs, ptrdiff_t k, ptrdiff_t n, double scale, double l2,
+                       const double* theta, double* out);
 int openmp_threads();
 int vector_bytes();
 

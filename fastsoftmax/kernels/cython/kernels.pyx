@@ -12,7 +12,6 @@ from ..contract import Csr
 from ..machine import cache_bytes
 
 cimport numpy as cnp
-from libc.math cimport isfinite
 from libc.stdint cimport int32_t, int64_t
 
 cnp.import_array()
@@ -91,6 +90,9 @@ cdef extern from "call.hpp" namespace "fastsoftmax" nogil:
 
     Py_ssize_t work_bytes(const Call&)
     int run_reduce(const ReduceCall&)
+    bint reduce_transposed(
+        double*, double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, double, double, const double*, double*
+    )
     int SUMS_WRONG, STORED_WRONG
     void run_call "fastsoftmax::run"(const Call&)
     int openmp_threads()
@@ -144,43 +146,16 @@ def dense_gram(rows, plan, sums, int n_threads):
 
 def dense_gradient(sums, theta, double l2, out):
     """See `fastsoftmax.kernels.contract`."""
-    cdef Py_ssize_t slabs = sums.grad.shape[0], k = sums.grad.shape[1], n = sums.grad.shape[2], rows = out.shape[0]
+    cdef Py_ssize_t slabs = sums.grad.shape[0], k = sums.grad.shape[1], n = sums.grad.shape[2]
     cdef double* grad = <double*>_address(sums.grad)
-    cdef double* bias = <double*>_address(sums.bias)
+    cdef double* bias = <double*>_address(sums.bias) if out.shape[0] > n else NULL
     cdef const double* penalized = <const double*>_address(theta)
     cdef double* target = <double*>_address(out)
     cdef double scale = sums.scale
     cdef bint finite
     with nogil:
-        _add_up(grad, slabs, k * n)
-        finite = _scale_and_add(grad, k, n, scale, l2, penalized, target)
-        if rows > n:
-            _add_up(bias, slabs, k)
-            finite &= _scale_and_add(bias, k, 1, scale, 0.0, NULL, target + n * k)
+        finite = reduce_transposed(grad, bias, slabs, k, n, scale, l2, penalized, target)
     return bool(finite)
-
-
-cdef void _add_up(double* slabs, Py_ssize_t count, Py_ssize_t size) noexcept nogil:
-    """The first slab becomes the sum of all, added in the order of their numbers."""
-    cdef Py_ssize_t p, i
-    for p in range(1, count):
-        for i in range(size):
-            slabs[i] += slabs[p * size + i]
-
-
-cdef bint _scale_and_add(
-    const double* grad, Py_ssize_t k, Py_ssize_t n, double scale, double l2, const double* theta, double* out
-) noexcept nogil:
-    """out (n, k) = scale * grad (k, n), transposed, + l2 * theta; returns whether the first term is finite."""
-    cdef Py_ssize_t c, j
-    cdef double value
-    cdef bint finite = True
-    for j in range(n):
-        for c in range(k):
-            value = scale * grad[c * n + j]
-            finite &= isfinite(value) != 0
-            out[j * k + c] = value if theta == NULL else value + l2 * theta[j * k + c]
-    return finite
 
 
 def sparse_value_and_grad(rows, params, plan, sums, int n_threads, outputs=None):

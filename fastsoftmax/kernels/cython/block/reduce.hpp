@@ -79,5 +79,24 @@ int reduce_gradient(const G* grad, ptrdiff_t slabs, ptrdiff_t size, double scale
     return wrong;
 }
 
+// The first slab becomes the sum of all, added in the order of their numbers.
+inline void add_slabs(double* slabs, ptrdiff_t count, ptrdiff_t size) {
+    for (ptrdiff_t p = 1; p < count; ++p)
+        for (ptrdiff_t i = 0; i < size; ++i) slabs[i] += slabs[p * size + i];
+}
+
+// out (n, k) = scale * grad (k, n), transposed, + l2 * theta; returns whether the first term is finite.
+inline bool scale_transposed(const double* grad, ptrdiff_t k, ptrdiff_t n, double scale, double l2, const double* theta,
+                             double* out) {
+    bool finite = true;
+    for (ptrdiff_t j = 0; j < n; ++j)
+        for (ptrdiff_t c = 0; c < k; ++c) {
+            const double value = scale * grad[c * n + j];
+            finite &= std::isfinite(value);
+            out[j * k + c] = theta ? value + l2 * theta[j * k + c] : value;
+        }
+    return finite;
+}
+
 }  // namespace
 }  // namespace fastsoftmax
