@@ -41,8 +41,9 @@ class BuildExt(build_ext):
     def build_extensions(self):
         flags = self._openmp_flags()
         for module in self.extensions:
-            module.extra_compile_args += flags
-            module.extra_link_args += flags
+            if ".kernels_" in module.name:
+                module.extra_compile_args += flags
+                module.extra_link_args += flags
         self.parallel = len(self.extensions)  # threads that wait for the pool
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             self._compile_in(pool)
@@ -59,8 +60,8 @@ class BuildExt(build_ext):
             # The same source is compiled for each level.
             level = next((flag for flag in extra_postargs or [] if flag.startswith("-march=")), "baseline")
             output_dir = os.path.join(output_dir or "", level.removeprefix("-march="))
-            setup = compiler._setup_compile(output_dir, macros, include_dirs, sources, depends, extra_postargs)
-            _, objects, arguments, preprocessor, build = setup
+            cut = compiler._setup_compile(output_dir, macros, include_dirs, sources, depends, extra_postargs)
+            _, objects, arguments, preprocessor, build = cut
             options = compiler._get_cc_args(preprocessor, debug, extra_preargs)
 
             def one(target):

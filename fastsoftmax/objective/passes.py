@@ -148,10 +148,10 @@ class SparsePasses:
 
     def gradient(self, sums: Sums, theta: np.ndarray, l2: float, n_threads: int) -> tuple[np.ndarray, bool, bool]:
         """As `DensePasses.gradient`; in the memory of the sums if they are a single slab of theta's dtype."""
-        n, room = self.source.shape[1], sums.joint
-        if room is None or room.dtype != theta.dtype:
-            room = np.empty(theta.shape, theta.dtype)
-        out = room[: len(theta)]
+        n, joint = self.source.shape[1], sums.joint
+        if joint is None or joint.dtype != theta.dtype:
+            joint = np.empty(theta.shape, theta.dtype)
+        out = joint[: len(theta)]
         hot = None if sums.hot is None else sums.hot_total()
         penalized = np.ascontiguousarray(theta[:n]) if l2 else None
         finite, stored = self._kernels.sparse_gradient(sums, penalized, l2, out[:n], n_threads)

@@ -33,6 +33,7 @@ __all__ = [
     "dense_gradient",
     "dense_gram",
     "dense_hess_prod",
+    "dense_hessian",
     "dense_value_and_grad",
     "isa",
     "predict",
