@@ -89,27 +89,34 @@ class BuildExt(build_ext):
         return ["-fopenmp"]
 
 
-def extension(name, sources, flags, language):
-    return Extension(
+def extension(name, sources, flags, language, directives=None):
+    """What Cython writes carries the module's name: the same sources need a folder for each level."""
+    module = Extension(
         f"fastsoftmax.kernels.cython.{name}",
         sources,
         include_dirs=[WING, numpy.get_include()],
         depends=HEADERS,
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-        extra_compile_args=[*flags],
-        extra_link_args=[],
         language=language,
     )
+    (built,) = cythonize(module, build_dir=f"build/cython/{name}", compiler_directives=directives or {})
+    # After cythonize, which hands the flags of one module on to the next one of the same source.
+    built.extra_compile_args, built.extra_link_args = [*flags], []
+    return built
+
+
+def flags_of(level):
+    if level == "generic":
+        return FLAGS
+    # Processors without AVX2 are older than 2013: a tenth less of compiling for a few per cent of their speed.
+    optimisation = ["-O2"] if level == "v2" and not DEBUG else []
+    return [*FLAGS, *optimisation, f"-march=x86-64-{level}"]
 
 
 def extensions():
-    """The same sources once per level: what Cython writes carries the module's name, so each needs a folder."""
-    built = cythonize(extension("cpu", [f"{WING}/cpu.pyx"], [], "c"), build_dir="build/cython/cpu")
-    for level in LEVELS:
-        flags = FLAGS if level == "generic" else [*FLAGS, f"-march=x86-64-{level}"]
-        module = extension(f"kernels_{level}", [*UNITS, f"{WING}/kernels.pyx"], flags, "c++")
-        built += cythonize(module, build_dir=f"build/cython/{level}", compiler_directives=DIRECTIVES)
-    return built
+    kernels = [*UNITS, f"{WING}/kernels.pyx"]
+    levels = [extension(f"kernels_{level}", kernels, flags_of(level), "c++", DIRECTIVES) for level in LEVELS]
+    return [extension("cpu", [f"{WING}/cpu.pyx"], [], "c"), *levels]
 
 
 setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})
