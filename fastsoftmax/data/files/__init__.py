@@ -25,9 +25,14 @@ import numpy as np
 
 from ... import _extras
 from ..validation import check_X, nonfinite_place
-from .tables import ArrayTable, CsvTable, Data, ParquetTable, listed, read_npy, read_npz, read_svmlight
+from .arrays import ArrayTable, read_npy, read_npz
+from .columns import listed
+from .csv import CsvTable
+from .data import Data, ReadOptions
+from .parquet import ParquetTable
+from .svmlight import read_svmlight
 
-__all__ = ["Data", "kind_to_write", "read", "read_features", "write_columns"]
+__all__ = ["Data", "ReadOptions", "kind_to_write", "read", "read_features", "write_columns"]
 
 _KINDS = {
     "csv": (".csv", ".tsv", ".txt"),

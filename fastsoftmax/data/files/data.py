@@ -1,0 +1,63 @@
+"""What a reader returns, and how it is told to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Samples from a file.
+
+    Attributes
+    ----------
+    X : ndarray (m, n), or csr_array from svmlight files
+        float32 or float64; from .npy and .npz files any real dtype.
+    y : ndarray (m,) of integers or strings, or None
+        Labels.
+    feature_names : list of str (n,)
+        Names of the columns of X; their numbers where the file has no names.
+    target : str
+        Name of the column that y came from, "" if there is none.
+    """
+
+    X: Any
+    y: np.ndarray | None
+    feature_names: list[str]
+    target: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How to read a file where it does not say so itself; None is for the reader to find out.
+
+    Attributes
+    ----------
+    format : {"csv", "parquet", "npy", "npz", "svmlight"} or None
+        What is in the file; its suffix says so unless given.
+    header : bool or None
+        Whether the first line of a text table holds the names of the columns.
+    sep : str or None
+        What separates the cells of a text table.
+    decimal, thousands : str
+        The decimal mark of a text table, and the separator of thousands ("" for none).
+    encoding : str or None
+        The encoding of a text file.
+    ignore : tuple of str
+        Columns to leave out, by name.
+    fill : float or None
+        The number that stands for an empty cell; an empty cell is an error if None.
+    """
+
+    format: str | None = None
+    header: bool | None = None
+    sep: str | None = None
+    decimal: str = "."
+    thousands: str = ""
+    encoding: str | None = None
+    ignore: tuple[str, ...] = ()
+    fill: float | None = None
