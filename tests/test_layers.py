@@ -19,10 +19,12 @@ MAY_IMPORT = {
     "kernels.sums": [],
     "kernels.contract": ["kernels.sums"],
     "kernels.machine": [],
-    "kernels.plan": ["kernels.contract", "kernels.machine"],
+    "kernels.tuning": ["kernels.machine"],
+    "kernels.plan": ["kernels.contract", "kernels.machine", "kernels.tuning"],
+    "kernels.strategy": ["kernels.machine", "kernels.tuning", "kernels.plan"],
     "kernels.numpy": ["kernels.contract", "reference"],
-    "kernels.cython": ["kernels.contract", "kernels.machine"],
-    "kernels.numba": ["kernels.contract", "kernels.machine", "kernels.plan"],
+    "kernels.cython": ["kernels.contract", "kernels.strategy"],
+    "kernels.numba": ["kernels.contract", "kernels.machine", "kernels.plan", "kernels.strategy"],
     "kernels.backends": ["kernels.contract"],
     "data": ["kernels.contract", "_extras"],
     "datasets": ["data", "_extras"],
@@ -41,7 +43,7 @@ STOREYS = {
     "numpy": ["backend", "passes"],
     "cython": ["units", "passes", "block", "microkernels", "call"],
 }
-BENCHMARKS = ["__main__", "bench_kernels", "revisions", "report", "sections", "peers", "harness"]
+BENCHMARKS = ["__main__", "bench_kernels", "revisions", "tune", "report", "sections", "peers", "harness"]
 SOURCES = (".py", ".pyx", ".pxd", ".hpp", ".h", ".cpp", ".md", ".typed")
 MOST_FILES, MOST_LINES = 9, 400
 

@@ -20,7 +20,7 @@ from .._version import __version__
 from ..data import files
 from ..kernels import backends
 from ..model.model import Model
-from .info import collect
+from .info import collect, describe_plans
 from .paths import MODEL_SUFFIXES, with_suffix, writable
 from .train import TrainOptions, train_model
 
@@ -196,8 +196,15 @@ def _predictions(model: Model, X: np.ndarray, options: PredictOptions) -> dict[s
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
-def info(as_json: bool) -> None:
+@click.option("--plan", metavar="ROWSxFEATURESxCLASSES", help="Show how each backend computes a pass of this size.")
+@click.option("--dtype", default="float64", show_default=True, help="With --plan: the dtype of X.")
+@click.option("--order", type=click.Choice(["C", "F"]), default="C", show_default=True, help="With --plan: that of X.")
+def info(as_json: bool, plan: str | None, dtype: str, order: str) -> None:
     """Show backends, instruction sets, threads, caches, versions, and how to install what is missing."""
+    if plan is not None:
+        plans = describe_plans(plan, dtype, order)
+        lines = [json.dumps(plans)] if as_json else [f"{name}: {line}" for name, line in plans.items()]
+        return click.echo("\n".join(lines))
     machine = collect()
     if as_json:
         click.echo(json.dumps(asdict(machine)))

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
+import numpy as np
+
 from .. import _extras
 from .._version import __version__
-from ..kernels.backends import backends
+from ..kernels.backends import BACKENDS, backends
 from ..kernels.machine import cache_bytes, default_threads
+from ..objective.passes import describe_plan
 
 # Distribution name -> import name, in the order they are shown.
 PACKAGES = {
@@ -72,6 +75,31 @@ def collect() -> Machine:
         packages=packages,
         missing=missing,
     )
+
+
+def describe_plans(size: str, dtype: str, order: str) -> dict[str, str]:
+    """How each backend that loads here computes a pass over X: {name: one line}.
+
+    Parameters
+    ----------
+    size : str
+        "500000x50x3": rows, features and classes.
+    dtype : str
+        Name of the dtype of X.
+    order : {"C", "F"}
+    """
+    numbers = size.lower().split("x")
+    if len(numbers) != 3 or not all(number.isdecimal() and int(number) > 0 for number in numbers):
+        raise ValueError(f"--plan must be ROWSxFEATURESxCLASSES, such as 500000x50x3; got {size!r}")
+    m, n, k = map(int, numbers)
+    try:
+        kind = np.dtype(dtype)
+    except TypeError:
+        kind = np.dtype(object)
+    if kind.kind not in "fiub":
+        raise ValueError(f"--dtype must name a real dtype, such as float32; got {dtype!r}")
+    loaded = {name: BACKENDS[name].load() for name, row in backends().items() if row["available"]}
+    return {name: describe_plan(m, n, k, kind, order, kernels) for name, kernels in loaded.items()}
 
 
 def _version(distribution: str) -> str | None:

@@ -78,18 +78,15 @@ class Kernels(Protocol):
         and the narrow ones that they convert themselves. Sources convert any other.
     STRATEGIES : tuple of str
         Those of `plan.Plan.strategy` that it has.
-    COLUMN_BYTES : int
-        How much of each column of X in F order a block should have, in bytes.
-    BYTE_COLUMNS : int
-        Up to how many features 8-bit X is cut into blocks as X in F order is, in whichever order it lies; 0 for never.
+    WING : str
+        Its name in `tuning.Tuning.wings`.
     FLOAT32_SUMS : bool
         Whether the gradient of sparse float32 X is summed in float32, with `Hot` columns; else in float64.
     """
 
     READS: str
     STRATEGIES: tuple[str, ...]
-    COLUMN_BYTES: int
-    BYTE_COLUMNS: int
+    WING: str
     FLOAT32_SUMS: bool
 
     def isa(self) -> str:
@@ -97,6 +94,14 @@ class Kernels(Protocol):
 
     def threading(self) -> str:
         """What the threads are, for people: "OpenMP"."""
+
+    def dense_products(
+        self, shape: tuple[int, int], strides: tuple[int, ...], dtype: np.dtype, plan: Any, outputs: int
+    ) -> object:
+        """How `dense_value_and_grad` makes the products of X of that shape, strides and dtype, with so many classes.
+
+        A `strategy.Products`, or anything else whose text tells people.
+        """
 
     def dense_value_and_grad(
         self,
@@ -202,12 +207,36 @@ class PassPlan(Protocol):
     def strategy(self) -> str: ...
     @property
     def phase_rows(self) -> int: ...
+    @property
+    def chosen(self) -> dict[Any, Any]: ...
 
     def slab_ranges(self, rows: int) -> list[tuple[int, int, int]]:
         """(slab, first row, end row) of the slabs of a dense chunk that have rows."""
 
     def sparse_slabs(self, indptr: np.ndarray) -> np.ndarray:
         """The row where each slab of a sparse chunk begins, and the end of the chunk: int64 (slabs + 1,)."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the dense X of a source lies in memory.
+
+    Attributes
+    ----------
+    by_column : bool
+        Whether columns are contiguous and rows are not (F order).
+    itemsize : int
+        Bytes of a number of X.
+    converted : bool
+        Whether chunks are copies, because no kernel reads X as it is.
+    """
+
+    by_column: bool = False
+    itemsize: int = 8
+    converted: bool = False
+
+
+AS_ROWS = Layout()
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the kernels ask of the machine: the sizes of its caches and the number of its cores."""
+"""What the kernels ask of the machine: its model, the sizes of its caches and the number of its cores."""
 
 from __future__ import annotations
 
@@ -25,6 +25,17 @@ def cache_bytes() -> dict[str, int]:
         except (OSError, ValueError):
             continue
     return sizes
+
+
+@cache
+def cpu_model() -> tuple[str, int, int]:
+    """Vendor, family and model of the first core, as Linux's /proc/cpuinfo has them; ("", 0, 0) elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+        fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        return fields["vendor_id"], int(fields["cpu family"]), int(fields["model"])
+    except (OSError, KeyError, ValueError):
+        return "", 0, 0
 
 
 def default_threads() -> int:

@@ -1,4 +1,4 @@
-"""How a pass is cut up: the one drawing of it, and every tuning constant.
+"""How a pass is cut up: the one drawing of it, and its constants. Those that differ by CPU are in `tuning.py`.
 
     X   chunk | chunk | ...     rows that Python hands to one kernel call: Ctrl-C and callbacks are served in between
          |
@@ -21,36 +21,28 @@ Figures are milliseconds of a pass (loss and gradient, two threads) on an AMD Ze
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
-from .contract import CONVERTED_BYTES
+from .contract import AS_ROWS, CONVERTED_BYTES, Layout
 from .machine import cache_bytes
+from .tuning import Tuning, tuning
 
 # ---------------------------------------------------------------------------------------------- rows of a block
 
 # A block has a multiple of so many bytes of a column: four AVX-512 vectors, 32 rows in float64 and 64 in float32, so
-# that register tiles are whole; and this many rows at most.
+# that register tiles are whole. How many rows it has at most is in `tuning.py`.
 BLOCK_BYTES = 256
-BLOCK_MAX = 128
-# What shares L2 with a block: its packed copy, the next block, which is prefetched meanwhile, and the logits. One
-# thread takes 60k x 784 in float64 2,200 cycles a row in blocks of 64 rows, 3,030 in blocks of 128, which do not fit.
-L2_SHARE = 0.9
 VECTOR_BYTES = 64
 # With very many features not even BLOCK_BYTES of each fit in L2. A block then holds fewer rows, so that it is still in
 # L3 when its rows are read a second time. 5,000 x 20,000, k = 5, float64, with 8, 16, 32 rows (1.3 to 5 MB): 42, 43, 53
 # ms in Cython and 46, 65, 105 in Numba.
 WIDE_BYTES = 2 << 20
-# A gradient larger than L2 is streamed through the cache by every block, so that blocks of more rows cost less traffic.
-# 20k x 1024, k = 1000, with 32, 128, 192, 256, 320 rows: float64 1,020, 869, 834, 858, 838 ms in Cython and 1,250, 981,
-# 987, 912, 911 in Numba; float32, from 128 rows on, 419, 412, 413, 407 and 462, 450, 443, 433. In F order with 96, 128,
-# 256, 320 rows, float64: 872, 859, 827, 819 in Cython and 965, 934, 880, 853 in Numba.
-LARGE_BYTES = 5 << 19
-LARGE_MAX = 320
 # Avoid a class stride of 2,048 bytes in the logits: it aliases in store-to-load forwarding. Cython, with 30,000 x 50, k
-# = 400, uint8, takes 16.8, 18.5, 16.6 ms in blocks of 448, 512, 576 rows; hence its other ``COLUMN_BYTES``.
+# = 400, uint8, takes 16.8, 18.5, 16.6 ms in blocks of 448, 512, 576 rows; hence its other ``column_bytes``.
 ALIASED_BYTES = 2048
 
 # ------------------------------------------------------------------------------------------------------- slabs
@@ -102,6 +94,8 @@ THREAD_FLOPS = 3e6
 
 # ---------------------------------------------------------------------------------------------------- sparse rows
 
+# Rows of a block at most.
+SPARSE_BLOCK_MAX = 128
 # Entries that a column should have for each private gradient, so that clearing and adding up the gradients costs little
 # beside filling them. 118k x 20k with 106 entries a column, k = 45: 43 ms with 9 gradients, 36 with 4, 32 with one that
 # all threads share. 2M x 5,000 with 7,600 a column, k = 5: 109 ms with 16 gradients, 142 with a shared one.
@@ -153,6 +147,8 @@ class Plan:
         share one gradient by splitting the features, phase after phase.
     phase_rows : int
         Rows of a phase of a feature-parallel pass: threads work out their residuals, then add them column by column.
+    chosen : dict
+        A backend's cache of what `strategy.choose_products` answered for passes with this plan.
     """
 
     block: int
@@ -162,6 +158,10 @@ class Plan:
     threads: int
     strategy: str = "row-parallel"
     phase_rows: int = 0
+    chosen: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.strategy}, {self.slabs} slabs in chunks of {self.chunk:,} rows, up to {self.threads} threads"
 
     def slabs_of(self, rows: int) -> int:
         """Slabs of a chunk that have rows: the first ones."""
@@ -209,16 +209,16 @@ def make_plan(
     chunk: int | None = None,
     strategy: str | None = None,
     gradient: bool = True,
-    converted: bool = False,
-    column_bytes: int = 0,
+    layout: Layout = AS_ROWS,
+    wing: str = "cython",
 ) -> Plan:
     """The plan for m rows of n features and k classes.
 
-    ``gradient=False`` is for passes that sum none (predictions), ``converted`` for sources that copy each chunk,
-    ``column_bytes`` for X in F order: so much of each column is in a block (a backend's ``COLUMN_BYTES``); the other
+    ``gradient=False`` is for passes that sum none (predictions), ``layout`` says how X lies, ``wing`` is the backend's
+    name; the other
     keywords override single choices (tests do).
     """
-    itemsize = np.dtype(dtype).itemsize
+    itemsize, row = np.dtype(dtype).itemsize, tuning()
     fitting_slabs = SLAB_BYTES // (n * k * 8) if gradient else SLABS_MAX
     if strategy is None:
         shared = fitting_slabs < SLABS_MIN and k >= SHARED_CLASSES
@@ -227,8 +227,10 @@ def make_plan(
         block, slabs = block or SHARED_BLOCK, 1
     lanes = VECTOR_BYTES // itemsize
     if block is None:
-        block = _rows_of_large(n, k, itemsize) or (
-            _rows_by_columns(n, k, column_bytes, itemsize) if column_bytes else _rows_per_block(n, k, itemsize)
+        block = _rows_of_large(n, k, itemsize, row) or (
+            _rows_by_columns(n, k, itemsize, row, wing)
+            if layout.by_column or layout.itemsize == 1 and n <= row.wing(wing).byte_columns
+            else _rows_per_block(n, k, itemsize, row)
         )
     block = -(-block // lanes) * lanes
     if slabs is None:
@@ -236,7 +238,7 @@ def make_plan(
         most = max(FEW_BYTES // (n * k * 8), FEW_SLABS, 2 * (os.cpu_count() or 1)) if gradient else SLABS_MAX
         slabs = int(max(1, min(SLABS_MAX, most, max(fitting_slabs, SLABS_MIN), by_rows)))
     if chunk is None:
-        by_bytes = (CONVERTED_BYTES if converted else CHUNK_BYTES) // (n * itemsize)
+        by_bytes = (CONVERTED_BYTES if layout.converted else CHUNK_BYTES) // (n * itemsize)
         by_flops = max(int(CHUNK_FLOPS / max(1, 4 * n * k)), slabs * FLUSH_ROWS)
         chunks = -(-m // max(min(by_bytes, by_flops), slabs * block))
         chunk = -(-m // (chunks * slabs * block)) * slabs * block
@@ -251,7 +253,7 @@ def make_hessian_plan(m: int, n: int, k: int, *, block: int | None = None, chunk
     matrices = k * (k - 1) // 2 * n * n
     slabs = min(max(PAIR_BYTES // (8 * matrices), PAIR_SLABS_MIN), PAIR_SLABS_MAX)
     if block is None:
-        fit = int(L2_SHARE * cache_bytes()["L2"]) // ((3 * n + k) * 8)
+        fit = int(tuning().l2_share * cache_bytes()["L2"]) // ((3 * n + k) * 8)
         block = next((rows for rows in PAIR_BLOCKS if rows <= fit), None)
     return make_plan(
         m,
@@ -262,7 +264,7 @@ def make_hessian_plan(m: int, n: int, k: int, *, block: int | None = None, chunk
         slabs=int(max(1, min(slabs, -(-m // SLAB_ROWS_MIN)))),
         chunk=chunk,
         strategy="row-parallel",
-        converted=True,
+        layout=Layout(converted=True),
     )
 
 
@@ -321,28 +323,29 @@ def _sparse_rows_per_block(k: int, itemsize: int) -> int:
     """As many rows, up to 128, as let the logits in both orders stay in half of L2."""
     multiple = BLOCK_BYTES // itemsize
     fit = cache_bytes()["L2"] // 2 // (2 * k * itemsize)
-    return int(np.clip(fit // multiple * multiple, multiple, BLOCK_MAX))
+    return int(np.clip(fit // multiple * multiple, multiple, SPARSE_BLOCK_MAX))
 
 
-def _rows_of_large(n: int, k: int, itemsize: int) -> int:
+def _rows_of_large(n: int, k: int, itemsize: int, row: Tuning) -> int:
     """Rows of a block where the gradient does not fit in L2; 0 where it does, or the features are too many."""
     multiple = BLOCK_BYTES // itemsize
-    rows = LARGE_BYTES // (n * itemsize) // multiple * multiple
-    return min(rows, LARGE_MAX) if n * k * itemsize > cache_bytes()["L2"] and rows >= BLOCK_MAX else 0
+    rows = row.large_bytes // (n * itemsize) // multiple * multiple
+    large = n * k * itemsize > cache_bytes()["L2"] and rows >= row.block_max
+    return min(rows, row.large_max) if large else 0
 
 
-def _rows_per_block(n: int, k: int, itemsize: int) -> int:
-    """As many rows, up to 128, as let two blocks, a transposed copy and the logits fit in L2, or a block in L3."""
+def _rows_per_block(n: int, k: int, itemsize: int, row: Tuning) -> int:
+    """As many rows as let two blocks, a transposed copy and the logits fit in L2, or a block in L3."""
     multiple, lanes = BLOCK_BYTES // itemsize, VECTOR_BYTES // itemsize
-    fit = int(L2_SHARE * cache_bytes()["L2"]) // ((3 * n + k) * itemsize)
+    fit = int(row.l2_share * cache_bytes()["L2"]) // ((3 * n + k) * itemsize)
     if fit < multiple:
         return int(np.clip(WIDE_BYTES // (n * itemsize) // lanes * lanes, lanes, multiple))
-    return min(fit // multiple * multiple, BLOCK_MAX)
+    return min(fit // multiple * multiple, row.block_max)
 
 
-def _rows_by_columns(n: int, k: int, column_bytes: int, itemsize: int) -> int:
+def _rows_by_columns(n: int, k: int, itemsize: int, row: Tuning, wing: str) -> int:
     """Rows of a block of F-order X: long pieces of columns, which are pages apart, as far as one and its logits fit."""
-    fit = int(L2_SHARE * cache_bytes()["L2"]) // ((n + k) * itemsize)
+    fit, wanted = int(row.l2_share * cache_bytes()["L2"]) // ((n + k) * itemsize), row.wing(wing).column_bytes
     multiple = BLOCK_BYTES // itemsize
-    rows = max(multiple, min(column_bytes // itemsize, fit) // multiple * multiple)
-    return rows - multiple if rows * itemsize == ALIASED_BYTES < column_bytes else rows
+    rows = max(multiple, min(wanted // itemsize, fit) // multiple * multiple)
+    return rows - multiple if rows * itemsize == ALIASED_BYTES < wanted else rows

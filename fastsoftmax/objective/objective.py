@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,6 +19,7 @@ from ..data.sources.memory import Source
 from ..kernels.backends import select
 from ..kernels.contract import Parameters, RowOutputs, Rows, Sums
 from ..kernels.machine import default_threads
+from ..kernels.plan import Plan
 from . import reduce
 from .passes import SparsePasses, passes_over
 
@@ -243,6 +244,10 @@ class Objective:
         if not math.isfinite(penalty):
             raise FloatingPointError(f"the penalty l2/2 ||theta||^2 overflows float64 (l2 = {self.l2})")
         return penalty
+
+    def plan_of(self, k: int, **choices: Any) -> Plan:
+        """The plan of passes over this X with k rows of gradient; ``choices`` as of `DensePasses.plan`."""
+        return self._passes.plan(k, **choices)
 
     @property
     def threads(self) -> int:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..data.sources.memory import ArraySource, ShiftedSource, SparseSource
-from ..data.validation import all_finite
-from ..kernels.contract import Csr, Kernels, Parameters, Rows, Sums
+from ..data.validation import all_finite, compute_dtype
+from ..kernels.contract import Csr, Kernels, Layout, Parameters, Rows, Sums
 from ..kernels.plan import FLUSH_ROWS, SLAB_BYTES, Plan, hot_columns, make_plan, make_sparse_plan
 from . import reduce
 
@@ -39,17 +39,19 @@ class DensePasses:
     def shifted(self, shift: np.ndarray, *, copied: bool) -> DensePasses:
         """Passes over X - shift: a copy of X if ``copied``, else shifted a chunk at a time in every pass."""
         source, kernels = self.source, self._kernels
-        options: Any = {"smoothing": source.smoothing, "column_bytes": kernels.COLUMN_BYTES}
+        options: Any = {"smoothing": source.smoothing}
         given = source.soft if source.y is None else source.y, source.w
         if not copied:
             return DensePasses(ShiftedSource(source.X, *given, shift=shift, **options), kernels)
         X = np.subtract(np.asarray(source.X), shift, dtype=source.dtype)
         return DensePasses(ArraySource(X, *given, reads=kernels.READS, **options), kernels)
 
-    def plan(self, k: int, *, gradient: bool = True) -> Plan:
-        m, n = self.source.shape
-        strategy = None if "class-parallel" in self._kernels.STRATEGIES else "row-parallel"
-        return make_plan(m, n, k, self.source.dtype, strategy=strategy, gradient=gradient, **self.source.hints)
+    def plan(self, k: int, *, gradient: bool = True, strategy: str | None = None) -> Plan:
+        if "class-parallel" not in self._kernels.STRATEGIES:
+            strategy = "row-parallel"
+        (m, n), dtype, layout = self.source.shape, self.source.dtype, self.source.layout
+        wing = self._kernels.WING
+        return make_plan(m, n, k, dtype, layout=layout, wing=wing, strategy=strategy, gradient=gradient)
 
     def sums(self, plan: Plan, k: int, scale: float, *, grad: bool = True) -> Sums:
         # Sums of a class-parallel pass may be float32 if there are no more rows than float32 sums may run over.
@@ -103,8 +105,8 @@ class DensePasses:
 
     def gram(self, scale: float, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
         """scale * X^T diag(w) X and scale * X^T w."""
-        m, n = self.source.shape
-        plan = make_plan(m, n, n, self.source.dtype, strategy="row-parallel", **self.source.hints)
+        n = self.source.shape[1]
+        plan = self.plan(n, strategy="row-parallel")
         sums = Sums.zeros(plan.slabs, n, n, scale)
         for rows in self.source.chunks(plan.chunk):
             self._kernels.dense_gram(rows, plan, sums, min(n_threads, plan.threads))
@@ -218,6 +220,27 @@ class SparsePasses:
 Passes = DensePasses | SparsePasses
 
 
+def describe_plan(m: int, n: int, k: int, dtype: np.dtype, order: str, kernels: Kernels) -> str:
+    """One line that says how loss and gradient of such an X are computed, for people.
+
+    Parameters
+    ----------
+    m, n, k : int
+        Rows, features and classes.
+    dtype : dtype
+        Of X.
+    order : {"C", "F"}
+        How X lies in memory.
+    kernels : backend module
+    """
+    converted = dtype.char not in kernels.READS
+    layout, computed = Layout(order == "F", dtype.itemsize, converted), compute_dtype(dtype)
+    plan = make_plan(m, n, k, computed, layout=layout, wing=kernels.WING)
+    read = computed if converted else dtype
+    strides = (read.itemsize, m * read.itemsize) if order == "F" else (n * read.itemsize, read.itemsize)
+    return f"{kernels.dense_products((min(m, plan.chunk), n), strides, read, plan, k)}; {plan}"
+
+
 def passes_over(
     X: np.ndarray | Csr,
     kernels: Kernels,
@@ -235,7 +258,5 @@ def passes_over(
         w,
         smoothing=smoothing,
         reads=kernels.READS,
-        column_bytes=kernels.COLUMN_BYTES,
-        byte_columns=kernels.BYTE_COLUMNS,
     )
     return DensePasses(source, kernels)

@@ -17,7 +17,6 @@ import numpy as np
 
 from ..kernels.backends import select
 from ..kernels.contract import Parameters, Rows, Sums
-from ..kernels.plan import make_plan
 from .objective import Objective
 
 
@@ -59,9 +58,7 @@ class StackedObjective:
         self.weight_sums = obj.weight_sum - self.held_sums
         if not self.weight_sums.min(initial=np.inf) > 0:
             raise ValueError(f"model {int(self.weight_sums.argmin())} has no row of positive weight outside its fold")
-        m, n = obj.source.shape
-        classes = obj.n_classes * len(self.left_out)
-        self.plan = make_plan(m, n, classes, obj.source.dtype, strategy="row-parallel", **obj.source.hints)
+        self.plan = obj.plan_of(obj.n_classes * len(self.left_out), strategy="row-parallel")
 
     def __len__(self) -> int:
         return len(self.left_out)
@@ -119,7 +116,7 @@ class FoldSource:
 
     def __init__(self, source: Any, fold: np.ndarray, left_out: int) -> None:
         self._source, self._fold, self._left_out = source, fold, left_out
-        self.shape, self.dtype, self.hints = source.shape, source.dtype, source.hints
+        self.shape, self.dtype, self.layout = source.shape, source.dtype, source.layout
         self.y, self.smoothing = source.y, source.smoothing
 
     @property

@@ -34,7 +34,7 @@ class Member:
         obj = stacked.obj
         self.number, self._steps, self._obj = number, steps, obj
         self.shape, self.l2, self.fit_intercept = stacked.shape, stacked.l2, obj.fit_intercept
-        self.backend, self.n_threads, self.plan = obj.backend, obj.n_threads, obj.plan
+        self.backend, self.n_threads, self.plan, self.plan_of = obj.backend, obj.n_threads, obj.plan, obj.plan_of
         self.source = FoldSource(obj.source, stacked.fold, int(stacked.left_out[number]))
         self.weight_sum = float(stacked.weight_sums[number])
         self.n_passes = 0

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastsoftmax.kernels import plan as plan_module
+from fastsoftmax.kernels.contract import Layout
 from fastsoftmax.kernels.plan import (
     ALIASED_BYTES,
     FLUSH_ROWS,
-    LARGE_MAX,
     ROW_ENTRIES,
     SHARED_BLOCK,
     SLAB_BYTES,
@@ -21,6 +21,7 @@ from fastsoftmax.kernels.plan import (
     make_hessian_plan,
     make_plan,
 )
+from fastsoftmax.kernels.tuning import tuning
 
 SIZES = st.tuples(st.integers(1, 10**7), st.integers(1, 10**4), st.integers(2, 10**4), st.sampled_from(["f4", "f8"]))
 
@@ -41,7 +42,7 @@ def test_slabs_cover_every_row_once_and_in_order(rows, tiles, slabs):
 def test_default_plan_keeps_its_bounds(size):
     m, n, k, dtype = size
     plan = make_plan(m, n, k, np.dtype(dtype))
-    most = SHARED_BLOCK if plan.strategy == "class-parallel" else LARGE_MAX
+    most = SHARED_BLOCK if plan.strategy == "class-parallel" else tuning().large_max
     assert 1 <= plan.block <= most and plan.block * np.dtype(dtype).itemsize % VECTOR_BYTES == 0
     assert 1 <= plan.slabs <= SLABS_MAX
     assert plan.slabs <= 4 or plan.slabs * n * k * 8 <= SLAB_BYTES
@@ -71,7 +72,7 @@ def test_a_block_of_many_features_has_few_rows(dtype):
 @pytest.mark.parametrize("k", [3, 100, 400, 2000])
 def test_a_block_of_columns_is_long_while_its_logits_fit_in_the_cache_too(monkeypatch, dtype, k):
     monkeypatch.setattr(plan_module, "cache_bytes", lambda: {"L1": 32 << 10, "L2": 1 << 20, "L3": 16 << 20})
-    plan = make_plan(10**5, 50, k, dtype, column_bytes=2560)
+    plan = make_plan(10**5, 50, k, dtype, layout=Layout(by_column=True))
     size = dtype.itemsize
     assert plan.block * size == 2560 if k <= 100 else plan.block * (50 + k) * size < 1 << 20
     assert plan.block * size not in (0, ALIASED_BYTES)
@@ -82,6 +83,13 @@ def test_a_block_of_a_hessian_fits_in_the_cache_by_columns(monkeypatch, n, block
     monkeypatch.setattr(plan_module, "cache_bytes", lambda: {"L1": 32 << 10, "L2": 1 << 20, "L3": 16 << 20})
     assert make_hessian_plan(10**5, n, 3).block == block
     assert make_hessian_plan(10**5, n, 3, block=64).block == 64
+
+
+@pytest.mark.parametrize(("features", "long"), [(128, True), (129, False)])
+def test_bytes_of_few_features_are_cut_as_columns_are(features, long):
+    by_column = make_plan(10**5, features, 3, np.dtype("f4"), layout=Layout(by_column=True))
+    plan = make_plan(10**5, features, 3, np.dtype("f4"), layout=Layout(itemsize=1))
+    assert (plan.block == by_column.block) == long
 
 
 def test_one_row_makes_one_slab():

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ...kernels.contract import CONVERTED_BYTES, Csr, Rows
+from ...kernels.contract import CONVERTED_BYTES, Csr, Layout, Rows
 from ..validation import compute_dtype
 
 
@@ -26,16 +26,12 @@ class Source(Protocol):
         (m, n).
     dtype : dtype
         That of the computation: float32 or float64.
-    hints : dict
-        Keyword arguments of `plan.make_plan` that depend on X: of dense X whether chunks are copies (``converted``) and
-        how much of each column a block should have (``column_bytes``).
     y, soft, w, smoothing
         Of all rows, as `kernels.contract.Rows` has them of a chunk.
     """
 
     shape: tuple[int, int]
     dtype: np.dtype
-    hints: dict[str, Any]
     y: np.ndarray | None
     soft: np.ndarray | None
     w: np.ndarray | None
@@ -77,8 +73,13 @@ class ArraySource(_Labelled):
         Weights, as `data.validation.check_weights` returns them.
     smoothing : float
         Label smoothing, in [0, 1].
-    reads, column_bytes, byte_columns
-        ``READS``, ``COLUMN_BYTES`` and ``BYTE_COLUMNS`` of the backend: see `kernels.contract.Kernels`.
+    reads : str
+        Type characters of the dtypes that the kernels read, ``READS`` of a backend. Chunks of any other are converted.
+
+    Attributes
+    ----------
+    layout : Layout
+        How X lies in memory.
     """
 
     def __init__(
@@ -89,17 +90,14 @@ class ArraySource(_Labelled):
         *,
         smoothing: float = 0.0,
         reads: str = "fd",
-        column_bytes: int = 1024,
-        byte_columns: int = 0,
     ) -> None:
         super().__init__(targets, w, smoothing)
         self.X = X.view(np.uint8) if X.dtype == np.bool_ else X
         self.shape: tuple[int, int] = X.shape
         self.dtype = compute_dtype(X.dtype)
         self._converts = not (self.X.dtype.char in reads and self.X.dtype.isnative and self.X.flags.aligned)
-        by_columns = self.X.flags.f_contiguous and not self.X.flags.c_contiguous
-        by_columns |= self.X.dtype.itemsize == 1 and self.shape[1] <= byte_columns
-        self.hints: dict[str, Any] = {"converted": self._converts, "column_bytes": column_bytes if by_columns else 0}
+        by_column = self.X.flags.f_contiguous and not self.X.flags.c_contiguous
+        self.layout = Layout(by_column, self.X.dtype.itemsize, self._converts)
 
     def pick(self, rows: np.ndarray) -> np.ndarray:
         """A copy of X of the rows with these numbers."""
@@ -158,7 +156,6 @@ class SparseSource(_Labelled):
         self.shape: tuple[int, int] = X.shape
         self.dtype = compute_dtype(X.dtype)
         self.nnz = int(X.indptr[-1])
-        self.hints: dict[str, Any] = {"nnz": self.nnz}
         self._converts = not (X.dtype == self.dtype and X.dtype.isnative and X.data.flags.aligned)
 
     def chunks(self, rows: int) -> Iterator[Rows]:

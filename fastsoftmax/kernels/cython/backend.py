@@ -37,14 +37,9 @@ _build = importlib.import_module(f".kernels_{ISA}", __package__)
 
 READS = "".join(_build.SOURCE_TYPES)
 STRATEGIES = ("row-parallel", "class-parallel", "feature-parallel")
-# 500k x 50 in F order, k = 3, float32: 10.0, 7.9, 7.3, 6.8 ms with 256, 512, 768, 1,024 bytes; float64 gains up to
-# 2,048. But this is also the class stride of a block, and 2,048 bytes alias in store-to-load forwarding: 581k x 54,
-# k = 7, takes 15.3 ms in float64 and 7.45 in float32 with 2,560 bytes, 16.0 and 7.8 with 2,048.
-COLUMN_BYTES = 2560
-# Rows of bytes are staged as columns, and inner products of long columns cost less. 500k x 50, k = 3, uint8: 4.3 ms
-# with 128 rows in a block, 3.9 with 320; one thread takes 38, 35, 34 cycles a row with 128, 320, 640.
-BYTE_COLUMNS = 128
+WING = "cython"
 FLOAT32_SUMS = True
+dense_products = _build.dense_products
 dense_value_and_grad = _build.dense_value_and_grad
 dense_hess_prod = _build.dense_hess_prod
 dense_gram = _build.dense_gram

@@ -28,6 +28,16 @@ struct Hot {
     ptrdiff_t count() const { return levels ? starts[levels] : 0; }
 };
 
+// How the products of a block of dense rows are made: `Products` in strategy.py, which says what the fields mean.
+enum Kernel { TILE, DOT, CLASS_LANE, NARROW };
+
+struct Products {
+    int forward, backward;  // enum Kernel
+    int kc_block, class_lanes;
+    bool transpose_bytes, copy_panels;
+    double packing_share;
+};
+
 // How a call over sparse X is cut up.
 struct SparseCut {
     const int64_t* starts;       // row-parallel: slab p has rows starts[p] to starts[p + 1] - 1
@@ -65,8 +75,8 @@ struct Call {
     double* held;
     double scale;
     ptrdiff_t slabs, block, flush_rows, phase_rows;
-    ptrdiff_t L2, L3;  // bytes of a core's cache, and of the cache that cores share
-    void* work;        // scratch memory of `work_bytes` bytes
+    Products products;  // of dense X
+    void* work;         // scratch memory of `work_bytes` bytes
 };
 
 // The reduction of a sparse gradient. The gradient and its result may be float32.

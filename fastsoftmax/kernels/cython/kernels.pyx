@@ -8,8 +8,8 @@ import os
 
 import numpy as np
 
+from .. import strategy
 from ..contract import Csr
-from ..machine import cache_bytes
 
 cimport numpy as cnp
 from libc.stdint cimport int32_t, int64_t
@@ -35,6 +35,18 @@ cdef extern from "call.hpp" namespace "fastsoftmax" nogil:
         const int64_t* starts
         Py_ssize_t levels
         double* grad
+
+    ctypedef enum Kernel:
+        TILE
+        DOT
+        CLASS_LANE
+        NARROW
+
+    ctypedef struct Products:
+        int forward, backward
+        int kc_block, class_lanes
+        bint transpose_bytes, copy_panels
+        double packing_share
 
     ctypedef struct SparseCut:
         const int64_t* starts
@@ -76,7 +88,7 @@ cdef extern from "call.hpp" namespace "fastsoftmax" nogil:
         double* held
         double scale
         Py_ssize_t slabs, block, flush_rows, phase_rows
-        Py_ssize_t L2, L3
+        Products products
         void* work
 
     ctypedef struct ReduceCall:
@@ -99,6 +111,7 @@ cdef extern from "call.hpp" namespace "fastsoftmax" nogil:
     int c_vector_bytes "fastsoftmax::vector_bytes"()
 
 SOURCE_TYPES = {"d": 0, "f": 1, "e": 2, "B": 3, "b": 4, "h": 5}  # as enum SourceType in call.hpp
+KERNELS = {"tile": TILE, "dot": DOT, "class_lane": CLASS_LANE, "narrow": NARROW}
 PREDICTIONS = {"label": 0, "logits": 1, "proba": 2, "log_proba": 3}  # as enum Prediction in call.hpp
 
 
@@ -208,6 +221,55 @@ cdef void _describe_dense(Source* source, cnp.ndarray X):
     source.type, source.itemsize = SOURCE_TYPES[X.dtype.char], X.itemsize
 
 
+cdef class _Cut:
+    """What `strategy.choose_products` answered, in the terms of C++."""
+
+    cdef Products products
+    cdef Py_ssize_t block, flush_rows
+
+    def __init__(self, chosen):
+        self.products.forward, self.products.backward = KERNELS[chosen.forward], KERNELS[chosen.backward]
+        self.products.kc_block, self.products.class_lanes = chosen.kc_block, chosen.class_lanes
+        self.products.transpose_bytes, self.products.copy_panels = chosen.transpose_bytes, chosen.copy_panels
+        self.products.packing_share = chosen.packing_share
+        self.block, self.flush_rows = chosen.block, chosen.flush_rows
+
+
+cdef _cut(int operation, plan, cnp.ndarray X, Py_ssize_t outputs, bint grad):
+    """The `_Cut` of a pass over dense rows, chosen once for each shape of a pass with a plan."""
+    key = (operation, grad, X.shape[0], X.shape[1], X.strides[0], X.strides[1], X.descr.type_num, outputs)
+    cut = plan.chosen.get(key)
+    if cut is None:
+        shape, strides = (<object>X).shape, (<object>X).strides
+        chosen = _choose(operation, shape, strides, X.dtype, plan, outputs, grad)
+        cut = plan.chosen[key] = _Cut(chosen)
+    return cut
+
+
+def dense_products(shape, strides, dtype, plan, outputs):
+    """See `fastsoftmax.kernels.contract`."""
+    return _choose(VALUE_AND_GRAD, shape, strides, dtype, plan, outputs, True)
+
+
+cdef _choose(int operation, shape, strides, dtype, plan, Py_ssize_t outputs, bint grad):
+    """The products of a pass. Rows that are neither contiguous nor columns are staged as rows."""
+    block = strategy.Block(
+        n=shape[1],
+        outputs=outputs,
+        rows=shape[0],
+        row_step=strides[0],
+        feature_step=strides[1],
+        itemsize=dtype.itemsize,
+        by_column=strides[0] == dtype.itemsize,
+        size=8 if dtype.char == "d" else 4,
+        vector=vector_bytes(),
+        forward=operation != GRAM,
+        backward=grad and operation != HESSIAN,
+        splits=operation != HESSIAN and plan.strategy != "class-parallel",
+    )
+    return strategy.choose_products(plan, block, "cython")
+
+
 cdef _describe_sparse(SparseSource* source, X, plan, hot, int threads, bint feature_parallel):
     """Fills in ``source``; the arrays that it returns must live as long."""
     starts = plan.sparse_slabs(X.indptr)
@@ -239,6 +301,8 @@ cdef _run(
 ):
     """Fills in a `Call` and runs it without the GIL."""
     cdef Call call
+    cdef _Cut cut
+    cdef Py_ssize_t block, flush_rows, whole_blocks
     X = rows.X
     m, n = X.shape
     call.operation, call.prediction, call.single = operation, prediction, X.dtype.char != "d"
@@ -246,6 +310,8 @@ cdef _run(
     call.m, call.n = m, n
     call.k = n if params is None else params.theta.shape[1]
     call.sparse.indptr = NULL
+    call.class_parallel = plan.strategy == "class-parallel"
+    block, flush_rows = plan.block, plan.flush_rows
     if isinstance(X, Csr):
         feature_parallel = plan.strategy == "feature-parallel" and operation != PREDICT
         _alive = _describe_sparse(&call.sparse, X, plan, sums.hot, call.threads, feature_parallel)
@@ -254,6 +320,8 @@ cdef _run(
     else:
         _describe_dense(&call.X, X)
         call.slabs = plan.slabs_of(m)
+        cut = _cut(operation, plan, X, call.k, sums.grad is not None)
+        call.products, block, flush_rows = cut.products, cut.block, cut.flush_rows
     call.y, call.w = <const int32_t*>_address(rows.y), <const double*>_address(rows.w)
     call.theta = _address(None if params is None else params.theta)
     call.bias = _address(None if params is None else params.bias)
@@ -261,18 +329,15 @@ cdef _run(
     call.direction_bias = _address(None if direction is None else direction.bias)
     call.loss, call.scale = <double*>_address(sums.loss), sums.scale
     call.grad, call.bias_grad = _address(sums.grad), <double*>_address(sums.bias)
-    call.class_parallel = plan.strategy == "class-parallel"
     call.single_grad = sums.grad is not None and sums.grad.dtype == np.float32
     call.out = _address(out)
     call.soft, call.smoothing = _address(rows.soft), rows.smoothing
     call.dX = _address(None if outputs is None else outputs.dX)
     call.row_loss = _address(None if outputs is None else outputs.loss)
     call.row_label = <int64_t*>_address(None if outputs is None else outputs.label)
-    whole_blocks = -(-m // plan.block) * plan.block
-    call.block = plan.block
-    call.flush_rows, call.phase_rows = min(plan.flush_rows, whole_blocks), min(plan.phase_rows, whole_blocks)
-    cache = cache_bytes()
-    call.L2, call.L3 = cache["L2"], cache["L3"]
+    whole_blocks = (call.m + block - 1) // block * block
+    call.block = block
+    call.flush_rows, call.phase_rows = min(flush_rows, whole_blocks), min(plan.phase_rows, whole_blocks)
     call.models = 1 if params is None else params.models
     call.left_out = <const int32_t*>_address(None if params is None else params.left_out)
     call.fold = <const int32_t*>_address(None if call.left_out == NULL else rows.fold)

@@ -13,27 +13,25 @@ from ..plan import Plan
 from .block import job as jobs
 from .block.convert import SOURCE_TYPES
 from .block.reduce import dense_gradient, sparse_gradient
-from .launch_dense import COLUMN_BYTES, run_dense
+from .launch_dense import dense_products, run_dense
 from .launch_sparse import run_sparse
 from .microkernels.simd import host_features, vector_bytes
 
 READS = "".join(SOURCE_TYPES)
 STRATEGIES = ("row-parallel", "class-parallel", "feature-parallel")
-# Up to so many features, blocks of bytes are as long as those of F-order X, since they are staged as columns
-# (`block/convert.py`).
-BYTE_COLUMNS = 128
+WING = "numba"
 FLOAT32_SUMS = True
 
 __all__ = [
-    "BYTE_COLUMNS",
-    "COLUMN_BYTES",
     "FLOAT32_SUMS",
     "READS",
     "STRATEGIES",
+    "WING",
     "dense_gradient",
     "dense_gram",
     "dense_hess_prod",
     "dense_hessian",
+    "dense_products",
     "dense_value_and_grad",
     "isa",
     "predict",

@@ -1,12 +1,6 @@
 """The Python side of dense passes: turns a chunk of rows into a `Job` and lets threads work on it.
 
-Here it is chosen, once for each shape of a pass, how the products of a block are made:
-
-    short rows, few classes      class_lane_forward, narrow_backward     rows in place     `few_classes.py`
-    long rows                    forward_by_dots                         rows in place     `dot_tile.py`
-    columns (F order), bytes     backward_by_dots                        columns in place  `dot_tile.py`
-    columns beyond L2            forward_by_kc_blocks, backward_by_dots  columns in place  `dot_tile.py`
-    all else                     tiles                                   packed copies     `products.py`
+How the products of a block are made is chosen in `kernels/strategy.py`, once for each shape of a pass.
 """
 
 from __future__ import annotations
@@ -17,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..contract import Parameters, RowOutputs, Rows, Sums
-from ..machine import cache_bytes
 from ..plan import Plan
+from ..strategy import Block, Products, choose_products
 from .block import convert, softmax
 from .block import job as jobs
 from .block.convert import AS_IS, SOURCE_TYPES
@@ -31,8 +25,6 @@ from .runtime.compile import Entry, compiled, compiled_function, compiled_table
 from .runtime.pool import MAX_THREADS, run
 from .runtime.record import Record, address_of, common_fields, pack
 
-# 500k x 50 in F order, k = 3, float32: 6.2 ms with 512 bytes, 5.0 with 2,048.
-COLUMN_BYTES = 2048
 # How many times a thread claims slabs. It claims neighbours, because the first block of a claim is not prefetched.
 CLAIMS = 8
 
@@ -134,6 +126,7 @@ def launch_config(
     """Cached, because making it takes longer than a pass over 1,000 x 50 in float32, k = 3."""
     X_dtype, dtype = np.dtype(char), np.dtype(np.float64 if char == "d" else np.float32)
     source_type, slabs = SOURCE_TYPES[char], plan.slabs_of(m)
+    steps = _steps((m, n), strides, X_dtype)
     predicts = task in jobs.PREDICTION_TASKS.values()
     # Of some arrays it matters here whether they are there; their addresses are not among the shared fields.
     own: dict[str, Any] = dict.fromkeys(jobs.OWN, 0) | {"soft": targets, "left_out": left_out, "dX": dX}
@@ -145,9 +138,8 @@ def launch_config(
         source_type=source_type,
         itemsize=X_dtype.itemsize,
         result_itemsize=dtype.itemsize,
-        # A single row or column may have any stride.
-        row_step=strides[0] // X_dtype.itemsize if m > 1 else n,
-        feature_step=strides[1] // X_dtype.itemsize if n > 1 else 1,
+        row_step=steps[0],
+        feature_step=steps[1],
         rows=m,
         grad_itemsize=grad_itemsize,
         models=n_models,
@@ -160,7 +152,8 @@ def launch_config(
     )
     if plan.strategy == "class-parallel" and task <= jobs.HESSIAN:
         return _class_parallel_config(job, dtype, n_threads)
-    return _row_parallel_config(job, dtype, n_threads)
+    products = _products_of(task, (m, n), steps, X_dtype, plan, k)
+    return _row_parallel_config(_with_products(job, products, dtype), dtype, n_threads)
 
 
 def _class_parallel_config(job: Job, dtype: np.dtype, n_threads: int) -> LaunchConfig:
@@ -175,7 +168,6 @@ def _class_parallel_config(job: Job, dtype: np.dtype, n_threads: int) -> LaunchC
 
 def _row_parallel_config(job: Job, dtype: np.dtype, n_threads: int) -> LaunchConfig:
     width, workers = vector_bytes() // dtype.itemsize, min(n_threads, job.slabs)
-    job = _choose_products(job, dtype, width)
     if job.soft and job.task <= jobs.GRADIENT:
         address = compiled_function(softmax.make_residual_of_targets, dtype).address
         job = job._replace(residual_of_targets=address)
@@ -195,47 +187,59 @@ def _shared_fields(job: Job, *layouts: NamedTuple) -> bytes:
 # --------------------------------------------------------------- how the products of a block are made
 
 
-def _choose_products(job: Job, dtype: np.dtype, width: int) -> Job:
-    """The job with the functions that make its products, for registers of ``width`` numbers."""
-    if job.task in (jobs.GRAM, jobs.PAIRS):
-        return job
-    if job.feature_step == 1 or (job.source_type != AS_IS and job.row_step != 1):
-        if job.n >= dot_tile.LONG_ROW * width and dot_tile.dots_pay(job.n, job.k, width):
-            return job._replace(forward_by_dots=compiled_function(dot_tile.make_forward, dtype).address)
-        rows_of_bytes = job.itemsize == 1 and job.feature_step == 1 and job.row_step >= job.n
-        if not (rows_of_bytes and dot_tile.dots_pay(job.block, job.k, width)):
-            return _choose_few_classes(job, dtype)
-        job = job._replace(transpose_bytes=compiled_function(convert.make_transpose_bytes, dtype).address)
-    else:
-        job = _choose_kc_blocks(job, dtype, width)
-    if dot_tile.dots_pay(job.block, job.k, width) and jobs.GRADIENT <= job.task <= jobs.HESSIAN:
-        return job._replace(backward_by_dots=compiled_function(dot_tile.make_backward, dtype).address)
-    return job
+def dense_products(
+    shape: tuple[int, int], strides: tuple[int, ...], dtype: np.dtype, plan: Plan, outputs: int
+) -> Products:
+    """See `fastsoftmax.kernels.contract`."""
+    return _products_of(jobs.GRADIENT, shape, _steps(shape, strides, dtype), dtype, plan, outputs)
 
 
-def _choose_few_classes(job: Job, dtype: np.dtype) -> Job:
-    """Few classes: both products read rows in place."""
-    adjacent = job.feature_step == 1 and 0 < job.row_step <= 2 * job.n
-    if not (adjacent and few_classes.classes_in_lanes(job.k, job.n, job.result_itemsize)):
-        return job
-    job = job._replace(class_lane_forward=compiled_function(few_classes.make_forward, dtype, job.k).address)
-    if jobs.GRADIENT <= job.task <= jobs.HESSIAN:
-        job = job._replace(narrow_backward=compiled_function(few_classes.make_backward, dtype, job.k).address)
-    return job
+def _steps(shape: tuple[int, int], strides: tuple[int, ...], dtype: np.dtype) -> tuple[int, int]:
+    """From one row, and one feature, to the next, in elements. A single row or column may have any stride."""
+    m, n = shape
+    return strides[0] // dtype.itemsize if m > 1 else n, strides[1] // dtype.itemsize if n > 1 else 1
 
 
-def _choose_kc_blocks(job: Job, dtype: np.dtype, width: int) -> Job:
-    """F-order X whose pieces of columns are short: blocks of more rows than planned, walked in KC blocks of the
-    features, where L2 does not hold two such blocks but L3 holds those of several threads."""
-    if job.source_type != AS_IS:
-        return job
-    rows, cache = dot_tile.KC_BLOCK_ROWS[job.itemsize], cache_bytes()
-    size = rows * job.n * job.itemsize
-    short = job.block * job.itemsize <= COLUMN_BYTES and size > cache["L2"] // 2
-    plain = job.row_step == 1 and job.feature_step * job.itemsize % 4096 != 0
-    enough = dot_tile.dots_pay(rows, job.k, width) and rows * job.slabs <= job.rows
-    if not (plain and enough and short and size <= cache["L3"] // 4):
-        return job
-    address = compiled_function(dot_tile.make_forward_by_kc_blocks, dtype).address
-    kc_blocks = ceil_div(size, dot_tile.KC_BLOCK_BYTES)
-    return job._replace(block=rows, kc_blocks=kc_blocks, forward_by_kc_blocks=address)
+def _products_of(
+    task: int, shape: tuple[int, int], steps: tuple[int, int], dtype: np.dtype, plan: Plan, outputs: int
+) -> Products:
+    """The products of a pass. X that has neither rows nor columns is packed as columns."""
+    row_step, feature_step = steps
+    by_row = feature_step == 1 or (SOURCE_TYPES[dtype.char] != AS_IS and row_step != 1)
+    block = Block(
+        n=shape[1],
+        outputs=outputs,
+        rows=shape[0],
+        row_step=row_step * dtype.itemsize,
+        feature_step=feature_step * dtype.itemsize,
+        itemsize=dtype.itemsize,
+        by_column=not by_row,
+        size=8 if dtype.char == "d" else 4,
+        vector=vector_bytes(),
+        forward=task not in (jobs.GRAM, jobs.PAIRS),
+        backward=jobs.GRADIENT <= task <= jobs.HESSIAN,
+    )
+    return choose_products(plan, block, "numba")
+
+
+def _with_products(job: Job, products: Products, dtype: np.dtype) -> Job:
+    """The job with the functions that make its products."""
+
+    def address(make: Any, *arguments: Any) -> int:
+        return int(compiled_function(make, dtype, *arguments).address)
+
+    chosen: dict[str, Any] = {"block": products.block, "flush_rows": products.flush_rows}
+    if products.forward == "dot":
+        chosen["forward_by_dots"] = address(dot_tile.make_forward)
+    if products.forward == "class_lane":
+        chosen["class_lane_forward"] = address(few_classes.make_forward, job.k)
+    if products.kc_block:
+        chosen["kc_blocks"] = ceil_div(job.n, products.kc_block)
+        chosen["forward_by_kc_blocks"] = address(dot_tile.make_forward_by_kc_blocks)
+    if products.transpose_bytes:
+        chosen["transpose_bytes"] = address(convert.make_transpose_bytes)
+    if products.backward == "dot":
+        chosen["backward_by_dots"] = address(dot_tile.make_backward)
+    if products.backward == "narrow":
+        chosen["narrow_backward"] = address(few_classes.make_backward, job.k)
+    return job._replace(**chosen)

@@ -13,8 +13,7 @@ from .passes import dense, hessian, models, sparse
 
 READS = "fd"
 STRATEGIES: tuple[str, ...] = ("row-parallel", "feature-parallel")
-COLUMN_BYTES = 2048
-BYTE_COLUMNS = 0
+WING = "numpy"
 FLOAT32_SUMS = False
 
 
@@ -26,6 +25,13 @@ def isa() -> str:
 def threading() -> str:
     """What the threads are."""
     return "BLAS"
+
+
+def dense_products(
+    shape: tuple[int, int], strides: tuple[int, ...], dtype: np.dtype, plan: PassPlan, outputs: int
+) -> str:
+    """BLAS, whatever the rows."""
+    return "both products by NumPy's BLAS"
 
 
 def dense_value_and_grad(

@@ -25,7 +25,7 @@ import numpy as np
 
 from ...kernels.backends import select
 from ...kernels.contract import Parameters, Rows, Sums
-from ...kernels.plan import THREAD_FLOPS, make_hessian_plan, make_plan
+from ...kernels.plan import THREAD_FLOPS, make_hessian_plan
 from ...objective.objective import weighted_by_mass
 from .metric import CHOLESKY_MAX, Metric, Moments, is_sparse
 
@@ -104,10 +104,9 @@ def _row_squares(obj: Any, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, f
 
 def _row_gram(obj: Any, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, float]:
     """The same with sums of u x x^T, by the kernels. NumPy took 1.0 s for 60k x 784, as long as 35 passes."""
-    (m, n), k, dtype = obj.source.shape, theta.shape[1], obj.source.dtype
+    n, k, dtype = obj.source.shape[1], theta.shape[1], obj.source.dtype
     module = select(obj.backend)[1]
-    plan = make_plan(m, n, n, dtype, strategy="row-parallel", **obj.source.hints)
-    predicting = make_plan(m, n, k, dtype, gradient=False, **obj.source.hints)
+    plan, predicting = obj.plan_of(n, strategy="row-parallel"), obj.plan_of(k, gradient=False)
     sums = Sums.zeros(plan.slabs, n, n, 1.0)
     ignored = Sums.zeros(predicting.slabs, k, n, 1.0, grad=False)
     typed = np.ascontiguousarray(theta, dtype=dtype)

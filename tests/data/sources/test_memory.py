@@ -13,7 +13,7 @@ from fastsoftmax.data.sources import memory
 from fastsoftmax.data.sources.memory import ArraySource, SparseSource
 from fastsoftmax.data.validation import check_X
 from fastsoftmax.kernels import backends
-from fastsoftmax.kernels.contract import Csr
+from fastsoftmax.kernels.contract import Csr, Layout
 from fastsoftmax.kernels.plan import make_sparse_plan
 from fastsoftmax.objective.passes import SparsePasses
 
@@ -158,7 +158,8 @@ def test_only_a_feature_parallel_pass_makes_the_load():
     assert all(rows.X.load is source.load for rows in passes.chunks(feature))
 
 
-@pytest.mark.parametrize(("dtype", "features", "wanted"), [("u1", 4, 512), ("?", 4, 512), ("u1", 5, 0), ("f4", 4, 0)])
-def test_bytes_of_few_features_are_planned_as_columns(dtype, features, wanted):
-    source = ArraySource(np.zeros((3, features), dtype), reads="fdB", column_bytes=512, byte_columns=4)
-    assert source.hints["column_bytes"] == wanted
+@pytest.mark.parametrize(("order", "by_column"), [("C", False), ("F", True)])
+@pytest.mark.parametrize(("dtype", "itemsize", "converted"), [("u1", 1, False), ("?", 1, False), ("f2", 2, True)])
+def test_a_source_says_how_its_X_lies(order, by_column, dtype, itemsize, converted):
+    source = ArraySource(np.zeros((3, 4), dtype, order=order), reads="fdB")
+    assert source.layout == Layout(by_column, itemsize, converted)

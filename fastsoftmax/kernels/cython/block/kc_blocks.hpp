@@ -6,7 +6,7 @@
 //     block
 //
 // The last KC block is still in L2 when the backward product begins with it. Since L2 does not hold such a block of
-// rows anyway, it has more rows than planned, for longer pieces of columns, and slabs begin where such blocks do.
+// rows anyway, it has more rows than others, for longer pieces of columns.
 #pragma once
 
 #include "block/products.hpp"
@@ -14,31 +14,16 @@
 namespace fastsoftmax {
 namespace {
 
-// Rows of a block and bytes of a KC block. 60k x 784, k = 10, by where its pages lie: 10.8 to 11.1 ms, was 11.8 to
-// 13.7, in float32 (C order 10.1 to 10.5); 20.7 to 21.3 ms, was 21.4 to 23.4, in float64 (C order 19.5 to 20.3). 200k x
-// 384, k = 20, gains 1 %. No power of two: 512 rows put the logits of two classes 2,048 or 4,096 bytes apart, which
-// costs 60k x 784 2 % in float32 and 5 % in float64. 640 rows of float32 cost 1 %; 576 rows, or 256 kB, change nothing.
+// Panels of features in a KC block.
 template <class T>
-constexpr ptrdiff_t KC_BLOCK_ROWS = sizeof(T) == 4 ? 544 : 384;
-constexpr ptrdiff_t KC_BLOCK_BYTES = 192 << 10;
-
-// Chooses KC blocks where L2 does not hold two blocks of plain columns, but L3 holds those of several threads.
-template <class T>
-void choose_kc_blocks(Pass<T>& p, ptrdiff_t L2, ptrdiff_t L3) {
-    const ptrdiff_t rows = KC_BLOCK_ROWS<T>, size = sizeof(T), bytes = rows * p.n * size;
-    const bool plain =
-        p.X.type == (size == 8 ? FLOAT64 : FLOAT32) && p.X.row_step == size && p.X.feature_step % 4096 != 0;
-    const bool sized = p.block < rows && rows * p.slabs <= p.m && bytes > L2 / 2 && bytes <= L3 / 4;
-    if (!plain || !sized || !dots_pay<T>(rows, p.k)) return;
-    p.block = rows;
-    p.flush_rows = std::max(p.flush_rows / rows, ptrdiff_t(1)) * rows;
-    p.kc_block_panels = std::max<int>(1, KC_BLOCK_BYTES / (rows * size * TILE_LANES<T>));
+int kc_block_panels(const Pass<T>& p) {
+    return std::max(1, p.products.kc_block / TILE_LANES<T>);
 }
 
 // The cut of the panels of features into KC blocks.
 template <class T>
 Split kc_blocks_of(const Pass<T>& p) {
-    return Split(PanelsOf<T>(p.n).count, p.kc_block_panels);
+    return Split(PanelsOf<T>(p.n).count, kc_block_panels(p));
 }
 
 // The first feature of KC block b.
@@ -47,11 +32,10 @@ ptrdiff_t kc_block_begin(int b, const Pass<T>& p) {
     return std::min(p.n, kc_blocks_of(p).begin(b) * ptrdiff_t(TILE_LANES<T>));
 }
 
-// Whether this block of rows goes by KC blocks. The last rows of a slab may have to be staged, or be too few for inner
-// products.
+// Whether this block of rows goes by KC blocks. The last rows of a slab may have to be staged.
 template <class T>
-bool by_kc_blocks(const Matrix<T>& X, int rows, const Pass<T>& p) {
-    return p.kc_block_panels && X.in_place && dots_pay<T>(rows, p.k);
+bool by_kc_blocks(const Matrix<T>& X, const Pass<T>& p) {
+    return p.products.kc_block && X.in_place;
 }
 
 // Steps of the tiles of one product with KC block b.
@@ -101,7 +85,7 @@ void forward_by_kc_blocks(const Matrix<T>& X, int rows, const T* theta, const T*
 template <class T>
 void logits_of_block(const Matrix<T>& X, int rows, const T* theta, const T* direction, const Pass<T>& p, Scratch<T>& s,
                      Prefetcher& prefetch) {
-    if (by_kc_blocks(X, rows, p))
+    if (by_kc_blocks(X, p))
         forward_by_kc_blocks(X, rows, theta, direction, p, s, prefetch);
     else
         logits_at_once(X, rows, theta, direction, p, s, prefetch);

@@ -28,7 +28,7 @@ struct Pass {
     const int32_t *fold, *left_out;  // (m,) and (models,), or null
     double* held;                    // of each slab: (models, 2); or null
     ptrdiff_t slabs, block, flush_rows, phase_rows;
-    int kc_block_panels;  // panels of features in a KC block, or 0 for all features at once; see block/kc_blocks.hpp
+    Products products;
     int threads;
     T* work;  // scratch memory
 };
@@ -49,7 +49,7 @@ Pass<T> pass_of(const Call& c) {
     p.slabs = c.slabs, p.block = c.block, p.flush_rows = c.flush_rows, p.phase_rows = c.phase_rows;
     p.threads = c.threads;
     p.work = (T*)c.work;
-    p.kc_block_panels = 0;
+    p.products = c.products;
     return p;
 }
 

@@ -4,8 +4,8 @@
 //     backward          G += D^T X              by register tiles, `dot_tile` or `narrow_tile`
 //     input_gradient    dX = scale D theta^T    by register tiles
 //
-// The choice depends on the order of X, the number of features and the number of classes. That of the forward product
-// is the same for all blocks of a pass, because the parameters are laid out for it.
+// Which one is in `Pass::products`, the same for all blocks of a pass: strategy.py chooses by the order of X and by the
+// numbers of features and classes.
 #pragma once
 
 #include "block/pass.hpp"
@@ -47,7 +47,7 @@ void backward_by_narrow_tiles(const Matrix<T>& X, int rows, const T* D, ptrdiff_
 // Numbers that one theta takes, however it is laid out.
 template <class T>
 ptrdiff_t parameter_size(const Pass<T>& p) {
-    return round_up<T>(std::max(round_up<T>(p.n, VL<T>) * p.k, p.n * class_lanes<T>(p.k)));
+    return round_up<T>(std::max(round_up<T>(p.n, VL<T>) * p.k, p.n * p.products.class_lanes));
 }
 
 // Numbers of scratch memory that a pass over slabs needs.
@@ -56,40 +56,15 @@ ptrdiff_t work_size(const Pass<T>& p, ptrdiff_t outputs) {
     return 2 * parameter_size(p) + Scratch<T>(nullptr, p, outputs).size * p.threads + VEC_BYTES / sizeof(T);
 }
 
-// Shortest row, in vectors, for the forward product by dot_tile, which reads X unpacked. In shorter rows the incomplete
-// vectors and the loads across cache lines count. Cycles a row, one thread: 60k x 784, k = 10, 1,610, packed 1,880, in
-// float64 (830 and 960 in float32); but 500k x 50, k = 3, 119, packed 90.
-constexpr int LONG_ROW = 16;
-
-// Whether the forward product is made of inner products. Rows are contiguous then, in X or staged.
-template <class T>
-bool forward_takes_dots(const Pass<T>& p) {
-    return p.X.row_step != p.X.itemsize && p.n >= LONG_ROW * VL<T> && dots_pay<T>(p.n, p.k);
-}
-
-// Whether rows of bytes are staged as columns, which both products read in place. 500k x 50, k = 3, one thread: 47
-// cycles a row, was 66 with rows and a transposed copy; float32 X takes 58.
-template <class T>
-bool transposes_bytes(const Pass<T>& p) {
-    return p.X.itemsize == 1 && !forward_takes_dots(p) && dots_pay<T>(p.block, p.k);
-}
-
-// Whether the forward product has its classes in the lanes. Its cycles a row, with a transposed copy in brackets:
-// 500k x 50, k = 3, 21 (41) in float64 and 21 (23) in float32; 581k x 54, k = 7, 38 (62) and 23 (34).
-template <class T>
-bool classes_in_lanes(const Pass<T>& p) {
-    return p.X.row_step != p.X.itemsize && class_lanes<T>(p.k) && !forward_takes_dots(p) && !transposes_bytes(p);
-}
-
 // The block of rows from `first` on, for both products.
 template <class T>
 Matrix<T> stage_block(ptrdiff_t first, int rows, const Pass<T>& p, T* buffer) {
     const ptrdiff_t size = sizeof(T);
     const bool same = p.X.type == (size == 8 ? FLOAT64 : FLOAT32);
     // Neither product reads past the end of a row then.
-    if (same && classes_in_lanes(p) && p.X.feature_step == size && p.n >= NARROW_LANES<T>)
+    if (same && p.products.forward == CLASS_LANE && p.X.feature_step == size && p.n >= NARROW_LANES<T>)
         return {(const T*)(p.X.data + first * p.X.row_step), p.X.row_step / size, 1, true, true};
-    return stage(p.X, first, rows, p.m, p.n, buffer, transposes_bytes(p));
+    return stage(p.X, first, rows, p.m, p.n, buffer, p.products.transpose_bytes);
 }
 
 // Steps that the softmax of a vector of rows counts for. It prefetches too, or memory would be idle meanwhile:
@@ -102,16 +77,16 @@ template <class T>
 ptrdiff_t block_steps(const Pass<T>& p, ptrdiff_t outputs) {
     const ptrdiff_t row_panels = (p.block + TILE_LANES<T> - 1) / TILE_LANES<T>;
     const ptrdiff_t scalars = Split(outputs, TILE_SCALARS).parts;
-    const bool in_lanes = p.theta && outputs == p.k && classes_in_lanes(p);
+    const Products& products = p.products;
+    const bool in_lanes = products.forward == CLASS_LANE;
     const ptrdiff_t once = in_lanes ? p.block / VL<T> * tile_steps<T>(p.n) : scalars * row_panels * p.n;
     const ptrdiff_t forward = p.theta ? once * (p.direction ? 2 : 1) : 0;
     const bool residuals = p.theta && (p.y || p.soft) && !p.direction && outputs == p.k;
     const ptrdiff_t softmax = residuals ? p.block / VL<T> * softmax_steps(p.k / p.models) * p.models : 0;
-    const bool by_lines =
-        p.theta && dots_pay<T>(p.block, outputs) && (p.X.row_step == p.X.itemsize || transposes_bytes(p));
+    const bool by_lines = products.backward == DOT;
     const ptrdiff_t tiles = by_lines ? (p.n + TILE_VECTORS - 1) / TILE_VECTORS : PanelsOf<T>(p.n).count;
     const ptrdiff_t summed = scalars * tiles * (by_lines ? p.block / VL<T> : p.block);
-    const ptrdiff_t backward = !p.grad ? 0 : in_lanes ? narrow_steps<T>(p.n, p.k, p.block) : summed;
+    const ptrdiff_t backward = !p.grad ? 0 : products.backward == NARROW ? narrow_steps<T>(p.n, p.k, p.block) : summed;
     const ptrdiff_t dX = p.dX ? Split(p.n, TILE_SCALARS).parts * row_panels * p.k : 0;
     return forward + softmax + backward / (p.theta ? 1 : 2) + dX;
 }
@@ -207,10 +182,10 @@ void forward_by_class_lanes(const Matrix<T>& X, int rows, const T* parameters, c
     int r = 0;
     for (; r + VL<T> <= rows; r += VL<T>)
         run_class_lane_tile(X.data + r * X.row_step, X.row_step, parameters, start, p.n, H + r, p.block, int(p.k),
-                            prefetch);
+                            p.products.class_lanes, prefetch);
     if (r == rows) return;
     for (int i = 0; i < VL<T>; ++i) std::copy_n(X.data + std::min(r + i, rows - 1) * X.row_step, p.n, buffer + i * p.n);
-    run_class_lane_tile(buffer, p.n, parameters, start, p.n, H + r, p.block, int(p.k), prefetch);
+    run_class_lane_tile(buffer, p.n, parameters, start, p.n, H + r, p.block, int(p.k), p.products.class_lanes, prefetch);
 }
 
 // The logits of a block, all features at once: H = X theta + bias and, where there is a direction, U = X direction +
@@ -218,12 +193,12 @@ void forward_by_class_lanes(const Matrix<T>& X, int rows, const T* parameters, c
 template <class T>
 void logits_at_once(const Matrix<T>& X, int rows, const T* theta, const T* direction, const Pass<T>& p, Scratch<T>& s,
                     Prefetcher& prefetch) {
-    if (forward_takes_dots(p)) {
+    if (p.products.forward == DOT) {
         forward_by_dots(X, rows, theta, p.bias, p, s.H, prefetch);
         if (direction) forward_by_dots(X, rows, direction, p.direction_bias, p, s.U, prefetch);
         return;
     }
-    if (classes_in_lanes(p)) {
+    if (p.products.forward == CLASS_LANE) {
         forward_by_class_lanes(X, rows, theta, p.bias, p, s.H, s.columns, prefetch);
         if (direction) forward_by_class_lanes(X, rows, direction, p.direction_bias, p, s.U, s.columns, prefetch);
         return;
@@ -231,7 +206,7 @@ void logits_at_once(const Matrix<T>& X, int rows, const T* theta, const T* direc
     // Where tiles have too few steps to prefetch the next block, packing prefetches it too. 500k x 50, float64: 106
     // cycles a row, was 110; 141 with packing alone.
     const ptrdiff_t to_next = is_wide(p)           ? PACKING_DISTANCE / ptrdiff_t(sizeof(T))
-                              : prefetch.share > 1 ? p.block * X.row_step
+                              : prefetch.share > p.products.packing_share ? p.block * X.row_step
                                                    : 0;
     // All features at once, even where the copy is larger than L2: 20k x 1024, k = 1000, float64, takes 773 ms, but 791
     // in KC blocks of 256 kB, whose sums go through the cache again and again.
@@ -270,16 +245,11 @@ void backward_by_dots(const Matrix<T>& X, int rows, const Scalars<T>& D, const P
     }
 }
 
-// A block of more bytes, walked by at least so many tiles of classes, is packed panel by panel. Read in place it would
-// come from beyond L2 for each of them. Backward product of 20k x 1024, k = 1000, float64, in blocks of 256 rows, one
-// thread: 100,000 cycles a row, was 108,000.
-constexpr ptrdiff_t CROWDED_BYTES = 512 << 10;
-constexpr int CROWDED_TILES = 8;
-
-// G[s][slot of feature] += sum over rows of B[row, s] X[row, feature]. `buffer` has room for a packed panel.
+// G[s][slot of feature] += sum over rows of B[row, s] X[row, feature], by register tiles. X in rows is read in place, or
+// packed panel by panel if `copy_panels`. `buffer` has room for a packed panel.
 template <class T>
-void backward(const Matrix<T>& X, int rows, const Scalars<T>& B, ptrdiff_t n, T* buffer, T* G, ptrdiff_t ldg,
-              Prefetcher& prefetch) {
+void backward(const Matrix<T>& X, int rows, const Scalars<T>& B, ptrdiff_t n, bool copy_panels, T* buffer, T* G,
+              ptrdiff_t ldg, Prefetcher& prefetch) {
     const PanelsOf<T> panels(n);
     const Split scalars(B.count, TILE_SCALARS);
     auto product = [&](int part, const Panel& panel, const T* A, ptrdiff_t lda) {
@@ -288,14 +258,11 @@ void backward(const Matrix<T>& X, int rows, const Scalars<T>& B, ptrdiff_t n, T*
         run_tile<T, true>(panel.vectors, scalars.size(part), A, lda, B.data + begin * B.scalar, B.step, B.scalar,
                           G + begin * ldg + panel.slot, ldg, nullptr, rows, prefetch);
     };
-    const bool crowded = scalars.parts >= CROWDED_TILES && rows * n * ptrdiff_t(sizeof(T)) > CROWDED_BYTES;
-    if (X.by_row && !crowded) {
+    if (X.by_row && !copy_panels) {
         for (int part = 0; part < scalars.parts; ++part)
             for (int i = 0; i < panels.count; ++i) product(part, panels[i], X.data + panels[i].begin, X.row_step);
         return;
     }
-    if (!X.by_row && B.step == 1 && !B.symmetric && dots_pay<T>(rows, B.count))
-        return backward_by_dots(X, rows, B, panels, 0, panels.count, G, ldg, prefetch);
     for (int i = 0; i < panels.count; ++i) {  // a packed panel stays in L1 or L2 for all scalars
         X.by_row ? copy_panel(X, panels[i], rows, n, buffer) : pack_panel(X, panels[i], rows, n, buffer);
         for (int part = 0; part < scalars.parts; ++part) product(part, panels[i], buffer, TILE_LANES<T>);

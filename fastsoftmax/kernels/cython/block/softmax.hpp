@@ -74,7 +74,7 @@ INLINE Vec<T> where_label(IVec<T> label, ptrdiff_t c, Vec<T> a, Vec<T> b) {
 // none, since it is too early for the next block.
 template <class T>
 int softmax_lines(int rows, const Pass<T>& p, Prefetcher& prefetch) {
-    const ptrdiff_t vectors = round_up<T>(rows, VL<T>) / VL<T>, steps = p.kc_block_panels ? 0 : softmax_steps(p.k);
+    const ptrdiff_t vectors = round_up<T>(rows, VL<T>) / VL<T>, steps = p.products.kc_block ? 0 : softmax_steps(p.k);
     const ptrdiff_t left = (std::max<ptrdiff_t>(prefetch.left, 0) + vectors - 1) / vectors;
     return int(std::min(prefetch.lines_per_step(vectors * steps) * steps, left));
 }

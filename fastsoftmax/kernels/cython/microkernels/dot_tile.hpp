@@ -7,7 +7,7 @@
 //
 // There are as many accumulators as in `tile.hpp`, but of partial sums, one in each lane, which are added up at the
 // end. That takes 3 cycles a sum; a transposed copy takes 6 cycles a vector of X, however many classes there are. So
-// inner products cost less where lines are long beside the number of classes (`dots_pay`).
+// inner products cost less where lines are long beside the number of classes.
 #pragma once
 
 #include "microkernels/tile.hpp"
@@ -15,12 +15,6 @@
 
 namespace fastsoftmax {
 namespace {
-
-// Whether inner products of lines of this length, with so many scalars, cost less than a transposed copy of the lines.
-template <class T>
-bool dots_pay(ptrdiff_t length, ptrdiff_t scalars) {
-    return scalars * VL<T> <= length;
-}
 
 // Adds lanes at distance S: a[i] + a[i + S] in the lanes i without bit S, b[i - S] + b[i] in the others. One of the two
 // shuffles is a blend, which does not need the shuffle port.

@@ -80,14 +80,6 @@ void class_lane_tile(const T* X, ptrdiff_t row_step, const T* theta, const T* bi
     if constexpr (LINES > 0) shared.at = prefetch.at, shared.rest = prefetch.rest;
 }
 
-// Lanes of a vector that holds a number for each class, or 0 if there are too many classes.
-template <class T>
-constexpr int class_lanes(ptrdiff_t k) {
-    for (int lanes = 4; lanes <= VL<T>; lanes *= 2)
-        if (k <= lanes) return lanes;
-    return 0;
-}
-
 // Steps of a class_lane_tile over n features, each of which may prefetch.
 template <class T>
 constexpr ptrdiff_t tile_steps(ptrdiff_t n) {
@@ -106,19 +98,18 @@ ClassLaneTile<T> class_lane_tile_of(int lanes, int lines) {
     return table[lines];
 }
 
-// Runs the tile of VL rows x k classes, with as many prefetches as `lines_per_step` gives it.
+// Runs the tile of VL rows x k classes in so many lanes, with as many prefetches as `lines_per_step` gives it.
 template <class T>
 INLINE void run_class_lane_tile(const T* X, ptrdiff_t row_step, const T* theta, const T* bias, ptrdiff_t n, T* H,
-                                ptrdiff_t ld, int k, Prefetcher& prefetch) {
+                                ptrdiff_t ld, int k, int lanes, Prefetcher& prefetch) {
     if constexpr (VL<T> >= 4)
-        class_lane_tile_of<T, 4>(class_lanes<T>(k), prefetch.lines_per_step(tile_steps<T>(n)))(X, row_step, theta, bias,
+        class_lane_tile_of<T, 4>(lanes, prefetch.lines_per_step(tile_steps<T>(n)))(X, row_step, theta, bias,
                                                                                                n, H, ld, k, prefetch);
 }
 
 // theta (n, k) as [feature][lane], with zeros in the lanes past the last class.
 template <class T>
-void widen_parameters(const T* theta, ptrdiff_t n, ptrdiff_t k, T* out) {
-    const int lanes = class_lanes<T>(k);
+void widen_parameters(const T* theta, ptrdiff_t n, ptrdiff_t k, int lanes, T* out) {
     for (ptrdiff_t j = 0; j < n; ++j)
         for (int c = 0; c < lanes; ++c) out[j * lanes + c] = c < k ? theta[j * k + c] : T(0);
 }

@@ -126,10 +126,10 @@ void predict(const Pass<T>& p, Prediction kind, void* out) {
 // theta as the forward product of this pass reads it, written to `out`, which is returned.
 template <class T>
 T* prepare_parameters(const T* theta, const Pass<T>& p, T* out) {
-    if (forward_takes_dots(p))
+    if (p.products.forward == DOT)
         transpose_parameters(theta, p.n, p.k, out);
-    else if (classes_in_lanes(p))
-        widen_parameters(theta, p.n, p.k, out);
+    else if (p.products.forward == CLASS_LANE)
+        widen_parameters(theta, p.n, p.k, p.products.class_lanes, out);
     else
         pack_parameters(theta, p.n, p.k, 0, p.k, out);
     return out;
@@ -182,7 +182,7 @@ void do_slab(int slab, const Pass<T>& p, ptrdiff_t outputs, Scratch<T>& s, NextR
     for (ptrdiff_t first = slab_start(slab, p); first < end; first += p.block) {
         const ptrdiff_t next = next_row(first + p.block);
         Prefetcher prefetch =
-            p.kc_block_panels ? prefetch_first_kc_block(next, p) : prefetch_next_block(p, next, steps);
+            p.products.kc_block ? prefetch_first_kc_block(next, p) : prefetch_next_block(p, next, steps);
         prefetch.far = outputs * p.n * ptrdiff_t(sizeof(T)) > FAR_BYTES;
         do_block(first, int(std::min(p.block, end - first)), slab, s, prefetch);
         unflushed += p.block;
@@ -237,13 +237,18 @@ void clear(ptrdiff_t outputs, const Pass<T>& p, Scratch<T>& s) {
 // G += D^T X and bias += the column sums of D.
 template <class T>
 void gradient_of_block(const Matrix<T>& X, int rows, const Pass<T>& p, Scratch<T>& s, Prefetcher& prefetch) {
-    s.plain = classes_in_lanes(p);
+    const Scalars<T> D{s.H, 1, p.block, int(p.k)};
+    const PanelsOf<T> panels(p.n);
+    const ptrdiff_t wide = round_up<T>(p.n);
+    s.plain = p.products.backward == NARROW;
     if (s.plain)
-        backward_by_narrow_tiles(X, rows, s.H, p.block, p.n, p.k, s.G, round_up<T>(p.n), prefetch);
-    else if (by_kc_blocks(X, rows, p))
-        backward_by_kc_blocks(X, rows, {s.H, 1, p.block, int(p.k)}, p, s.G, round_up<T>(p.n), prefetch);
+        backward_by_narrow_tiles(X, rows, s.H, p.block, p.n, p.k, s.G, wide, prefetch);
+    else if (p.products.backward == TILE || X.by_row)  // the last rows of bytes are not staged as columns
+        backward(X, rows, D, p.n, p.products.copy_panels, s.panel, s.G, wide, prefetch);
+    else if (by_kc_blocks(X, p))
+        backward_by_kc_blocks(X, rows, D, p, s.G, wide, prefetch);
     else
-        backward(X, rows, {s.H, 1, p.block, int(p.k)}, p.n, s.panel, s.G, round_up<T>(p.n), prefetch);
+        backward_by_dots(X, rows, D, panels, 0, panels.count, s.G, wide, prefetch);
     add_column_sums(rows, p, s);
 }
 
@@ -257,8 +262,13 @@ void gram_of_block(const Matrix<T>& X, int rows, const Pass<T>& p, Scratch<T>& s
         scale_rows(X, rows, p.n, s.wt, s.columns);
         scaled = {s.columns, X.by_row ? p.n : 1, X.by_row ? 1 : rows, int(p.n), true};
     }
-    backward(X, rows, scaled, p.n, s.panel, s.G, wide, prefetch);
-    backward(X, rows, {s.wt, 1, 0, 1}, p.n, s.panel, s.bias, wide, prefetch);
+    const Scalars<T> weights{s.wt, 1, 0, 1};
+    const PanelsOf<T> panels(p.n);
+    backward(X, rows, scaled, p.n, p.products.copy_panels, s.panel, s.G, wide, prefetch);
+    if (X.by_row)
+        backward(X, rows, weights, p.n, false, s.panel, s.bias, wide, prefetch);
+    else
+        backward_by_dots(X, rows, weights, panels, 0, panels.count, s.bias, wide, prefetch);
 }
 
 // out = diag(w) X, in the orientation of the block.

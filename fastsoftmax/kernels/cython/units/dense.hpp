@@ -9,19 +9,11 @@ namespace {
 
 bool is_class_parallel(const Call& c) { return c.class_parallel && c.operation <= HESS_PROD; }
 
-template <class T>
-Pass<T> dense_pass_of(const Call& c) {
-    Pass<T> p = pass_of<T>(c);
-    const bool both_products = c.operation != GRAM && c.operation != HESSIAN;
-    if (both_products && !c.class_parallel) choose_kc_blocks(p, c.L2, c.L3);
-    return p;
-}
-
 }  // namespace
 
 template <class T>
 void run_dense(const Call& c) {
-    const Pass<T> p = dense_pass_of<T>(c);
+    const Pass<T> p = pass_of<T>(c);
     if (is_class_parallel(c)) {
         if constexpr (sizeof(T) == 4)
             if (c.single_grad) return class_parallel<T, float>(p);
@@ -38,7 +30,7 @@ void run_dense(const Call& c) {
 
 template <class T>
 ptrdiff_t dense_work_bytes(const Call& c) {
-    const Pass<T> p = dense_pass_of<T>(c);
+    const Pass<T> p = pass_of<T>(c);
     const ptrdiff_t outputs = c.operation == GRAM ? c.n : c.operation == HESSIAN ? pairs_of(c.k) * c.n : c.k;
     return ptrdiff_t(sizeof(T)) * (is_class_parallel(c) ? class_work_size(p) : work_size(p, outputs));
 }

@@ -10,7 +10,6 @@ the cache, in the orientation that it comes in (`convert.py`).
 
 import numpy as np
 
-from ..microkernels.dot_tile import dots_pay
 from ..microkernels.memory import at, call_address, inlined, kernel, pointer, read, write
 from ..microkernels.prefetch import idle, start_prefetch
 from ..microkernels.simd import lanes
@@ -149,4 +148,4 @@ def kc_blocks_of(job, r, width):
 @kernel
 def backward_takes_dots(job, r, width):
     """Whether the backward product of a block of r rows is made of inner products."""
-    return job.backward_by_dots != 0 and dots_pay(r, job.k, width)
+    return job.backward_by_dots != 0 and r >= width

@@ -76,7 +76,7 @@ class Job(NamedTuple):
     claim: int  # slabs that a worker takes at once
     convert: int  # converts a block of a narrow source type
     predict: int  # turns logits into predictions
-    # How the products of a block are made: as `launch_dense.py` chooses.
+    # How the products of a block are made: as `strategy.py` chooses.
     tiles: int = 0  # the table of register tiles, `tile.py`
     forward_by_dots: int = 0  # `dot_tile.py`
     backward_by_dots: int = 0

@@ -6,7 +6,7 @@
     F order:  G += D^T X           t = row,     line = feature, s = class
 
 There are as many accumulators as in `tile.py`, but of partial sums, one in each lane, which are added up at the end.
-That costs less than a transposed copy where lines are long beside the number of classes (`dots_pay`).
+That costs less than a transposed copy where lines are long beside the number of classes.
 
 Few passes need these products. So they are functions of their own, compiled and cached when the first such pass runs,
 and called by address.
@@ -24,7 +24,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .memory import INT32, INT64, address_at, at, call, call_entry, emit_table, internal_function, jitable, kernel, read
+from .memory import INT32, INT64, address_at, at, call, call_entry, emit_table, internal_function, kernel, read
 from .prefetch import LINE, Prefetcher, idle, prefetch_of_tile, start_column_prefetch
 from .simd import element_type, emit_fma, emit_load, emit_splat, lanes, lanes_of, suffix, tile_vectors, vector_bytes
 from .tile import TILE_SCALARS, TILE_VECTORS, ceil_div, cut, run_tile
@@ -32,27 +32,9 @@ from .tile import TILE_SCALARS, TILE_VECTORS, ceil_div, cut, run_tile
 ARGUMENTS = "A line last B b_next out out_step count valid bias assign prefetch".split()
 POINTERS = {"A", "B", "out", "bias"}
 
-# Shortest row, in vectors, that the forward product takes in place, if the classes are few enough besides.
-LONG_ROW = 16
-# Rows of a block (by itemsize) and bytes of a KC block, where both products walk F-order X in KC blocks. Since L2 does
-# not hold such a block anyway, it has more rows than planned, for longer pieces of columns. 60k x 784, k = 10: 11.1 ms,
-# was 13.1, in float32; 200k x 384, k = 20: 31.5 ms, was 32.3; 200k x 384 in float64, whose pieces are longer, gains
-# nothing (63.4 and 63.7 ms).
-# The rows are no power of two, or the logits of two classes would lie 2,048 bytes apart: 60k x 784 in float32 takes
-# 10.96 ms with 512 rows, 10.7 with 480, 544 or 576; in float64 21.6, 21.3, 22.0 ms with 320, 384, 512.
-# KC blocks of 192 kB cost 60k x 784 in float64 1 % (21.0 to 21.2 ms) and 200k x 384 in float32 4 % (31.1 to 32.2 ms);
-# 96 kB are as good as 128.
-KC_BLOCK_ROWS, KC_BLOCK_BYTES = {4: 544, 8: 384}, 128 << 10
 # Vectors of a row that the forward product walks before the next part of the row: 7 kB of each of a few rows, which
 # stay in L1 for all classes.
 L1_VECTORS = (7 << 10) // vector_bytes()
-
-
-@jitable
-def dots_pay(length: int, scalars: int, width: int) -> bool:
-    """Whether inner products of lines of this length, with so many scalars, cost less than a transposed copy of the
-    lines; ``width`` is the number of lanes."""
-    return scalars * width <= length
 
 
 def dot_lines(dtype):

@@ -51,12 +51,6 @@ def class_lanes(k: int) -> int:
     return max(LEAST_LANES, 1 << (k - 1).bit_length())
 
 
-def classes_in_lanes(k: int, n: int, itemsize: int) -> bool:
-    """Whether the forward product can have its classes in the lanes: a register holds them, and a row fills a narrow
-    vector, so that the backward product can take rows in place as well."""
-    return class_lanes(k) * itemsize <= vector_bytes() and n * itemsize >= NARROW_BYTES
-
-
 def tile_rows(width: int) -> int:
     """Rows of a class_lane_tile side by side, for registers of ``width`` numbers."""
     return min(ROWS, width)

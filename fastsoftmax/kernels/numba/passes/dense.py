@@ -192,7 +192,7 @@ for_slabs = make_for_slabs(do_block)
 
 @kernel
 def logits_of_block(job, s, b, theta, bias, r, H, ld):
-    """H = X theta + bias, by the micro-kernel that `launch_dense.py` has chosen."""
+    """H = X theta + bias, by the micro-kernel that `strategy.py` has chosen."""
     if job.forward_by_dots:
         call_address(job.forward_by_dots, (b.X, b.row_step, theta, bias, job.n, job.k, r, H, ld, s.prefetch))
     elif job.class_lane_forward:
@@ -233,7 +233,7 @@ def residual(job, s, ld, row, r):
 
 @inlined
 def gradient_of_block(job, s, b, D, ld, r, G, bias_grad):
-    """G += D^T X and bias_grad += the column sums of D, by the micro-kernel that `launch_dense.py` has chosen."""
+    """G += D^T X and bias_grad += the column sums of D, by the micro-kernel that `strategy.py` has chosen."""
     n, k, width = job.n, job.k, lanes(D)
     add_column_sums(D, ld, k, r, bias_grad)
     if job.narrow_backward:

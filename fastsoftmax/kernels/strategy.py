@@ -1,0 +1,181 @@
+"""How the products of a block of dense rows are made: which micro-kernels, from which layout of X.
+
+`choose_products` decides it, once for each shape of a pass, for all wings; they carry it out. Its cases, with the
+micro-kernels of the forward and the backward product:
+
+    rows, long beside the classes       dot, tile            X in place; `dot_tile`
+    rows of bytes                       tile, dot            staged as columns
+    rows, few classes                   class_lane, narrow   X in place; `few_classes`
+    rows, all else                      tile, tile           a transposed copy for the forward product
+    columns (F order), few classes      tile, dot            X in place
+    columns, all else                   tile, tile           a transposed copy for the backward product
+    columns longer than L2, few classes tile, dot            X in place, in KC blocks of the features
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple
+
+from .machine import cache_bytes
+from .plan import Plan
+from .tuning import Tuning, tuning
+
+# Classes (or features) that a register tile takes at most.
+TILE_SCALARS = 6
+
+
+class Block(NamedTuple):
+    """What the choice depends on, beside the plan.
+
+    Attributes
+    ----------
+    n, outputs : int
+        Features, and rows of the gradient: the classes of all models, or the features of a Gram matrix.
+    rows : int
+        Of the chunk.
+    row_step, feature_step, itemsize : int
+        Of X, in bytes.
+    by_column : bool
+        Whether the block comes in columns: each column is contiguous, in X or once it is converted.
+    size : int
+        Bytes of a number of the computation.
+    vector : int
+        Bytes of a register.
+    forward, backward : bool
+        Whether the pass has these products, of X with theta and with the residuals.
+    splits : bool
+        Whether its products can walk the features in KC blocks.
+    """
+
+    n: int
+    outputs: int
+    rows: int
+    row_step: int
+    feature_step: int
+    itemsize: int
+    by_column: bool
+    size: int
+    vector: int
+    forward: bool = True
+    backward: bool = True
+    splits: bool = True
+
+    @property
+    def width(self) -> int:
+        """Numbers in a register."""
+        return self.vector // self.size
+
+    @property
+    def in_place(self) -> bool:
+        """Whether X has the dtype of the computation and contiguous columns."""
+        return self.by_column and self.itemsize == self.size == self.row_step
+
+    @property
+    def bytes_by_row(self) -> bool:
+        """Whether `transpose_bytes` can read X."""
+        by_row = self.feature_step == 1 and self.row_step >= self.n
+        return self.itemsize == 1 and self.size == 4 and by_row and not self.by_column
+
+    @property
+    def adjacent(self) -> bool:
+        """Whether rows follow each other and each fills a narrow vector."""
+        near = self.feature_step == self.itemsize and 0 < self.row_step <= 2 * self.n * self.itemsize
+        return near and self.n * self.size >= min(32, self.vector)
+
+    def dots_pay(self, length: int) -> bool:
+        """Whether inner products of lines of this length cost less than a transposed copy of the lines."""
+        return self.outputs * self.width <= length
+
+
+@dataclass(frozen=True)
+class Products:
+    """How the products of a block are made.
+
+    Attributes
+    ----------
+    forward : str
+        "tile", "dot" or "class_lane".
+    backward : str
+        "tile", "dot" or "narrow".
+    block, flush_rows : int
+        As in `Plan`; more where there are KC blocks.
+    kc_block : int
+        Features of a KC block, about; 0 for all at once.
+    transpose_bytes : bool
+        Whether rows of bytes are staged as columns.
+    class_lanes : int
+        Lanes of a vector of classes.
+    copy_panels : bool
+        Whether the backward product by tiles packs each panel of rows.
+    packing_share : float
+        Where a step of a tile would have to prefetch more cache lines than this, packing prefetches too.
+    """
+
+    forward: str
+    backward: str
+    block: int
+    flush_rows: int
+    kc_block: int = 0
+    transpose_bytes: bool = False
+    class_lanes: int = 0
+    copy_panels: bool = False
+    packing_share: float = 1.0
+
+    def __str__(self) -> str:
+        notes = [f"{self.block} rows a block"]
+        notes += [f"KC blocks of {self.kc_block} features"] if self.kc_block else []
+        notes += ["bytes staged as columns"] if self.transpose_bytes else []
+        notes += [f"{self.class_lanes} lanes for the classes"] if self.forward == "class_lane" else []
+        notes += ["panels packed"] if self.copy_panels else []
+        return f"forward by {self.forward}, backward by {self.backward}: {', '.join(notes)}"
+
+
+def choose_products(plan: Plan, block: Block, wing: str) -> Products:
+    """The products of a pass with this plan, for the backend named ``wing``."""
+    return _choose(plan.block, plan.flush_rows, plan.slabs_of(block.rows), block, wing, tuning())
+
+
+@lru_cache(1024)
+def _choose(rows: int, flush_rows: int, slabs: int, b: Block, wing: str, row: Tuning) -> Products:
+    tiles, own = -(-b.outputs // TILE_SCALARS), row.wing(wing)
+    crowded = 0 < own.crowded_tiles <= tiles and rows * b.n * b.size > own.crowded_bytes and not b.by_column
+    plain = Products("tile", "tile", rows, flush_rows, copy_panels=crowded, packing_share=row.packing_share)
+    if not b.forward:
+        return plain
+    if b.by_column:
+        features = _kc_block(rows, slabs, b, wing, row)
+        if features:
+            rows = row.kc_block_rows[b.size == 8]
+            flush_rows = max(flush_rows // rows, 1) * rows
+        backward = "dot" if b.backward and b.dots_pay(rows) else "tile"
+        return replace(plain, backward=backward, block=rows, flush_rows=flush_rows, kc_block=features)
+    if b.n >= row.long_row * b.width and b.dots_pay(b.n):
+        return replace(plain, forward="dot")
+    if b.bytes_by_row and b.dots_pay(rows):
+        return replace(plain, backward="dot" if b.backward else "tile", transpose_bytes=True)
+    lanes = _class_lanes(b, wing, row)
+    if lanes:
+        return replace(plain, forward="class_lane", backward="narrow" if b.backward else "tile", class_lanes=lanes)
+    return plain
+
+
+def _class_lanes(b: Block, wing: str, row: Tuning) -> int:
+    """Lanes of a vector of all classes; 0 where there is none, or rows are better packed."""
+    own = row.wing(wing)
+    if not (own.stages_rows or b.adjacent):
+        return 0
+    lanes = max(4, 1 << (b.outputs - 1).bit_length(), min(own.least_lanes, b.width) if b.size == 8 else 4)
+    wanted = ("d" if b.size == 8 else "f") in own.class_lane_dtypes
+    return lanes if wanted and lanes <= b.width else 0
+
+
+def _kc_block(rows: int, slabs: int, b: Block, wing: str, row: Tuning) -> int:
+    """Features of a KC block, where L2 does not hold two blocks of columns but L3 holds those of several threads."""
+    more, cache = row.kc_block_rows[b.size == 8], cache_bytes()
+    size = more * b.n * b.size
+    sized = b.splits and rows < more and more * slabs <= b.rows and cache["L2"] // 2 < size <= cache["L3"] // 4
+    if not (sized and b.in_place and b.feature_step % 4096 and b.dots_pay(more)):
+        return 0
+    return max(1, row.wing(wing).kc_block_bytes // (more * b.size))

@@ -1,0 +1,103 @@
+"""How the products of a block are made: what is chosen, that each choice is right, and that a plan is one line."""
+
+import importlib
+
+import numpy as np
+import pytest
+from passes import check_every_pass
+from problems import random_problem
+
+from fastsoftmax.kernels import backends
+from fastsoftmax.kernels import tuning as tuning_module
+from fastsoftmax.kernels.plan import make_plan
+from fastsoftmax.kernels.strategy import Block, choose_products
+from fastsoftmax.kernels.tuning import TABLE, tuning
+from fastsoftmax.objective.passes import describe_plan
+
+CACHES = {"L1": 32 << 10, "L2": 1 << 20, "L3": 32 << 20}
+# Rows, features, classes, order and dtype of X; the forward and the backward product on a Zen 4.
+CHOICES = {
+    "few classes": (10**5, 50, 3, "C", "f8", "class_lane", "narrow"),
+    "long rows": (6000, 784, 10, "C", "f4", "dot", "tile"),
+    "rows": (10**5, 50, 30, "C", "f4", "tile", "tile"),
+    "bytes": (10**5, 50, 3, "C", "u1", "tile", "dot"),
+    "columns": (10**5, 50, 3, "F", "f4", "tile", "dot"),
+    "columns, many classes": (10**5, 50, 200, "F", "f4", "tile", "tile"),
+}
+
+
+@pytest.fixture(params=TABLE)
+def row(request, monkeypatch):
+    """The name of a row of the table of CPUs, which for the length of a test is that of this machine."""
+    monkeypatch.setenv("FASTSOFTMAX_CPU", request.param)
+    forget_launches()
+    yield request.param
+    forget_launches()
+
+
+def forget_launches():
+    """Numba's wing keeps what it has chosen for equal plans; the row of a machine does not change elsewhere."""
+    if backends.backends()["numba"]["available"]:
+        importlib.import_module("fastsoftmax.kernels.numba.launch_dense").launch_config.cache_clear()
+
+
+def products(m, n, k, order, dtype, wing="cython", **facts):
+    dtype, size = np.dtype(dtype), 8 if dtype == "f8" else 4
+    steps = (dtype.itemsize, m * dtype.itemsize) if order == "F" else (n * dtype.itemsize, dtype.itemsize)
+    block = Block(n, k, m, *steps, dtype.itemsize, order == "F", size, 64, **facts)
+    return choose_products(make_plan(m, n, k, np.dtype(f"f{size}")), block, wing)
+
+
+@pytest.mark.parametrize("wing", ["cython", "numba"])
+@pytest.mark.parametrize("case", CHOICES)
+def test_what_is_chosen(monkeypatch, case, wing):
+    monkeypatch.setenv("FASTSOFTMAX_CPU", "zen4")
+    *shape, forward, backward = CHOICES[case]
+    chosen = products(*shape, wing)
+    assert (chosen.forward, chosen.backward) == (forward, backward)
+    assert chosen.transpose_bytes == (case == "bytes")
+
+
+def test_columns_beyond_the_cache_go_by_kc_blocks(monkeypatch):
+    monkeypatch.setenv("FASTSOFTMAX_CPU", "zen4")
+    monkeypatch.setattr("fastsoftmax.kernels.strategy.cache_bytes", lambda: CACHES)
+    chosen = products(60_001, 784, 10, "F", "f4")
+    assert chosen.block == 544 and chosen.flush_rows % 544 == 0 and 0 < chosen.kc_block < 784
+    assert not products(60_002, 784, 10, "F", "f4", splits=False).kc_block
+
+
+def test_a_pass_without_a_product_has_no_kernel_for_it(row):
+    for m, n, k, order, dtype, *_ in CHOICES.values():
+        assert products(m, n, k, order, dtype, backward=False).backward == "tile"
+        gram = products(m, n, n, order, dtype, forward=False)
+        assert (gram.forward, gram.backward, gram.kc_block) == ("tile", "tile", 0)
+
+
+@pytest.mark.parametrize("layout", ["C", "F", "strided both"])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "u1"])
+def test_every_strategy_of_every_cpu_is_right(row, backend, layout, dtype):
+    for shape in [(300, 37, 7), (700, 50, 3), (131, 260, 2), (70, 9, 55), (1200, 505, 4)]:
+        check_every_pass(random_problem(*shape, dtype=dtype, layout=layout, weights=True, intercept=True), backend)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["f8", "f4", "f2", "u1", "i8"])
+def test_a_plan_is_one_line(row, backend, order, dtype):
+    for size in [(500_000, 50, 3), (60_000, 784, 10), (20_000, 1024, 1000), (2048, 512, 16_000), (1, 1, 2)]:
+        line = describe_plan(*size, np.dtype(dtype), order, backends.select(backend)[1])
+        assert "parallel" in line and "\n" not in line and len(line) < 200
+
+
+def test_a_cpu_that_the_table_does_not_know_gets_a_row(monkeypatch):
+    monkeypatch.delenv("FASTSOFTMAX_CPU", raising=False)
+    for model, name in [(("", 0, 0), "zen4"), (("GenuineIntel", 6, 143), "sapphire-rapids")]:
+        monkeypatch.setattr(tuning_module, "cpu_model", lambda model=model: model)
+        tuning_module._found.cache_clear()
+        assert tuning().name == name
+    tuning_module._found.cache_clear()
+
+
+def test_a_row_that_does_not_exist_is_an_error(monkeypatch):
+    monkeypatch.setenv("FASTSOFTMAX_CPU", "z80")
+    with pytest.raises(ValueError, match="FASTSOFTMAX_CPU must be one of zen4, sapphire-rapids; got 'z80'"):
+        tuning()
