@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastsoftmax.kernels.tuning import cpu_name
+
 RESULTS = Path(__file__).parents[1] / "results"
 Json = dict[str, Any]
 Say = Callable[[str], None]
@@ -34,7 +36,14 @@ class Effort:
 
 
 def results_path(quick: bool) -> Path:
-    return RESULTS / ("quick.json" if quick else "full.json")
+    """Where the results of this machine's CPU are: each has a folder. Those of a quick run are not kept."""
+    return RESULTS / ("quick" if quick else cpu_name()) / "results.json"
+
+
+def all_results() -> dict[str, Json]:
+    """The saved results of every CPU, by its name."""
+    paths = [path for path in sorted(RESULTS.glob("*/results.json")) if path.parent.name != "quick"]
+    return {path.parent.name: load(path) for path in paths}
 
 
 def load(path: Path) -> Json:

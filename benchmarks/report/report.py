@@ -1,4 +1,4 @@
-"""Writes README.md and the plots from the saved results: no number in them is typed by hand."""
+"""Writes a page for each CPU, its plots and the front page from the saved results: no number is typed by hand."""
 
 from __future__ import annotations
 
@@ -304,10 +304,11 @@ _PICTURES = {
 
 
 def render(results: Json, plots: list[str]) -> str:
-    """The whole report as Markdown."""
-    parts = [(HERE / "intro.md").read_text().strip()]
+    """The report of one CPU as Markdown."""
+    name = "A quick run" if results["quick"] else f"Benchmarks on {results['machine']['processor']}"
+    parts = [f"# {name}"]
     if results["quick"]:
-        parts.append("**A quick run on small cases, to show that everything works. It says nothing about speed.**")
+        parts.append("**Small cases, to show that everything works. It says nothing about speed.**")
     parts += ["## Measured on", about(results), "## Targets", targets_table(results)]
     for name, title, text, show in _PARTS:
         section = results["sections"].get(name)
@@ -320,12 +321,30 @@ def render(results: Json, plots: list[str]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def front_page(saved: dict[str, Json]) -> str:
+    """How everything is measured, and the CPUs that it was measured on side by side."""
+    rows = []
+    for name, results in saved.items():
+        main = results["sections"].get("main", {"date": "–"})
+        judged = targets.judge(results)
+        met = f"{sum(t.met is True for t in judged)} of {sum(t.met is not None for t in judged)}"
+        means = [targets.mean_over_roof(results, backend) for backend in ("cython", "numba")]
+        rows.append(
+            [f"[{name}](results/{name}/README.md)", results["machine"]["processor"], main["date"], *map(times, means)]
+            + [times(targets.mean_over_peers(results)), met]
+        )
+    head = ["CPU", "processor", "measured", "Cython, × roof", "Numba, × roof", "Cython, × best peer", "targets met"]
+    text = "Geometric means over the cases of *Loss and gradient*. A figure belongs to the CPU that it was measured on."
+    return "\n\n".join([(HERE / "intro.md").read_text().strip(), "## Results", text, table(head, rows)]) + "\n"
+
+
 def write(results: Json) -> Path:
-    """Write README.md and the plots; a quick run's go beside its JSON instead, and are not kept."""
+    """Write the page and the plots beside the results, and the front page unless it was a quick run."""
     from . import plots
 
-    folder = records.RESULTS / "quick" if results["quick"] else HERE.parent
-    drawn = plots.draw(results, folder / "plots")
-    path = folder / "README.md"
+    path = records.results_path(results["quick"]).with_name("README.md")
+    drawn = plots.draw(results, path.parent / "plots")
     path.write_text(render(results, drawn))
+    if not results["quick"]:
+        (HERE.parent / "README.md").write_text(front_page(records.all_results()))
     return path

@@ -136,6 +136,19 @@ def against_peers(results: Json) -> Iterator[Target]:
     yield at_least("Fastest peer over Cython, worst case", 1.1, value, note=case, profile=((case, "cython"),))
 
 
+def mean_over_roof(results: Json, backend: str) -> float | None:
+    """Geometric mean of a backend's times over the roofline."""
+    records = results["sections"].get("main", {}).get("cases", [])
+    return _mean([r for r in (ratio(ms(record, backend), record["roof_ms"]) for record in records) if r])
+
+
+def mean_over_peers(results: Json) -> float | None:
+    """Geometric mean of the fastest peers' times over those of Cython."""
+    records = results["sections"].get("main", {}).get("cases", [])
+    found = [ratio(peer[1], ms(record, "cython")) for record in records if (peer := best_peer(record))]
+    return _mean([r for r in found if r])
+
+
 def layouts(results: Json) -> Iterator[Target]:
     order = cases(results, "F-order")
     for backend in ("cython", "numba"):

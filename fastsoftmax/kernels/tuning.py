@@ -157,6 +157,9 @@ TABLE = {row.name: row for row in (ZEN4, SAPPHIRE_RAPIDS)}
 # (vendor, family, first model, last model) as in /proc/cpuinfo. Emerald and Granite Rapids have the caches of Sapphire
 # Rapids.
 _MODELS = {
+    ("AuthenticAMD", 25, 16, 31): "zen4",
+    ("AuthenticAMD", 25, 96, 127): "zen4",
+    ("AuthenticAMD", 25, 160, 175): "zen4",
     ("GenuineIntel", 6, 143, 143): "sapphire-rapids",
     ("GenuineIntel", 6, 173, 174): "sapphire-rapids",
     ("GenuineIntel", 6, 207, 207): "sapphire-rapids",
@@ -174,13 +177,14 @@ def tuning() -> Tuning:
     wanted = os.environ.get("FASTSOFTMAX_CPU", "")
     if wanted and wanted not in TABLE:
         raise ValueError(f"FASTSOFTMAX_CPU must be one of {', '.join(TABLE)}; got {wanted!r}")
-    return TABLE[wanted or _found()]
+    return TABLE[wanted] if wanted else TABLE.get(cpu_name(), ZEN4)
 
 
 @cache
-def _found() -> str:
+def cpu_name() -> str:
+    """The micro-architecture of this machine, such as "zen4"; vendor, family and model where it is not known."""
     vendor, family, model = cpu_model()
     for (name, generation, first, last), row in _MODELS.items():
         if (vendor, family) == (name, generation) and first <= model <= last:
             return row
-    return ZEN4.name
+    return f"{vendor.lower()}-{family}-{model}" if vendor else "unknown"

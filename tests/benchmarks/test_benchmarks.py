@@ -150,12 +150,33 @@ def test_every_plot_is_shown_once():
     assert "2026-01-01, in 1.5 minutes; 7 rounds; measured" in text and "1.5 minutes for all sections" in text
 
 
+def test_the_front_page_has_a_row_for_each_cpu():
+    case = {"case": "500k-f64", "shape": "", "roof_ms": 5.0}
+    case["rivals"] = {"cython": {"ms": 10.0}, "numba": {"ms": 20.0}, "torch_eager": {"ms": 40.0}}
+    about = {"processor": "a CPU"}
+    main = {"date": "2026-01-01", "cases": [case], "roof": ROOF.as_dict()}
+    saved = {name: {"quick": False, "machine": about, "sections": {"main": main}} for name in ("one", "two")}
+    text = report.front_page(saved)
+    for name in saved:
+        assert f"| [{name}](results/{name}/README.md) | a CPU | 2026-01-01 | 2.00× | 4.00× | 4.00× |" in text
+
+
+def test_the_pages_of_all_cpus_are_those_of_the_saved_results():
+    saved = records.all_results()
+    if not saved:
+        pytest.skip("an installation without saved results")
+    for name, results in saved.items():
+        assert (records.RESULTS / name / "README.md").read_text().startswith("# Benchmarks on ")
+        assert not results["quick"]
+    assert (records.RESULTS.parent / "README.md").read_text() == report.front_page(saved)
+
+
 def test_every_plot_of_the_saved_results_can_be_drawn(tmp_path):
     plots = importlib.import_module(f"{bench._harness()}.report.plots")
-    saved = records.results_path(quick=False)
-    if not saved.exists():
+    saved = records.all_results()
+    if "zen4" not in saved:
         pytest.skip("an installation without saved results")
-    drawn = plots.draw(records.load(saved), tmp_path)
+    drawn = plots.draw(saved["zen4"], tmp_path)
     assert sorted(drawn) == sorted(name for names in report._PICTURES.values() for name in names)
     assert all((tmp_path / name).stat().st_size for name in drawn)
 

@@ -11,7 +11,7 @@ from fastsoftmax.kernels import backends
 from fastsoftmax.kernels import tuning as tuning_module
 from fastsoftmax.kernels.plan import make_plan
 from fastsoftmax.kernels.strategy import Block, choose_products
-from fastsoftmax.kernels.tuning import TABLE, tuning
+from fastsoftmax.kernels.tuning import TABLE, cpu_name, tuning
 from fastsoftmax.objective.passes import describe_plan
 
 CACHES = {"L1": 32 << 10, "L2": 1 << 20, "L3": 32 << 20}
@@ -90,11 +90,17 @@ def test_a_plan_is_one_line(row, backend, order, dtype):
 
 def test_a_cpu_that_the_table_does_not_know_gets_a_row(monkeypatch):
     monkeypatch.delenv("FASTSOFTMAX_CPU", raising=False)
-    for model, name in [(("", 0, 0), "zen4"), (("GenuineIntel", 6, 143), "sapphire-rapids")]:
+    models = {
+        ("", 0, 0): ("unknown", "zen4"),
+        ("AuthenticAMD", 26, 2): ("authenticamd-26-2", "zen4"),
+        ("AuthenticAMD", 25, 17): ("zen4", "zen4"),
+        ("GenuineIntel", 6, 143): ("sapphire-rapids", "sapphire-rapids"),
+    }
+    for model, (name, row) in models.items():
         monkeypatch.setattr(tuning_module, "cpu_model", lambda model=model: model)
-        tuning_module._found.cache_clear()
-        assert tuning().name == name
-    tuning_module._found.cache_clear()
+        cpu_name.cache_clear()
+        assert (cpu_name(), tuning().name) == (name, row)
+    cpu_name.cache_clear()
 
 
 def test_a_row_that_does_not_exist_is_an_error(monkeypatch):
