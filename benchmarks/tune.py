@@ -44,6 +44,7 @@ OF_A_WING: dict[str, tuple[Sequence[Any], str]] = {
     "kc_block_bytes": ((96 << 10, 128 << 10, 192 << 10, 256 << 10), "60k-f32-F 60k-f64-F"),
     "class_lane_dtypes": (("", "d", "fd"), "500k 581k"),
     "least_lanes": ((4, 8), "500k-f64"),
+    "group_bytes": ((0, 512 << 10, 768 << 10), "20k 50k"),
     "crowded_tiles": ((0, 8, 16), "20k 50k"),
 }
 GAIN = 0.98

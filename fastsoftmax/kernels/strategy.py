@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from .machine import cache_bytes
 from .plan import Plan
-from .tuning import Tuning, tuning
+from .tuning import Tuning, WingTuning, tuning
 
 # Classes (or features) that a register tile takes at most.
 TILE_SCALARS = 6
@@ -109,6 +109,10 @@ class Products:
         Lanes of a vector of classes.
     copy_panels : bool
         Whether the backward product by tiles packs each panel of rows.
+    row_group : int
+        Rows that the forward product by tiles takes all classes with before the next ones; 0 for all of the block.
+    class_chunk : int
+        Classes that the backward product by tiles takes all features with before the next ones; 0 for all.
     packing_share : float
         Where a step of a tile would have to prefetch more cache lines than this, packing prefetches too.
     """
@@ -121,6 +125,8 @@ class Products:
     transpose_bytes: bool = False
     class_lanes: int = 0
     copy_panels: bool = False
+    row_group: int = 0
+    class_chunk: int = 0
     packing_share: float = 1.0
 
     def __str__(self) -> str:
@@ -129,6 +135,8 @@ class Products:
         notes += ["bytes staged as columns"] if self.transpose_bytes else []
         notes += [f"{self.class_lanes} lanes for the classes"] if self.forward == "class_lane" else []
         notes += ["panels packed"] if self.copy_panels else []
+        notes += [f"groups of {self.row_group} rows"] if self.row_group else []
+        notes += [f"chunks of {self.class_chunk} classes"] if self.class_chunk else []
         return f"forward by {self.forward}, backward by {self.backward}: {', '.join(notes)}"
 
 
@@ -144,6 +152,8 @@ def _choose(rows: int, flush_rows: int, slabs: int, b: Block, wing: str, row: Tu
     plain = Products("tile", "tile", rows, flush_rows, copy_panels=crowded, packing_share=row.packing_share)
     if not b.forward:
         return plain
+    row_group, class_chunk = _groups(rows, b, own)
+    plain = replace(plain, row_group=row_group, class_chunk=class_chunk)
     if b.by_column:
         features = _kc_block(rows, slabs, b, wing, row)
         if features:
@@ -159,6 +169,14 @@ def _choose(rows: int, flush_rows: int, slabs: int, b: Block, wing: str, row: Tu
     if lanes:
         return replace(plain, forward="class_lane", backward="narrow" if b.backward else "tile", class_lanes=lanes)
     return plain
+
+
+def _groups(rows: int, b: Block, own: WingTuning) -> tuple[int, int]:
+    """Where theta is larger than what stays in L2: the rows, and the classes, whose part of a product stays there."""
+    if not own.group_bytes or b.n * b.outputs * b.size <= own.group_bytes:
+        return 0, 0
+    group, chunk = own.group_bytes // (b.n * b.size), own.group_bytes // (rows * b.size)
+    return group if group < rows else 0, chunk if chunk < b.outputs else 0
 
 
 def _class_lanes(b: Block, wing: str, row: Tuning) -> int:

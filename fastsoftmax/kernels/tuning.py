@@ -37,6 +37,8 @@ class WingTuning:
     crowded_bytes, crowded_tiles : int
         A block of more bytes, walked by at least so many tiles of classes, is packed panel by panel for the backward
         product: read in place it would come from beyond L2 for each of them. No tiles for never.
+    group_bytes : int
+        What both products by tiles walk at a time where theta is larger: packed rows, and residuals. 0 for no limit.
     stages_rows : bool
         Whether rows of few classes that are short or far apart are copied, so that they too are read in place.
     """
@@ -48,6 +50,7 @@ class WingTuning:
     least_lanes: int = 4
     crowded_bytes: int = 0
     crowded_tiles: int = 0
+    group_bytes: int = 0
     stages_rows: bool = False
 
 
@@ -133,9 +136,10 @@ ZEN4 = Tuning(
     },
 )
 
-# Measured with one thread of a Sapphire Rapids (2 MB of L2, a slow L3), not yet through the plan. Blocks of 320 rows
-# take 1, of 128 rows 0.77 of the time at n = 1024, k = 1000 in float64: a tile runs at its peak with its operand in L2,
-# at half of it in L3. Few classes in float32: 0.70 to 0.84 of the time without rows in place.
+# Measured with one thread of a Sapphire Rapids (2 MB of L2, a slow L3), not yet through the plan. n = 1024, k = 1000 in
+# float64 takes 0.77 of the time in blocks of 128 rows in place of 320, 0.74 with groups of 768 kB besides: a tile runs
+# at its peak with its operand in L2, at half of it in L3. Few classes in float32: 0.70 to 0.84 of the time without rows
+# in place.
 SAPPHIRE_RAPIDS = replace(
     ZEN4,
     name="sapphire-rapids",
@@ -146,9 +150,14 @@ SAPPHIRE_RAPIDS = replace(
     packing_share=2.0,
     wings={
         "cython": replace(
-            ZEN4.wings["cython"], column_bytes=1024, class_lane_dtypes="d", least_lanes=8, crowded_bytes=0
+            ZEN4.wings["cython"],
+            column_bytes=1024,
+            class_lane_dtypes="d",
+            least_lanes=8,
+            crowded_bytes=0,
+            group_bytes=768 << 10,
         ),
-        "numba": ZEN4.wings["numba"],
+        "numba": replace(ZEN4.wings["numba"], group_bytes=768 << 10),
     },
 )
 

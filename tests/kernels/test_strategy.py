@@ -1,6 +1,7 @@
 """How the products of a block are made: what is chosen, that each choice is right, and that a plan is one line."""
 
 import importlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from fastsoftmax.kernels import backends
 from fastsoftmax.kernels import tuning as tuning_module
 from fastsoftmax.kernels.plan import make_plan
 from fastsoftmax.kernels.strategy import Block, choose_products
-from fastsoftmax.kernels.tuning import TABLE, cpu_name, tuning
+from fastsoftmax.kernels.tuning import TABLE, ZEN4, cpu_name, tuning
 from fastsoftmax.objective.passes import describe_plan
 
 CACHES = {"L1": 32 << 10, "L2": 1 << 20, "L3": 32 << 20}
@@ -78,6 +79,21 @@ def test_a_pass_without_a_product_has_no_kernel_for_it(row):
 def test_every_strategy_of_every_cpu_is_right(row, backend, layout, dtype):
     for shape in [(300, 37, 7), (700, 50, 3), (131, 260, 2), (70, 9, 55), (1200, 505, 4)]:
         check_every_pass(random_problem(*shape, dtype=dtype, layout=layout, weights=True, intercept=True), backend)
+
+
+@pytest.mark.parametrize("layout", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_groups_of_rows_and_classes_are_right(monkeypatch, backend, layout, dtype):
+    """Of theta larger than L2, here of any: groups of few rows, and of few classes, one of each incomplete."""
+    wings = {name: replace(own, group_bytes=16 << 10, crowded_bytes=0) for name, own in ZEN4.wings.items()}
+    monkeypatch.setitem(TABLE, "small", replace(ZEN4, name="small", wings=wings))
+    monkeypatch.setenv("FASTSOFTMAX_CPU", "small")
+    forget_launches()
+    if backend == "cython":
+        assert products(300, 40, 150, "C", dtype).row_group and products(300, 40, 150, "C", dtype).class_chunk
+    for shape in [(300, 40, 150), (131, 67, 97)]:
+        check_every_pass(random_problem(*shape, dtype=dtype, layout=layout, weights=True, intercept=True), backend)
+    forget_launches()
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

@@ -33,7 +33,7 @@ enum Kernel { TILE, DOT, CLASS_LANE, NARROW };
 
 struct Products {
     int forward, backward;  // enum Kernel
-    int kc_block, class_lanes;
+    int kc_block, class_lanes, row_group, class_chunk;
     bool transpose_bytes, copy_panels;
     double packing_share;
 };

@@ -44,7 +44,7 @@ cdef extern from "call.hpp" namespace "fastsoftmax" nogil:
 
     ctypedef struct Products:
         int forward, backward
-        int kc_block, class_lanes
+        int kc_block, class_lanes, row_group, class_chunk
         bint transpose_bytes, copy_panels
         double packing_share
 
@@ -230,6 +230,7 @@ cdef class _Cut:
     def __init__(self, chosen):
         self.products.forward, self.products.backward = KERNELS[chosen.forward], KERNELS[chosen.backward]
         self.products.kc_block, self.products.class_lanes = chosen.kc_block, chosen.class_lanes
+        self.products.row_group, self.products.class_chunk = chosen.row_group, chosen.class_chunk
         self.products.transpose_bytes, self.products.copy_panels = chosen.transpose_bytes, chosen.copy_panels
         self.products.packing_share = chosen.packing_share
         self.block, self.flush_rows = chosen.block, chosen.flush_rows

@@ -229,6 +229,7 @@ def _with_products(job: Job, products: Products, dtype: np.dtype) -> Job:
         return int(compiled_function(make, dtype, *arguments).address)
 
     chosen: dict[str, Any] = {"block": products.block, "flush_rows": products.flush_rows}
+    chosen["row_group"] = products.row_group
     if products.forward == "dot":
         chosen["forward_by_dots"] = address(dot_tile.make_forward)
     if products.forward == "class_lane":

@@ -138,8 +138,13 @@ void forward(const View<T>& columns, int rows, const T* parameters, const T* bia
             for (int c = 0; c < classes.parts; ++c) product(c, v);
         return;
     }
-    for (int c = 0; c < classes.parts; ++c)
-        for (int v = 0; v < vectors; v += TILE_VECTORS) product(c, v);
+    const int panels = (vectors + TILE_VECTORS - 1) / TILE_VECTORS, group = p.products.row_group / TILE_LANES<T>;
+    const Split groups(panels, p.products.row_group ? std::max(1, group) : panels);
+    for (int g = 0; g < groups.parts; ++g) {
+        const int begin = groups.begin(g) * TILE_VECTORS, end = std::min(vectors, begin + groups.size(g) * TILE_VECTORS);
+        for (int c = 0; c < classes.parts; ++c)
+            for (int v = begin; v < end; v += TILE_VECTORS) product(c, v);
+    }
 }
 
 // Vectors of a row that the forward product walks before the next part of the row: 7 kB of each of TILE_VECTORS rows,
@@ -246,9 +251,9 @@ void backward_by_dots(const Matrix<T>& X, int rows, const Scalars<T>& D, const P
 }
 
 // G[s][slot of feature] += sum over rows of B[row, s] X[row, feature], by register tiles. X in rows is read in place, or
-// packed panel by panel if `copy_panels`. `buffer` has room for a packed panel.
+// packed panel by panel if `how.copy_panels`. `buffer` has room for a packed panel.
 template <class T>
-void backward(const Matrix<T>& X, int rows, const Scalars<T>& B, ptrdiff_t n, bool copy_panels, T* buffer, T* G,
+void backward(const Matrix<T>& X, int rows, const Scalars<T>& B, ptrdiff_t n, const Products& how, T* buffer, T* G,
               ptrdiff_t ldg, Prefetcher& prefetch) {
     const PanelsOf<T> panels(n);
     const Split scalars(B.count, TILE_SCALARS);
@@ -258,14 +263,18 @@ void backward(const Matrix<T>& X, int rows, const Scalars<T>& B, ptrdiff_t n, bo
         run_tile<T, true>(panel.vectors, scalars.size(part), A, lda, B.data + begin * B.scalar, B.step, B.scalar,
                           G + begin * ldg + panel.slot, ldg, nullptr, rows, prefetch);
     };
-    if (X.by_row && !copy_panels) {
+    if (X.by_row && !how.copy_panels) {
         for (int part = 0; part < scalars.parts; ++part)
             for (int i = 0; i < panels.count; ++i) product(part, panels[i], X.data + panels[i].begin, X.row_step);
         return;
     }
-    for (int i = 0; i < panels.count; ++i) {  // a packed panel stays in L1 or L2 for all scalars
-        X.by_row ? copy_panel(X, panels[i], rows, n, buffer) : pack_panel(X, panels[i], rows, n, buffer);
-        for (int part = 0; part < scalars.parts; ++part) product(part, panels[i], buffer, TILE_LANES<T>);
+    const Split chunks(scalars.parts, how.class_chunk ? std::max(1, how.class_chunk / TILE_SCALARS) : scalars.parts);
+    for (int chunk = 0; chunk < chunks.parts; ++chunk) {
+        const int begin = chunks.begin(chunk), end = begin + chunks.size(chunk);
+        for (int i = 0; i < panels.count; ++i) {  // a packed panel stays in L1 or L2 for all scalars
+            X.by_row ? copy_panel(X, panels[i], rows, n, buffer) : pack_panel(X, panels[i], rows, n, buffer);
+            for (int part = begin; part < end; ++part) product(part, panels[i], buffer, TILE_LANES<T>);
+        }
     }
 }
 

@@ -244,7 +244,7 @@ void gradient_of_block(const Matrix<T>& X, int rows, const Pass<T>& p, Scratch<T
     if (s.plain)
         backward_by_narrow_tiles(X, rows, s.H, p.block, p.n, p.k, s.G, wide, prefetch);
     else if (p.products.backward == TILE || X.by_row)  // the last rows of bytes are not staged as columns
-        backward(X, rows, D, p.n, p.products.copy_panels, s.panel, s.G, wide, prefetch);
+        backward(X, rows, D, p.n, p.products, s.panel, s.G, wide, prefetch);
     else if (by_kc_blocks(X, p))
         backward_by_kc_blocks(X, rows, D, p, s.G, wide, prefetch);
     else
@@ -264,9 +264,9 @@ void gram_of_block(const Matrix<T>& X, int rows, const Pass<T>& p, Scratch<T>& s
     }
     const Scalars<T> weights{s.wt, 1, 0, 1};
     const PanelsOf<T> panels(p.n);
-    backward(X, rows, scaled, p.n, p.products.copy_panels, s.panel, s.G, wide, prefetch);
+    backward(X, rows, scaled, p.n, p.products, s.panel, s.G, wide, prefetch);
     if (X.by_row)
-        backward(X, rows, weights, p.n, false, s.panel, s.bias, wide, prefetch);
+        backward(X, rows, weights, p.n, {}, s.panel, s.bias, wide, prefetch);
     else
         backward_by_dots(X, rows, weights, panels, 0, panels.count, s.bias, wide, prefetch);
 }

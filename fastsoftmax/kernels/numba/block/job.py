@@ -82,6 +82,7 @@ class Job(NamedTuple):
     backward_by_dots: int = 0
     forward_by_kc_blocks: int = 0
     kc_blocks: int = 1
+    row_group: int = 0  # rows whose panels stay in L2 while theta passes by
     class_lane_forward: int = 0  # `few_classes.py`
     narrow_backward: int = 0
     transpose_bytes: int = 0  # stages rows of bytes as columns, `convert.py`

@@ -19,27 +19,29 @@ from .pack import pack
 
 
 @kernel
-def forward(tiles, P, step, theta, bias, n, k, r, H, ld, prefetch):
+def forward(tiles, P, step, theta, bias, n, k, r, H, ld, row_group, prefetch):
     """H[c, i] = bias[c] + sum_j P[j, i] theta[j, c].
 
     ``theta`` is laid out by `pack_parameters`. P is a single panel with ``step`` between its features or, with step 0,
-    in panels as wide as a tile.
+    in panels as wide as a tile. Panels of ``row_group`` rows stay in the L2 cache while theta passes by.
     """
     width = lanes(P)
     vectors = ceil_div(r, width)
     panels, groups = ceil_div(vectors, TILE_VECTORS), ceil_div(k, TILE_SCALARS)
-    for p in range(panels):
-        first, end = cut(vectors, panels, p), cut(vectors, panels, p + 1)
-        i, i_end = first * width, end * width
+    most = max(1, row_group // (width * TILE_VECTORS))
+    for begin in range(0, panels, most):
         for g in range(groups):
             c, c_end = cut(k, groups, g), cut(k, groups, g + 1)
-            run_tile(
-                tiles, end - first, c_end - c,
-                at(P, i if step else i * n), step if step else i_end - i,
-                at(theta, c * n), c_end - c, 1,
-                at(H, c * ld + i), ld,
-                n, width, at(bias, c), True, prefetch_of_tile(prefetch, n),
-            )  # fmt: skip
+            for p in range(begin, min(begin + most, panels)):
+                first, end = cut(vectors, panels, p), cut(vectors, panels, p + 1)
+                i, i_end = first * width, end * width
+                run_tile(
+                    tiles, end - first, c_end - c,
+                    at(P, i if step else i * n), step if step else i_end - i,
+                    at(theta, c * n), c_end - c, 1,
+                    at(H, c * ld + i), ld,
+                    n, width, at(bias, c), True, prefetch_of_tile(prefetch, n),
+                )  # fmt: skip
 
 
 @kernel

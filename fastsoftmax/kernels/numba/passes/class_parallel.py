@@ -174,7 +174,7 @@ def logits_of_group(job, s, o, theta, bias, itemsize, first, size, r, H, ld, zer
     width = lanes(H)
     pack_parameters(at(pointer(theta, zero), first), job.n, job.k, size, TILE_SCALARS, o.theta)
     fill_bias(bias + first * itemsize if bias else 0, size, o.bias, zero)
-    forward(o.tiles, s.P, ceil_div(r, width) * width, o.theta, o.bias, job.n, size, r, H, ld, o.prefetch)
+    forward(o.tiles, s.P, ceil_div(r, width) * width, o.theta, o.bias, job.n, size, r, H, ld, np.int64(0), o.prefetch)
 
 
 @kernel

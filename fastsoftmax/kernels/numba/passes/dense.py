@@ -201,7 +201,7 @@ def logits_of_block(job, s, b, theta, bias, r, H, ld):
         parameters = (theta, bias, job.n, job.k)
         call_address(job.forward_by_kc_blocks, (s.tiles, b.P, b.step, *parameters, r, H, ld, job.kc_blocks, s.prefetch))
     else:
-        forward(s.tiles, b.P, b.step, theta, bias, job.n, job.k, r, H, ld, s.prefetch)
+        forward(s.tiles, b.P, b.step, theta, bias, job.n, job.k, r, H, ld, job.row_group, s.prefetch)
 
 
 @inlined
