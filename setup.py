@@ -31,7 +31,9 @@ FLAGS += ["-falign-functions=64"]
 FLAGS += ["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O3", "-DNDEBUG", "-g0"]
 DIRECTIVES = {"boundscheck": DEBUG, "wraparound": DEBUG, "initializedcheck": DEBUG, "cdivision": True}
 # The longest first, so that no core waits for it in the end.
-UNITS = [f"{WING}/units/{unit}.cpp" for unit in ("dense_f32", "dense_f64", "sparse_f32", "sparse_f64", "common")]
+UNITS = [
+    f"{WING}/units/{unit}.cpp" for unit in ("dense_f32", "dense_f64", "sparse_f32", "sparse_f64", "common", "threads")
+]
 HEADERS = sorted(str(path) for path in Path(WING).rglob("*.hpp"))
 
 
