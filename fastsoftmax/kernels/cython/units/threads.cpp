@@ -7,7 +7,8 @@
 // on two busy cores, once for each calling thread.
 //
 // That does not cover everything: OpenMP ends threads that a smaller region has no use for, and starts others for the
-// next large one. Where something else has taken the last threads by then, the process still ends.
+// next large one. Where something else has taken the last threads by then, or where OMP_STACKSIZE asks for more memory
+// than there is, the process still ends.
 #include "call.hpp"
 
 #ifdef _OPENMP
@@ -48,14 +49,23 @@ extern "C" void* pass_gate(void* gate) {
     return (void*)thread_id();
 }
 
+// LLVM's OpenMP asks for stacks a little larger than the default.
+constexpr size_t STACK_MARGIN = 128 << 10;
+
 // How many of `wanted` threads live at the same time.
 int try_threads(int wanted) {
     std::vector<pthread_t> threads(wanted);
     pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+    pthread_attr_t attributes;
+    size_t stack = 0;
+    pthread_attr_init(&attributes);
+    pthread_attr_getstacksize(&attributes, &stack);
+    pthread_attr_setstacksize(&attributes, stack + STACK_MARGIN);
     int started = 0;
     pthread_mutex_lock(&gate);
-    while (started < wanted && !pthread_create(&threads[started], nullptr, pass_gate, &gate)) ++started;
+    while (started < wanted && !pthread_create(&threads[started], &attributes, pass_gate, &gate)) ++started;
     pthread_mutex_unlock(&gate);
+    pthread_attr_destroy(&attributes);
     std::vector<void*> ids(started);
     for (int i = 0; i < started; ++i) pthread_join(threads[i], &ids[i]);
     for (void* id : ids) wait_until_gone((long)id);
