@@ -16,6 +16,7 @@ import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 WING = "fastsoftmax/kernels/cython"
 DEBUG = os.environ.get("FASTSOFTMAX_DEBUG") == "1"
@@ -31,14 +32,32 @@ FLAGS += ["-falign-functions=64"]
 FLAGS += ["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O3", "-DNDEBUG", "-g0"]
 DIRECTIVES = {"boundscheck": DEBUG, "wraparound": DEBUG, "initializedcheck": DEBUG, "cdivision": True}
 # The longest first, so that no core waits for it in the end.
-UNITS = [f"{WING}/units/{unit}.cpp" for unit in ("dense_f32", "dense_f64", "sparse_f32", "sparse_f64", "common")]
+UNITS = [
+    f"{WING}/units/{unit}.cpp" for unit in ("dense_f32", "dense_f64", "sparse_f32", "sparse_f64", "common", "threads")
+]
 HEADERS = sorted(str(path) for path in Path(WING).rglob("*.hpp"))
+
+
+# What the C++ cannot do without, and a program that has it.
+NEEDS = "the kernels need C++17 and GCC's vector extension, as GCC 12 and Clang 14 have them"
+TRIAL = """#include <cstdint>
+typedef double V __attribute__((vector_size(16)));
+typedef float Half __attribute__((vector_size(8)));
+int main() {
+    Half h = {1, 2};
+    V v = __builtin_convertvector(h, V);
+    if constexpr (sizeof(V) == 16) v = __builtin_shufflevector(v, v > 1.5 ? v : -v, 0, 3);
+    return int(v[0]);
+}
+"""
+OPENMP_TRIAL = "#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n"
 
 
 class BuildExt(build_ext):
     """Compiles all sources of all modules side by side, with OpenMP where a trial program with it links."""
 
     def build_extensions(self):
+        self._leave_out_unknown_levels()
         flags = self._openmp_flags()
         for module in self.extensions:
             if ".kernels_" in module.name:
@@ -49,11 +68,38 @@ class BuildExt(build_ext):
             self._compile_in(pool)
             super().build_extensions()
 
+    def _leave_out_unknown_levels(self):
+        """Try the compiler on a few lines, with the flags of each level; stop where it can do none of them."""
+        if self.compiler.compiler_type == "msvc":
+            raise CompileError(f"{NEEDS}; Microsoft's compiler does not, MinGW-w64 does (build_ext --compiler=mingw32)")
+        levels = [module for module in self.extensions if ".kernels_" in module.name]
+        failures = [self._failure(TRIAL, "-c", *module.extra_compile_args) for module in levels]
+        if levels and all(failures):
+            tried = " ".join(self.compiler.compiler_cxx)
+            raise CompileError(f"{NEEDS}; a trial of {tried!r}, which $CXX may replace, failed: {failures[-1]}")
+        for module, failure in zip(levels, failures, strict=True):
+            if failure:
+                self.warn(f"{module.name} is left out: {failure}")
+                self.extensions.remove(module)
+
+    def _failure(self, program, *flags):
+        """Why the C++ compiler cannot compile a program, in a line; empty where it can."""
+        with tempfile.TemporaryDirectory() as folder:
+            source, out = Path(folder) / "trial.cpp", Path(folder) / "trial.out"
+            source.write_text(program)
+            command = [*self.compiler.compiler_cxx, *flags, str(source), "-o", str(out)]
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
+            except OSError as error:
+                return f"it cannot be run ({error.strerror})"
+            if done.returncode == 0 and out.exists():
+                return ""
+        errors = [line for line in done.stderr.splitlines() if "error" in line]
+        return "".join(errors[:1]) or f"it ends with status {done.returncode} and writes nothing"
+
     def _compile_in(self, pool):
         """Have the compiler hand each source to the pool, where distutils would compile one after the other."""
         compiler = self.compiler
-        if not hasattr(compiler, "_compile"):  # Microsoft's compiles all sources in one call
-            return
 
         def compile(sources, output_dir=None, macros=None, include_dirs=None, debug=0, extra_preargs=None,
                     extra_postargs=None, depends=None):  # fmt: skip
@@ -78,15 +124,7 @@ class BuildExt(build_ext):
     def _openmp_flags(self):
         if os.environ.get("FASTSOFTMAX_NO_OPENMP") == "1" or sys.platform == "win32":
             return []
-        with tempfile.TemporaryDirectory() as folder:
-            source = Path(folder) / "trial.cpp"
-            source.write_text("#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n")
-            command = [*self.compiler.compiler_cxx, "-fopenmp", str(source), "-o", str(source.with_suffix(""))]
-            try:
-                subprocess.run(command, check=True, capture_output=True)
-            except (OSError, subprocess.CalledProcessError):
-                return []
-        return ["-fopenmp"]
+        return [] if self._failure(OPENMP_TRIAL, "-fopenmp") else ["-fopenmp"]
 
 
 def extension(name, sources, flags, language, directives=None):

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "kernels.plan": ["kernels.contract", "kernels.machine", "kernels.tuning"],
     "kernels.strategy": ["kernels.machine", "kernels.tuning", "kernels.plan"],
     "kernels.numpy": ["kernels.contract", "reference"],
-    "kernels.cython": ["kernels.contract", "kernels.strategy"],
+    "kernels.cython": ["kernels.contract", "kernels.machine", "kernels.strategy"],
     "kernels.numba": ["kernels.contract", "kernels.machine", "kernels.plan", "kernels.strategy"],
     "kernels.backends": ["kernels.contract"],
     "data": ["kernels.contract", "_extras"],

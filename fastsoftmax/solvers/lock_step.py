@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels.machine.refused import warn_of_refused_threads
 from ..objective.stacked import FoldSource, StackedObjective
 from .minimize import blas_for, run_solver
 from .result import Result
@@ -86,8 +87,16 @@ class LockStep:
             return self._answers.pop(number)
 
     def run(self, solve: Callable[[Member], Any], models: Sequence[int]) -> list[Any]:
-        """What ``solve`` returns for each model; the first error of any is raised here."""
+        """What ``solve`` returns for each model; the first error of any is raised here. Where the system refuses
+        threads, the models that have none run after those that have one."""
         results: dict[int, Any] = {}
+        while left := [i for i in models if i not in results]:
+            if self._run_in_threads(solve, left, results) == 0:
+                results[left[0]] = solve(Member(self._stacked, left[0], OneByOne(self._stacked)))
+        return [results[i] for i in models]
+
+    def _run_in_threads(self, solve: Callable[[Member], Any], models: Sequence[int], results: dict[int, Any]) -> int:
+        """Run the models in lock-step, or the first of them, as many as get a thread; returns how many do."""
 
         def work(member: Member) -> None:
             try:
@@ -100,11 +109,10 @@ class LockStep:
                     self._running.discard(member.number)
                     self._changed.notify_all()
 
+        threads: list[threading.Thread] = []
         self._running = set(models)
-        threads = [threading.Thread(target=work, args=(Member(self._stacked, i, self),), daemon=True) for i in models]
-        for thread in threads:
-            thread.start()
         try:
+            self._start(work, models, threads)
             while self._answer_all():
                 pass
         except BaseException as error:
@@ -115,7 +123,19 @@ class LockStep:
         finally:
             for thread in threads:
                 thread.join()
-        return [results[i] for i in models]
+        return len(threads)
+
+    def _start(self, work: Callable[[Member], None], models: Sequence[int], threads: list[threading.Thread]) -> None:
+        """Start a thread for each model and add it to ``threads``, as long as the system starts any."""
+        try:
+            for i in models:
+                thread = threading.Thread(target=work, args=(Member(self._stacked, i, self),), daemon=True)
+                thread.start()
+                threads.append(thread)
+        except RuntimeError:  # what Python raises where the system refuses a thread
+            with self._changed:
+                self._running.difference_update(models[len(threads) :])
+            warn_of_refused_threads(len(threads), len(models))
 
     def _answer_all(self) -> bool:
         """Wait until every running model has asked, and answer by one pass; False once none is running."""

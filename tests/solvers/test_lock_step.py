@@ -1,10 +1,13 @@
 """`minimize_all`: models find what separate runs find, the same in every run, and an error in one model ends all."""
 
+import threading
+
 import numpy as np
 import pytest
 from problems import random_problem
 
 from fastsoftmax import Objective, minimize
+from fastsoftmax.kernels.machine import refused
 from fastsoftmax.objective.stacked import StackedObjective
 from fastsoftmax.solvers.lock_step import LockStep, minimize_all
 from fastsoftmax.solvers.minimize import run_solver
@@ -71,6 +74,45 @@ def test_runs_in_threads_are_the_same_every_time(backend):
     first, second = (minimize_all(stacked, [WarmStart() for _ in range(4)], **options) for _ in range(2))
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one.theta, other.theta)
+
+
+@pytest.mark.parametrize("most", [0, 1, 3])
+def test_where_the_system_refuses_threads_the_models_take_turns(monkeypatch, most):
+    """``most`` threads at a time."""
+    _, stacked, _ = stacked_problem()
+    full = Run(stacked.obj, tol=1e-6, max_iter=500, callback=None)
+    options = {"solver": "lbfgs", "tol": 1e-6, "max_iter": 500, "similar_run": full}
+    wanted = minimize_all(stacked, [WarmStart() for _ in range(4)], **options)
+    before, start = threading.active_count(), threading.Thread.start
+
+    def refuse(thread):
+        if threading.active_count() - before >= most:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(refused, "_said", False)
+    with pytest.warns(RuntimeWarning, match=f"with {most} of the 4 threads") as caught:
+        found = minimize_all(stacked, [WarmStart() for _ in range(4)], **options)
+    assert len(caught) == 1
+    for one, other in zip(found, wanted, strict=True):
+        assert one.converged and one.value == pytest.approx(other.value, rel=1e-6)
+    assert threading.active_count() == before
+
+
+def test_an_error_while_threads_start_ends_those_that_run(monkeypatch):
+    _, stacked, _ = stacked_problem()
+    before, start = threading.active_count(), threading.Thread.start
+
+    def interrupt(thread):
+        if threading.active_count() - before == 2:
+            raise KeyboardInterrupt
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        LockStep(stacked).run(lambda member: member.value_and_grad(np.zeros(member.shape)), range(4))
+    assert threading.active_count() == before
 
 
 def test_an_error_in_one_model_or_in_the_pass_ends_all():

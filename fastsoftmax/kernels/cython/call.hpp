@@ -106,7 +106,10 @@ int run_reduce(const ReduceCall&);
 // Returns whether the scaled sums are finite.
 bool reduce_transposed(double* grad, double* bias, ptrdiff_t slabs, ptrdiff_t k, ptrdiff_t n, double scale, double l2,
                        const double* theta, double* out);
+// Threads that OpenMP would use, which threadpoolctl can lower; 0 in a build without it.
 int openmp_threads();
+// Threads that the system lets the calling thread have for a pass, itself included: `wanted`, or fewer.
+int granted_threads(int wanted);
 int vector_bytes();
 
 // Bytes that the caller must provide as Call::work.

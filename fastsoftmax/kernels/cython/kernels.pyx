@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import strategy
 from ..contract import Csr
+from ..machine.refused import warn_of_refused_threads
 
 cimport numpy as cnp
 from libc.stdint cimport int32_t, int64_t
@@ -108,6 +109,7 @@ cdef extern from "call.hpp" namespace "fastsoftmax" nogil:
     int SUMS_WRONG, STORED_WRONG
     void run_call "fastsoftmax::run"(const Call&)
     int openmp_threads()
+    int granted_threads(int) except +
     int c_vector_bytes "fastsoftmax::vector_bytes"()
 
 SOURCE_TYPES = {"d": 0, "f": 1, "e": 2, "B": 3, "b": 4, "h": 5}  # as enum SourceType in call.hpp
@@ -138,8 +140,14 @@ if hasattr(os, "register_at_fork"):
 
 
 cdef int _usable(int n_threads) except -1:
-    """``n_threads``, but 1 in a forked process: GNU's OpenMP would wait for threads that only its parent has."""
-    return 1 if _forked or not openmp_threads() else n_threads
+    """``n_threads``, or as many as the system grants. 1 in a forked process: GNU's OpenMP would wait for threads that
+    only its parent has."""
+    if _forked or not openmp_threads():
+        return 1
+    cdef int granted = granted_threads(n_threads)
+    if granted < n_threads:
+        warn_of_refused_threads(granted, n_threads)
+    return granted
 
 
 def dense_value_and_grad(rows, params, plan, sums, int n_threads, outputs=None):

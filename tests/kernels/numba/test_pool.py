@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("numba")
 
+from fastsoftmax.kernels.machine import refused
 from fastsoftmax.kernels.numba.runtime import pool as pool_module
 from fastsoftmax.kernels.numba.runtime.compile import Entry
 from fastsoftmax.kernels.numba.runtime.pool import ASLEEP, AWAKE, PAUSES, POSTED, STATE, WATCHED, Pool
@@ -201,14 +202,33 @@ def test_ctrl_c_before_a_worker_is_woken_does_not_leave_it_asleep(pool, monkeypa
     pool.run(entry_of(lambda record, worker: barrier.wait(TIMEOUT)), 0, 2)
 
 
-def test_without_further_threads_the_caller_works_alone(pool, monkeypatch):
-    def refuse(thread):
-        raise RuntimeError("can't start new thread")
+@pytest.mark.parametrize("most", [0, 1, 2])
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()], ids=repr)
+def test_where_the_system_refuses_threads_fewer_work_and_a_warning_says_so_once(pool, monkeypatch, most, error):
+    attempts, start = [], threading.Thread.start
 
-    seen = []
+    def refuse(thread):
+        attempts.append(thread)
+        if len(attempts) > most:
+            raise error
+        start(thread)
+
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    pool.run(entry_of(lambda record, worker: seen.append(worker)), 0, 3)
-    assert seen == [0] and not pool._workers
+    monkeypatch.setattr(refused, "_said", False)
+    barrier, seen = threading.Barrier(most + 1), []
+
+    def share(record, worker):
+        barrier.wait(TIMEOUT)
+        seen.append(worker)
+
+    entry = entry_of(share)
+    with pytest.warns(RuntimeWarning, match=f"with {most + 1} of the 4 threads") as caught:
+        for _ in range(3):
+            pool.run(entry, 0, 4)
+    assert len(caught) == 1
+    assert sorted(seen) == sorted([*range(most + 1)] * 3) and len(pool._workers) == most
+    assert len(attempts) == most + 1, "a refused thread is asked for again in each pass"
+    pool.run(entry, 0, most + 1)
 
 
 def test_a_closed_pool_has_no_threads_and_passes_go_on(pool):

@@ -2,10 +2,6 @@
 #include "block/reduce.hpp"
 #include "call.hpp"
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
 namespace fastsoftmax {
 namespace {
 
@@ -31,14 +27,6 @@ bool reduce_transposed(double* grad, double* bias, ptrdiff_t slabs, ptrdiff_t k,
         finite &= scale_transposed(bias, k, 1, scale, 0.0, nullptr, out + n * k);
     }
     return finite;
-}
-
-int openmp_threads() {
-#ifdef _OPENMP
-    return omp_get_max_threads();
-#else
-    return 0;
-#endif
 }
 
 int vector_bytes() { return VEC_BYTES; }

@@ -37,6 +37,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from ...machine import default_threads
+from ...machine.refused import warn_of_refused_threads
 from ..microkernels.memory import INT32, call, call_address, look, pointer, read, swap, swap_if, write
 from ..microkernels.simd import host_features
 from .compile import Entry, compiled_for_python
@@ -164,7 +165,8 @@ class Worker:
 
 
 class Pool:
-    """Workers, which are started when first needed, and kept; they wait for ``spin_seconds`` before they block."""
+    """Workers, which are started when first needed, and kept; they wait for ``spin_seconds`` before they block.
+    Where the system has refused a thread, no more are asked for: each attempt would take as long as a short pass."""
 
     def __init__(self, spin_seconds: float) -> None:
         self._spin_seconds = spin_seconds
@@ -173,7 +175,7 @@ class Pool:
         self._idle: list[Worker] = []
         self._busy: dict[int, int] = {}  # by the caller's identity, the threads at work for it, itself included
         self._cores = 0
-        self._closed = False
+        self._closed = self._refused = False
 
     def run(self, entry: Entry, record: int, workers: int) -> None:
         """Call ``entry(record, i)`` for i < workers in as many threads, 0 in this one. A worker that does not begin
@@ -201,19 +203,19 @@ class Pool:
         """Fill the team with idle workers, those that were busy last, or with new ones. Returns how many pauses they
         are to wait for another share when they have done this one."""
         with self._lock:
-            while len(team) < count:
+            while len(team) < count and (self._idle or not (self._closed or self._refused)):
                 try:
                     team.append(self._idle.pop() if self._idle else self._start())
-                except RuntimeError:  # no more threads can be started, or the interpreter is about to end
-                    break
+                except (RuntimeError, MemoryError):  # what Python raises where the system refuses a thread
+                    self._refused = True
             self._busy[threading.get_ident()] = len(team) + 1
             # A thread that spins takes its core from another one that has work.
             crowded = sum(self._busy.values()) > self._cores
+        if self._refused and len(team) < count:
+            warn_of_refused_threads(len(team) + 1, count + 1)
         return 0 if crowded or not self._spin_seconds else self._pauses
 
     def _start(self) -> Worker:
-        if self._closed:
-            raise RuntimeError("the pool is closed")
         worker = Worker(self._compiled.attend)
         self._workers.append(worker)
         self._cores = default_threads()

@@ -7,6 +7,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from .quota import quota_cores
+
 
 @cache
 def cache_bytes() -> dict[str, int]:
@@ -41,9 +43,9 @@ def cpu_model() -> tuple[str, int, int]:
 def default_threads() -> int:
     """Number of threads to use when the caller gives none.
 
-    As many as cores this process may run on (by its CPU affinity and by its control group's quota), or
-    ``OMP_NUM_THREADS`` if that is smaller. joblib sets this variable in its workers, so that n_jobs processes do not
-    start n_jobs times as many threads as there are cores.
+    As many as cores this process may run on (by its CPU affinity and by the CPU quotas of its control group and of
+    those around it), or ``OMP_NUM_THREADS`` if that is smaller. joblib sets this variable in its workers, so that
+    n_jobs processes do not start n_jobs times as many threads as there are cores.
     """
     try:
         count = len(os.sched_getaffinity(0))
@@ -56,9 +58,5 @@ def default_threads() -> int:
 
 @cache
 def _quota() -> int:
-    """Cores that the control group's CPU quota amounts to. Read once, because the file takes 40 us."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, -(-int(quota) // int(period)))
-    except (OSError, ValueError):  # no such file, or "max" for no quota
-        return sys.maxsize
+    """Cores that the CPU quota of the control groups amounts to. Read once, because the files take 0.2 ms."""
+    return quota_cores() or sys.maxsize
