@@ -60,7 +60,7 @@ def labels(objective: Objective, theta: np.ndarray, *, loss: bool) -> Callable[[
         for rows in objective.source.chunks(plan.chunk):
             part = out[rows.start : rows.start + len(rows.X)]
             if loss:
-                kernel.dense_value_and_grad(rows, params, plan, sums, threads, RowOutputs(label=part))
+                kernel.value_and_grad(rows, params, plan, sums, threads, RowOutputs(label=part))
             else:
                 kernel.predict(rows, params, plan, "label", part, sums, threads)
 

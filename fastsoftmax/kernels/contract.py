@@ -95,15 +95,15 @@ class Kernels(Protocol):
     def threading(self) -> str:
         """What the threads are, for people: "OpenMP"."""
 
-    def dense_products(
+    def products(
         self, shape: tuple[int, int], strides: tuple[int, ...], dtype: np.dtype, plan: Any, outputs: int
     ) -> object:
-        """How `dense_value_and_grad` makes the products of X of that shape, strides and dtype, with so many classes.
+        """How `value_and_grad` makes the products of dense X of that shape, strides and dtype, with so many classes.
 
         A `strategy.Products`, or anything else whose text tells people.
         """
 
-    def dense_value_and_grad(
+    def value_and_grad(
         self,
         rows: Rows,
         params: Parameters,
@@ -120,9 +120,12 @@ class Kernels(Protocol):
 
         ``sums.grad is None`` asks for the loss alone, ``outputs`` for values of each row besides. For L models
         (`Parameters.models`) sums.loss is (slabs, L), sums.grad (slabs, L k, n), and sums.held is filled unless None.
+
+        Of X that is a `Csr`, with a plan of `plan.make_sparse_plan`, sums.grad is (slabs, n, k), the order of theta: an
+        entry of X reads a row of theta and writes a row of the gradient. One model only then, and no `RowOutputs.dX`.
         """
 
-    def dense_hess_prod(
+    def hess_prod(
         self, rows: Rows, params: Parameters, direction: Parameters, plan: PassPlan, sums: Sums, n_threads: int
     ) -> None:
         """The Hessian times a direction: the gradient with D = w Z (U - sum_c Z U), where U = X direction.
@@ -130,11 +133,15 @@ class Kernels(Protocol):
         sums.loss stays as it is.
         """
 
-    def dense_gram(self, rows: Rows, plan: PassPlan, sums: Sums, n_threads: int) -> None:
-        """The Gram matrix: sums.grad[p] += X^T diag(w) X, (n, n), and sums.bias[p] += X^T w, (n,)."""
+    def gram(self, rows: Rows, plan: PassPlan, sums: Sums, n_threads: int) -> None:
+        """The Gram matrix of dense X: sums.grad[p] += X^T diag(w) X, (n, n), and sums.bias[p] += X^T w, (n,).
 
-    def dense_hessian(self, rows: Rows, params: Parameters, plan: PassPlan, sums: Sums, n_threads: int) -> None:
-        """The exact Hessian, as a Gram matrix X^T diag(w z_c z_d) X for each pair of classes c < d.
+        Of sparse X its diagonal, beside the sums of the columns: sums.grad[p, j] += sum_i w_i (x_ij^2, x_ij), the two
+        in one array (slabs, n, 2); sums.bias stays as it is.
+        """
+
+    def hessian(self, rows: Rows, params: Parameters, plan: PassPlan, sums: Sums, n_threads: int) -> None:
+        """The exact Hessian over dense X, as a Gram matrix X^T diag(w z_c z_d) X for each pair of classes c < d.
 
         sums.grad is (slabs, pairs * n, n), the k (k - 1) / 2 pairs in the order of `numpy.triu_indices`; only what is
         on or above the diagonal of each matrix counts. Block (c, d) of the Hessian is minus the pair's matrix; block
@@ -142,46 +149,16 @@ class Kernels(Protocol):
         sums.bias is None: the bias has a column of ones in X.
         """
 
-    def dense_gradient(self, sums: Sums, theta: np.ndarray | None, l2: float, out: np.ndarray) -> bool:
-        """The gradient from the sums of all slabs, for one that is small enough for the cache.
-
-        out[:n] = sums.scale * (sum of the slabs of sums.grad)^T + l2 * theta[:n], and out[n], where ``out`` has n + 1
-        rows, is sums.scale * (sum of the slabs of sums.bias). theta (None for no penalty) and out are float64 in C
-        order. Returns whether the sums are finite once scaled. The sums are used up.
-        """
-
-    def sparse_value_and_grad(
-        self,
-        rows: Rows,
-        params: Parameters,
-        plan: PassPlan,
-        sums: Sums,
-        n_threads: int,
-        outputs: RowOutputs | None = None,
-    ) -> None:
-        """`dense_value_and_grad` for X that is a `Csr`, with a plan of `plan.make_sparse_plan`.
-
-        sums.grad is (slabs, n, k), the order of theta: an entry of X reads a row of theta and writes a row of the
-        gradient. One model only, and no `RowOutputs.dX`.
-        """
-
-    def sparse_hess_prod(
-        self, rows: Rows, params: Parameters, direction: Parameters, plan: PassPlan, sums: Sums, n_threads: int
-    ) -> None:
-        """`dense_hess_prod` for X that is a `Csr`; sums as of `sparse_value_and_grad`."""
-
-    def sparse_gram_diagonal(self, rows: Rows, plan: PassPlan, sums: Sums, n_threads: int) -> None:
-        """Weighted sums of each column j of X and of its squares: sums.grad[p, j] += sum_i w_i (x_ij^2, x_ij), the two
-        in one array (slabs, n, 2). sums.bias stays as it is."""
-
-    def sparse_gradient(
+    def gradient(
         self, sums: Sums, theta: np.ndarray | None, l2: float, out: np.ndarray, n_threads: int
     ) -> tuple[bool, bool]:
-        """The gradient from the sums of all slabs: out = sums.scale * (sum of the slabs of sums.grad) + l2 * theta.
+        """The gradient from the sums of all slabs: out[:n] = sums.scale * (sum of the slabs of sums.grad) + l2 * theta.
 
-        All are (n, k) in C order, the result is formed in float64 and stored in the dtype of ``out``, which theta (None
-        for no penalty) has too. ``out`` may be the memory of the only slab. The caller adds bias and `Hot` columns.
-        Returns whether the sums are finite once scaled, and whether what is stored in ``out`` is.
+        theta (None for no penalty) and ``out`` are in C order, in one dtype; the result is formed in float64. Sums of
+        dense X are transposed, must be small enough for the cache, and are used up; there all is float64, and out[n],
+        where ``out`` has n + 1 rows, is sums.scale * (sum of the slabs of sums.bias). Of sparse X the caller adds bias
+        and `Hot` columns, and ``out`` may be the memory of the only slab. Returns whether the sums are finite once
+        scaled, and whether what is stored in ``out`` is.
         """
 
     def predict(
@@ -327,7 +304,7 @@ class Parameters:
     theta : ndarray (n, L k) in C order, of the dtype of the computation
     bias : ndarray (L k,), or None
     models : int
-        L. Above 1 only for `Kernels.dense_value_and_grad` with labels, and without outputs by row.
+        L. Above 1 only for `Kernels.value_and_grad` with labels, and without outputs by row.
     left_out : int32 ndarray (L,) or None
         The fold whose rows have weight 0 in each model, -1 for none.
     """
@@ -340,7 +317,7 @@ class Parameters:
 
 @dataclass(frozen=True)
 class RowOutputs:
-    """Values of each row that `Kernels.dense_value_and_grad` writes in the same pass; None for what is not wanted.
+    """Values of each row that `Kernels.value_and_grad` writes in the same pass; None for what is not wanted.
 
     Attributes
     ----------

@@ -44,7 +44,7 @@ class Sums:
     loss : ndarray (slabs,), or (slabs, L) for L models
     grad : ndarray (slabs, k, n), (slabs, n, k) if ``by_feature``, or None
         The gradient by theta of each slab, not yet scaled. Dense kernels write its transpose, where the features of a
-        class are contiguous; sparse kernels write it as it is. `Kernels.dense_gram` and others say their own shapes.
+        class are contiguous; sparse kernels write it as it is. `Kernels.gram` and others say their own shapes.
     bias : ndarray (slabs, k) or None
         The gradient by the bias, not yet scaled.
     scale : float

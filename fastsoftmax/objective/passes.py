@@ -33,7 +33,7 @@ class DensePasses:
 
     def __init__(self, source: ArraySource, kernels: Kernels) -> None:
         self.source, self._kernels = source, kernels
-        self.value_and_grad, self.hess_prod = kernels.dense_value_and_grad, kernels.dense_hess_prod
+        self.value_and_grad, self.hess_prod = kernels.value_and_grad, kernels.hess_prod
         self._kept: list[Sums] = []  # at most one, unless several threads call at once
 
     def shifted(self, shift: np.ndarray, *, copied: bool) -> DensePasses:
@@ -94,10 +94,11 @@ class DensePasses:
         if theta.size <= SMALL and sums.grad.dtype == np.float64:
             out = np.empty(theta.shape)
             penalized = np.ascontiguousarray(theta, np.float64) if l2 else None
-            finite = self._kernels.dense_gradient(sums, penalized, l2, out)
-            if theta.dtype != np.float64:
-                with np.errstate(over="ignore"):
-                    out = out.astype(theta.dtype)
+            finite, stored = self._kernels.gradient(sums, penalized, l2, out, n_threads)
+            if theta.dtype == np.float64:
+                return out, finite, stored
+            with np.errstate(over="ignore"):
+                out = out.astype(theta.dtype)
         else:
             out, finite = reduce.scale_and_penalize(sums.joined(len(theta) > n), sums.scale, l2, theta, n)
             self._keep(sums)
@@ -109,7 +110,7 @@ class DensePasses:
         plan = self.plan(n, strategy="row-parallel")
         sums = Sums.zeros(plan.slabs, n, n, scale)
         for rows in self.source.chunks(plan.chunk):
-            self._kernels.dense_gram(rows, plan, sums, min(n_threads, plan.threads))
+            self._kernels.gram(rows, plan, sums, min(n_threads, plan.threads))
         sums.scratch = None
         return sums.total()
 
@@ -129,7 +130,7 @@ class SparsePasses:
 
     def __init__(self, source: SparseSource, kernels: Kernels) -> None:
         self.source, self._kernels = source, kernels
-        self.value_and_grad, self.hess_prod = kernels.sparse_value_and_grad, kernels.sparse_hess_prod
+        self.value_and_grad, self.hess_prod = kernels.value_and_grad, kernels.hess_prod
         self._single = kernels.FLOAT32_SUMS and source.dtype == np.float32
         self._hot: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
 
@@ -156,7 +157,7 @@ class SparsePasses:
         out = joint[: len(theta)]
         hot = None if sums.hot is None else sums.hot_total()
         penalized = np.ascontiguousarray(theta[:n]) if l2 else None
-        finite, stored = self._kernels.sparse_gradient(sums, penalized, l2, out[:n], n_threads)
+        finite, stored = self._kernels.gradient(sums, penalized, l2, out[:n], n_threads)
         with np.errstate(over="ignore", invalid="ignore"):
             if hot is not None and sums.hot is not None:
                 hot *= sums.scale
@@ -212,7 +213,7 @@ class SparsePasses:
     ) -> tuple[np.ndarray, np.ndarray]:
         sums = Sums.zeros_by_feature(plan.slabs, 2, self.source.shape[1], scale)
         for rows in self.chunks(plan):
-            self._kernels.sparse_gram_diagonal(weighted(rows), plan, sums, min(n_threads, plan.threads))
+            self._kernels.gram(weighted(rows), plan, sums, min(n_threads, plan.threads))
         both, _ = sums.total()
         return both[:, 0].copy(), both[:, 1].copy()
 
@@ -238,7 +239,7 @@ def describe_plan(m: int, n: int, k: int, dtype: np.dtype, order: str, kernels: 
     plan = make_plan(m, n, k, computed, layout=layout, wing=kernels.WING)
     read = computed if converted else dtype
     strides = (read.itemsize, m * read.itemsize) if order == "F" else (n * read.itemsize, read.itemsize)
-    return f"{kernels.dense_products((min(m, plan.chunk), n), strides, read, plan, k)}; {plan}"
+    return f"{kernels.products((min(m, plan.chunk), n), strides, read, plan, k)}; {plan}"
 
 
 def passes_over(

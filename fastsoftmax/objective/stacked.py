@@ -103,7 +103,7 @@ class StackedObjective:
         )
         scale, classes = 1.0 / obj.weight_sum, obj.n_classes * len(thetas)
         sums = Sums.zeros(self.plan.slabs, classes, n, scale, grad=grad, models=len(thetas), held=held)
-        kernel, threads = select(obj.backend)[1].dense_value_and_grad, min(obj.n_threads, self.plan.threads)
+        kernel, threads = select(obj.backend)[1].value_and_grad, min(obj.n_threads, self.plan.threads)
         self.n_passes += 1
         for rows in obj.source.chunks(self.plan.chunk):
             fold = self.fold[rows.start : rows.start + len(rows.X)]

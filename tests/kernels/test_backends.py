@@ -30,7 +30,7 @@ FUNCTIONS = [name for name in vars(Kernels) if not name.startswith("_")]
 
 def test_the_contract_has_constants_and_functions():
     assert {"READS", "STRATEGIES"} <= set(CONSTANTS)
-    assert {"dense_value_and_grad", "sparse_gradient", "predict"} <= set(FUNCTIONS)
+    assert {"value_and_grad", "gradient", "predict"} <= set(FUNCTIONS)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -178,7 +178,7 @@ def test_each_slab_adds_its_own_rows_to_what_is_there(module, dtype, grad):
     sums.loss[:] = 1.0
     if grad:
         sums.grad[:], sums.bias[:] = 2.0, 3.0
-    module.dense_value_and_grad(p.rows(module), p.parameters(), plan, sums, 2)
+    module.value_and_grad(p.rows(module), p.parameters(), plan, sums, 2)
     for slab, a, b in plan.slab_ranges(200):
         part = p.but(X=p.X[a:b], y=p.y[a:b], w=p.w[a:b])
         total = p.w[a:b].sum()
@@ -193,7 +193,7 @@ def test_labels_and_weights_are_not_needed_by_gram_or_predictions(module, dtype)
     plan = p.plan()
     rows = Rows(p.X)
     sums = p.sums(plan, k=5)
-    module.dense_gram(rows, plan, sums, 2)
+    module.gram(rows, plan, sums, 2)
     check_gram(p, np.ascontiguousarray(sums.total()[0]))
     assert (sums.loss == 0).all()
     out = np.empty((100, 3), dtype)
@@ -264,7 +264,7 @@ def test_a_small_gradient_is_finished_by_the_formula(module, slabs, bias):
     for l2 in (0.7, 0.0):
         out = np.empty(theta.shape)
         sums = Sums(np.zeros(slabs), grad.copy(), bias_grad.copy(), 0.3)
-        assert module.dense_gradient(sums, theta if l2 else None, l2, out)
+        assert module.gradient(sums, theta if l2 else None, l2, out, 2) == (True, True)
         added = penalty if l2 else 0.0
         assert (abs(out - wanted - added) <= (slabs + 3) * np.finfo(float).eps * size).all()
 
@@ -275,4 +275,11 @@ def test_a_small_gradient_tells_what_is_not_finite(module, at, bad):
     for spoilt in (0, 1):
         grad, bias_grad = np.ones((2, 3, 7)), np.ones((2, 3))
         (grad, bias_grad)[spoilt][at[: 3 - spoilt]] = bad
-        assert not module.dense_gradient(Sums(np.zeros(2), grad, bias_grad, 1.0), None, 0.0, np.empty((8, 3)))
+        sums = Sums(np.zeros(2), grad, bias_grad, 1.0)
+        assert module.gradient(sums, None, 0.0, np.empty((8, 3)), 2) == (False, False)
+
+
+def test_a_small_gradient_tells_that_its_penalty_overflows(module):
+    sums, theta = Sums(np.zeros(2), np.ones((2, 3, 7)), np.ones((2, 3)), 1.0), np.full((8, 3), 1e300)
+    with np.errstate(over="ignore"):
+        assert module.gradient(sums, theta, 1e300, np.empty((8, 3)), 2) == (True, False)

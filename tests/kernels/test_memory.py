@@ -75,14 +75,14 @@ def run_everything(module, p, wrap_sums, wrap_out, **choices):
     plan = p.plan(tiles=1, slabs=3, **choices)
     rows, theta, k, n = Rows(p.X, p.y, p.w), p.parameters(), p.k, p.X.shape[1]
     for grad in (True, False):
-        module.dense_value_and_grad(rows, theta, plan, wrap_sums(p.sums(plan, grad=grad)), 1)
-    module.dense_hess_prod(rows, theta, theta, plan, wrap_sums(p.sums(plan)), 1)
-    module.dense_gram(rows, plan, wrap_sums(p.sums(plan, k=n)), 1)
+        module.value_and_grad(rows, theta, plan, wrap_sums(p.sums(plan, grad=grad)), 1)
+    module.hess_prod(rows, theta, theta, plan, wrap_sums(p.sums(plan)), 1)
+    module.gram(rows, plan, wrap_sums(p.sums(plan, k=n)), 1)
     if k * n < 1000:
         number, plan_of_pairs = k * (k - 1) // 2, p.plan(tiles=1, slabs=3)
         grams = np.zeros((plan_of_pairs.slabs, number * n, n))
         sums = wrap_sums(Sums(np.zeros(plan_of_pairs.slabs), grams, None, 1.0))
-        module.dense_hessian(rows, theta, plan_of_pairs, sums, 1)
+        module.hessian(rows, theta, plan_of_pairs, sums, 1)
     for kind in PREDICTIONS:
         out = np.zeros(len(p.X), np.int64) if kind == "label" else np.zeros((len(p.X), k), p.dtype)
         module.predict(Rows(p.X), theta, plan, kind, wrap_out(out), wrap_sums(p.sums(plan)), 1)

@@ -37,11 +37,11 @@ def check_every_pass(p, backend, **plan_overrides):
 
 
 def pairs(p, module, plan, n_threads=2):
-    """What `dense_hessian` adds up for all rows of a problem."""
+    """What `hessian` adds up for all rows of a problem."""
     n, number = p.X.shape[1], p.k * (p.k - 1) // 2
     sums = Sums(np.zeros(plan.slabs), np.zeros((plan.slabs, number * n, n)), None, 1.0)
     for rows in ArraySource(p.X, p.y, p.w, reads=module.READS).chunks(plan.chunk):
-        module.dense_hessian(rows, p.parameters(), plan, sums, n_threads)
+        module.hessian(rows, p.parameters(), plan, sums, n_threads)
     return sums.grad.sum(axis=0).reshape(number, n, n)
 
 
@@ -123,14 +123,14 @@ def sparse_problem(m, n, k, *, density=0.2, seed=0, **options):
 def value_and_grad(module, s, plan, *, grad=True, threads=2, outputs=None, **options):
     sums = s.sums(plan, module, grad=grad)
     rows = replace(s.rows(), **options)
-    module.sparse_value_and_grad(rows, s.dense.parameters(), plan, sums, threads, outputs)
+    module.value_and_grad(rows, s.dense.parameters(), plan, sums, threads, outputs)
     return sums.loss.sum(), s.joined(sums) if grad else None
 
 
 def hess_prod(module, s, plan, v, *, threads=2, **options):
     sums = s.sums(plan, module)
     rows = replace(s.rows(), **options)
-    module.sparse_hess_prod(rows, s.dense.parameters(), s.dense.parameters(v), plan, sums, threads)
+    module.hess_prod(rows, s.dense.parameters(), s.dense.parameters(v), plan, sums, threads)
     assert (sums.loss == 0).all()
     return s.joined(sums)
 
@@ -147,7 +147,7 @@ def check_every_sparse_pass(module, s, plan, index="i4"):
 
 def check_gram_diagonal(module, s, plan, index):
     p, sums = s.dense, s.squares(plan)
-    module.sparse_gram_diagonal(s.rows(index=index), plan, sums, 2)
+    module.gram(s.rows(index=index), plan, sums, 2)
     X = p.X.astype(wide(p.dtype))
     w = np.ones(len(X)) if p.w is None else p.w
     truth, scale = (np.stack([w @ (x * x), w @ x], axis=1) for x in (X, abs(X)))

@@ -39,16 +39,12 @@ READS = "".join(_build.SOURCE_TYPES)
 STRATEGIES = ("row-parallel", "class-parallel", "feature-parallel")
 WING = "cython"
 FLOAT32_SUMS = True
-dense_products = _build.dense_products
-dense_value_and_grad = _build.dense_value_and_grad
-dense_hess_prod = _build.dense_hess_prod
-dense_gram = _build.dense_gram
-dense_gradient = _build.dense_gradient
-sparse_value_and_grad = _build.sparse_value_and_grad
-sparse_hess_prod = _build.sparse_hess_prod
-sparse_gram_diagonal = _build.sparse_gram_diagonal
-sparse_gradient = _build.sparse_gradient
-dense_hessian = _build.dense_hessian
+products = _build.products
+value_and_grad = _build.value_and_grad
+hess_prod = _build.hess_prod
+gram = _build.gram
+hessian = _build.hessian
+gradient = _build.gradient
 predict = _build.predict
 
 

@@ -79,11 +79,12 @@ struct Call {
     void* work;         // scratch memory of `work_bytes` bytes
 };
 
-// The reduction of a sparse gradient. The gradient and its result may be float32.
+// The reduction of the slabs of a gradient: out (n, k) = scale * (their sum) + l2 * theta.
 struct ReduceCall {
-    const void* grad;
-    ptrdiff_t slabs, size;
-    bool single_grad, single_out;
+    void* grad;   // (slabs, n, k) of sparse X, float32 or float64; transposed, (slabs, k, n), of dense X, float64
+    double* bias;  // of dense X: (slabs, k), which becomes row n of `out`; or null
+    ptrdiff_t slabs, n, k;
+    bool transposed, single_grad, single_out;
     double scale, l2;
     const void* theta;  // null: no penalty
     void* out;
@@ -101,12 +102,6 @@ void run_sparse(const Call&);
 template <class T>
 ptrdiff_t sparse_work_bytes(const Call&);
 int run_reduce(const ReduceCall&);
-// The reduction of a small dense gradient: out (n [+ 1], k) = scale * (sum of the slabs of grad (k, n), transposed; bias
-// below it unless that is null) + l2 * theta, without penalty where theta is null. The first slab becomes the sum of all.
-// Returns whether the scaled sums are finite.
-bool reduce_transposed(double* grad, double* bias, ptrdiff_t slabs, ptrdiff_t k, ptrdiff_t n, double scale, double l2,
-                       const double* theta, double* out);
-// Threads that OpenMP would use, which threadpoolctl can lower; 0 in a build without it.
 int openmp_threads();
 // Threads that the system lets the calling thread have for a pass, itself included: `wanted`, or fewer.
 int granted_threads(int wanted);

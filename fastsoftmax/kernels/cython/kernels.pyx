@@ -93,9 +93,10 @@ cdef extern from "call.hpp" namespace "fastsoftmax" nogil:
         void* work
 
     ctypedef struct ReduceCall:
-        const void* grad
-        Py_ssize_t slabs, size
-        bint single_grad, single_out
+        void* grad
+        double* bias
+        Py_ssize_t slabs, n, k
+        bint transposed, single_grad, single_out
         double scale, l2
         const void* theta
         void* out
@@ -103,9 +104,6 @@ cdef extern from "call.hpp" namespace "fastsoftmax" nogil:
 
     Py_ssize_t work_bytes(const Call&)
     int run_reduce(const ReduceCall&)
-    bint reduce_transposed(
-        double*, double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, double, double, const double*, double*
-    )
     int SUMS_WRONG, STORED_WRONG
     void run_call "fastsoftmax::run"(const Call&)
     int openmp_threads()
@@ -150,66 +148,40 @@ cdef int _usable(int n_threads) except -1:
     return granted
 
 
-def dense_value_and_grad(rows, params, plan, sums, int n_threads, outputs=None):
+def value_and_grad(rows, params, plan, sums, int n_threads, outputs=None):
     """See `fastsoftmax.kernels.contract`."""
     _run(VALUE_AND_GRAD, rows, params, None, plan, sums, n_threads, None, 0, outputs)
 
 
-def dense_hess_prod(rows, params, direction, plan, sums, int n_threads):
+def hess_prod(rows, params, direction, plan, sums, int n_threads):
     """See `fastsoftmax.kernels.contract`."""
     _run(HESS_PROD, rows, params, direction, plan, sums, n_threads)
 
 
-def dense_gram(rows, plan, sums, int n_threads):
+def gram(rows, plan, sums, int n_threads):
     """See `fastsoftmax.kernels.contract`."""
     _run(GRAM, rows, None, None, plan, sums, n_threads)
 
 
-def dense_gradient(sums, theta, double l2, out):
+def hessian(rows, params, plan, sums, int n_threads):
     """See `fastsoftmax.kernels.contract`."""
-    cdef Py_ssize_t slabs = sums.grad.shape[0], k = sums.grad.shape[1], n = sums.grad.shape[2]
-    cdef double* grad = <double*>_address(sums.grad)
-    cdef double* bias = <double*>_address(sums.bias) if out.shape[0] > n else NULL
-    cdef const double* penalized = <const double*>_address(theta)
-    cdef double* target = <double*>_address(out)
-    cdef double scale = sums.scale
-    cdef bint finite
-    with nogil:
-        finite = reduce_transposed(grad, bias, slabs, k, n, scale, l2, penalized, target)
-    return bool(finite)
+    _run(HESSIAN, rows, params, None, plan, sums, n_threads)
 
 
-def sparse_value_and_grad(rows, params, plan, sums, int n_threads, outputs=None):
-    """See `fastsoftmax.kernels.contract`."""
-    _run(VALUE_AND_GRAD, rows, params, None, plan, sums, n_threads, None, 0, outputs)
-
-
-def sparse_hess_prod(rows, params, direction, plan, sums, int n_threads):
-    """See `fastsoftmax.kernels.contract`."""
-    _run(HESS_PROD, rows, params, direction, plan, sums, n_threads)
-
-
-def sparse_gram_diagonal(rows, plan, sums, int n_threads):
-    """See `fastsoftmax.kernels.contract`."""
-    _run(GRAM, rows, None, None, plan, sums, n_threads)
-
-
-def sparse_gradient(sums, theta, double l2, out, int n_threads):
+def gradient(sums, theta, double l2, out, int n_threads):
     """See `fastsoftmax.kernels.contract`."""
     cdef ReduceCall call
     cdef int wrong
-    call.grad, call.slabs, call.size = _address(sums.grad), len(sums.grad), out.size
-    call.single_grad, call.single_out = sums.grad.dtype.char == "f", out.dtype.char == "f"
+    grad = sums.grad
+    call.grad, call.slabs, call.transposed = _address(grad), len(grad), not sums.by_feature
+    call.n, call.k = (len(out), out.shape[1]) if sums.by_feature else (grad.shape[2], grad.shape[1])
+    call.bias = <double*>_address(sums.bias) if call.transposed and len(out) > call.n else NULL
+    call.single_grad, call.single_out = grad.dtype.char == "f", out.dtype.char == "f"
     call.scale, call.l2, call.theta = sums.scale, l2, _address(theta)
-    call.out, call.threads = _address(out), _usable(n_threads)
+    call.out, call.threads = _address(out), 1 if call.transposed else _usable(n_threads)
     with nogil:
         wrong = run_reduce(call)
     return not wrong & SUMS_WRONG, not wrong & STORED_WRONG
-
-
-def dense_hessian(rows, params, plan, sums, int n_threads):
-    """See `fastsoftmax.kernels.contract`."""
-    _run(HESSIAN, rows, params, None, plan, sums, n_threads)
 
 
 def predict(rows, params, plan, kind, out, sums, int n_threads):
@@ -255,7 +227,7 @@ cdef _cut(int operation, plan, cnp.ndarray X, Py_ssize_t outputs, bint grad):
     return cut
 
 
-def dense_products(shape, strides, dtype, plan, outputs):
+def products(shape, strides, dtype, plan, outputs):
     """See `fastsoftmax.kernels.contract`."""
     return _choose(VALUE_AND_GRAD, shape, strides, dtype, plan, outputs, True)
 

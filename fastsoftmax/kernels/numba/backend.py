@@ -6,14 +6,16 @@ that compiled code is called with. Start reading at `passes/dense.py`: one worke
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ..contract import Csr, Parameters, RowOutputs, Rows, Sums
 from ..plan import Plan
 from .block import job as jobs
 from .block.convert import SOURCE_TYPES
-from .block.reduce import dense_gradient, sparse_gradient
-from .launch_dense import dense_products, run_dense
+from .block.reduce import gradient
+from .launch_dense import products, run_dense
 from .launch_sparse import run_sparse
 from .microkernels.simd import host_features, vector_bytes
 
@@ -27,19 +29,15 @@ __all__ = [
     "READS",
     "STRATEGIES",
     "WING",
-    "dense_gradient",
-    "dense_gram",
-    "dense_hess_prod",
-    "dense_hessian",
-    "dense_products",
-    "dense_value_and_grad",
+    "gradient",
+    "gram",
+    "hess_prod",
+    "hessian",
     "isa",
     "predict",
-    "sparse_gradient",
-    "sparse_gram_diagonal",
-    "sparse_hess_prod",
-    "sparse_value_and_grad",
+    "products",
     "threading",
+    "value_and_grad",
 ]
 
 
@@ -54,54 +52,33 @@ def threading() -> str:
     return "Python threads"
 
 
-def dense_value_and_grad(
+def value_and_grad(
     rows: Rows, params: Parameters, plan: Plan, sums: Sums, n_threads: int, outputs: RowOutputs | None = None
 ) -> None:
     """Loss and gradient; see `fastsoftmax.kernels.contract`."""
     task = jobs.VALUE if sums.grad is None else jobs.GRADIENT
-    run_dense(task, rows, plan, sums, n_threads, params, outputs=outputs)
+    _pass_over(rows)(task, rows, plan, sums, n_threads, params, outputs=outputs)
 
 
-def dense_hess_prod(
-    rows: Rows, params: Parameters, direction: Parameters, plan: Plan, sums: Sums, n_threads: int
-) -> None:
+def hess_prod(rows: Rows, params: Parameters, direction: Parameters, plan: Plan, sums: Sums, n_threads: int) -> None:
     """Hessian product; see `fastsoftmax.kernels.contract`."""
-    run_dense(jobs.HESSIAN, rows, plan, sums, n_threads, params, direction)
+    _pass_over(rows)(jobs.HESSIAN, rows, plan, sums, n_threads, params, direction)
 
 
-def dense_gram(rows: Rows, plan: Plan, sums: Sums, n_threads: int) -> None:
-    """Gram matrix; see `fastsoftmax.kernels.contract`."""
-    run_dense(jobs.GRAM, rows, plan, sums, n_threads)
+def gram(rows: Rows, plan: Plan, sums: Sums, n_threads: int) -> None:
+    """Gram matrix, of sparse X its diagonal; see `fastsoftmax.kernels.contract`."""
+    _pass_over(rows)(jobs.GRAM, rows, plan, sums, n_threads)
 
 
-def dense_hessian(rows: Rows, params: Parameters, plan: Plan, sums: Sums, n_threads: int) -> None:
+def hessian(rows: Rows, params: Parameters, plan: Plan, sums: Sums, n_threads: int) -> None:
     """Gram matrices of the pairs of classes; see `fastsoftmax.kernels.contract`."""
     run_dense(jobs.PAIRS, rows, plan, sums, n_threads, params)
 
 
 def predict(rows: Rows, params: Parameters, plan: Plan, kind: str, out: np.ndarray, sums: Sums, n_threads: int) -> None:
     """Predictions; see `fastsoftmax.kernels.contract`."""
-    if isinstance(rows.X, Csr):
-        run_sparse(jobs.PREDICTION_TASKS[kind], rows, plan, sums, n_threads, params, out=out)
-    else:
-        run_dense(jobs.PREDICTION_TASKS[kind], rows, plan, sums, n_threads, params, out=out)
+    _pass_over(rows)(jobs.PREDICTION_TASKS[kind], rows, plan, sums, n_threads, params, out=out)
 
 
-def sparse_value_and_grad(
-    rows: Rows, params: Parameters, plan: Plan, sums: Sums, n_threads: int, outputs: RowOutputs | None = None
-) -> None:
-    """Loss and gradient; see `fastsoftmax.kernels.contract`."""
-    task = jobs.VALUE if sums.grad is None else jobs.GRADIENT
-    run_sparse(task, rows, plan, sums, n_threads, params, outputs=outputs)
-
-
-def sparse_hess_prod(
-    rows: Rows, params: Parameters, direction: Parameters, plan: Plan, sums: Sums, n_threads: int
-) -> None:
-    """Hessian product; see `fastsoftmax.kernels.contract`."""
-    run_sparse(jobs.HESSIAN, rows, plan, sums, n_threads, params, direction)
-
-
-def sparse_gram_diagonal(rows: Rows, plan: Plan, sums: Sums, n_threads: int) -> None:
-    """Diagonal of the Gram matrix, and the sums of columns; see `fastsoftmax.kernels.contract`."""
-    run_sparse(jobs.GRAM, rows, plan, sums, n_threads)
+def _pass_over(rows: Rows) -> Callable[..., None]:
+    return run_sparse if isinstance(rows.X, Csr) else run_dense

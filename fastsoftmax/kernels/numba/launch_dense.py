@@ -152,8 +152,8 @@ def launch_config(
     )
     if plan.strategy == "class-parallel" and task <= jobs.HESSIAN:
         return _class_parallel_config(job, dtype, n_threads)
-    products = _products_of(task, (m, n), steps, X_dtype, plan, k)
-    return _row_parallel_config(_with_products(job, products, dtype), dtype, n_threads)
+    chosen = _products_of(task, (m, n), steps, X_dtype, plan, k)
+    return _row_parallel_config(_with_products(job, chosen, dtype), dtype, n_threads)
 
 
 def _class_parallel_config(job: Job, dtype: np.dtype, n_threads: int) -> LaunchConfig:
@@ -187,9 +187,7 @@ def _shared_fields(job: Job, *layouts: NamedTuple) -> bytes:
 # --------------------------------------------------------------- how the products of a block are made
 
 
-def dense_products(
-    shape: tuple[int, int], strides: tuple[int, ...], dtype: np.dtype, plan: Plan, outputs: int
-) -> Products:
+def products(shape: tuple[int, int], strides: tuple[int, ...], dtype: np.dtype, plan: Plan, outputs: int) -> Products:
     """See `fastsoftmax.kernels.contract`."""
     return _products_of(jobs.GRADIENT, shape, _steps(shape, strides, dtype), dtype, plan, outputs)
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..contract import Parameters, PassPlan, RowOutputs, Rows, Sums
-from .passes import dense, hessian, models, sparse
+from ..contract import Csr, Parameters, PassPlan, RowOutputs, Rows, Sums
+from .passes import dense, models, sparse
+from .passes.hessian import pair_grams
 
 READS = "fd"
 STRATEGIES: tuple[str, ...] = ("row-parallel", "feature-parallel")
@@ -27,14 +28,12 @@ def threading() -> str:
     return "BLAS"
 
 
-def dense_products(
-    shape: tuple[int, int], strides: tuple[int, ...], dtype: np.dtype, plan: PassPlan, outputs: int
-) -> str:
+def products(shape: tuple[int, int], strides: tuple[int, ...], dtype: np.dtype, plan: PassPlan, outputs: int) -> str:
     """BLAS, whatever the rows."""
     return "both products by NumPy's BLAS"
 
 
-def dense_value_and_grad(
+def value_and_grad(
     rows: Rows, params: Parameters, plan: PassPlan, sums: Sums, n_threads: int, outputs: RowOutputs | None = None
 ) -> None:
     """Loss and gradient."""
@@ -44,42 +43,30 @@ def dense_value_and_grad(
         dense.value_and_grad(rows, params, plan, sums, outputs)
 
 
-def dense_hess_prod(
+def hess_prod(
     rows: Rows, params: Parameters, direction: Parameters, plan: PassPlan, sums: Sums, n_threads: int
 ) -> None:
     """Hessian product."""
     dense.hess_prod(rows, params, direction, plan, sums)
 
 
-def dense_gram(rows: Rows, plan: PassPlan, sums: Sums, n_threads: int) -> None:
-    """Gram matrix."""
-    dense.gram(rows, plan, sums)
+def gram(rows: Rows, plan: PassPlan, sums: Sums, n_threads: int) -> None:
+    """Gram matrix, of sparse X its diagonal."""
+    if isinstance(rows.X, Csr):
+        sparse.gram_diagonal(rows, plan, sums)
+    else:
+        dense.gram(rows, plan, sums)
 
 
-def dense_hessian(rows: Rows, params: Parameters, plan: PassPlan, sums: Sums, n_threads: int) -> None:
+def hessian(rows: Rows, params: Parameters, plan: PassPlan, sums: Sums, n_threads: int) -> None:
     """Gram matrices of the pairs of classes."""
-    hessian.pair_grams(rows, params, plan, sums)
+    pair_grams(rows, params, plan, sums)
 
 
-def dense_gradient(sums: Sums, theta: np.ndarray | None, l2: float, out: np.ndarray) -> bool:
+def gradient(sums: Sums, theta: np.ndarray | None, l2: float, out: np.ndarray, n_threads: int) -> tuple[bool, bool]:
     """Gradient from the sums of all slabs."""
-    return dense.reduce_gradient(sums, theta, l2, out)
-
-
-# Sparse rows take the same steps.
-sparse_value_and_grad, sparse_hess_prod = dense_value_and_grad, dense_hess_prod
-
-
-def sparse_gram_diagonal(rows: Rows, plan: PassPlan, sums: Sums, n_threads: int) -> None:
-    """Sums of the columns of X and of their squares."""
-    sparse.gram_diagonal(rows, plan, sums)
-
-
-def sparse_gradient(
-    sums: Sums, theta: np.ndarray | None, l2: float, out: np.ndarray, n_threads: int
-) -> tuple[bool, bool]:
-    """Gradient from the sums of all slabs, of sparse X."""
-    return sparse.reduce_gradient(sums, theta, l2, out)
+    reduce_gradient = sparse.reduce_gradient if sums.by_feature else dense.reduce_gradient
+    return reduce_gradient(sums, theta, l2, out)
 
 
 def predict(

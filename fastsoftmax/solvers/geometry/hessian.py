@@ -117,7 +117,7 @@ def _row_gram(obj: Any, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, floa
         Z = np.empty((len(part.X), k), dtype)
         module.predict(part, params, predicting, "proba", Z, ignored, min(obj.n_threads, predicting.threads))
         u = _curvatures(Z) * (1.0 if part.w is None else part.w) / obj.weight_sum
-        module.dense_gram(Rows(part.X, w=u, start=part.start), plan, sums, min(obj.n_threads, plan.threads))
+        module.gram(Rows(part.X, w=u, start=part.start), plan, sums, min(obj.n_threads, plan.threads))
         total += float(u.sum())
     second, first = sums.total()
     return second, first, total, float(np.finfo(dtype).eps)
@@ -202,10 +202,10 @@ def _pair_grams(obj: Any, theta: np.ndarray, design: Design) -> np.ndarray:
     pairs = k * (k - 1) // 2
     sums = Sums(np.zeros(plan.slabs), np.zeros((plan.slabs, pairs * rows, rows)), None, 1.0 / obj.weight_sum)
     params = Parameters(np.ascontiguousarray(metric.coordinates(theta)))
-    dense_hessian = select(obj.backend)[1].dense_hessian
+    pair_grams = select(obj.backend)[1].hessian
     obj.n_passes += 1
     for part in design.chunks():
-        dense_hessian(part, params, plan, sums, min(obj.n_threads, plan.threads))
+        pair_grams(part, params, plan, sums, min(obj.n_threads, plan.threads))
     assert sums.grad is not None
     sums.scratch = None
     grams: np.ndarray = np.add.reduce(sums.grad, axis=0).reshape(pairs, rows, rows)

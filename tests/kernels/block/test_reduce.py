@@ -27,7 +27,7 @@ def test_hot_columns_move_after_their_blocks(module, strategy):
     s = sparse_problem(1100, 40, 5, dtype="f4")
     plan = s.plan(strategy, slabs=1)
     sums = s.sums(plan, module)
-    module.sparse_value_and_grad(s.rows(), s.dense.parameters(), plan, sums, 2)
+    module.value_and_grad(s.rows(), s.dense.parameters(), plan, sums, 2)
     blocks = -(-1100 // plan.block)
     hot, G = sums.hot, sums.grad[0]
     for level, (a, b) in enumerate(zip(hot.starts[:-1], hot.starts[1:], strict=True)):
@@ -93,11 +93,11 @@ def test_gradient_is_the_formula(module, n, k, slabs, sums_dtype, dtype, l2, thr
     size = abs(wanted) + abs(l2 * theta.astype("f8"))
     if l2:
         wanted += l2 * theta.astype("f8")
-    assert module.sparse_gradient(sums, theta if l2 else None, l2, out, threads) == (True, True)
+    assert module.gradient(sums, theta if l2 else None, l2, out, threads) == (True, True)
     # The sum and the penalty may be rounded once, together, or each.
     assert_within(out, wanted, wanted, size, dtype)
     if slabs == 1 and sums_dtype == dtype:
-        assert module.sparse_gradient(sums, theta if l2 else None, l2, grad[0], threads) == (True, True)
+        assert module.gradient(sums, theta if l2 else None, l2, grad[0], threads) == (True, True)
         np.testing.assert_array_equal(grad[0], out)
 
 
@@ -108,14 +108,14 @@ def test_gradient_tells_what_is_not_finite(module, dtype, bad, at, slab):
     grad = np.ones((2, 200_000, 2), dtype)
     grad[slab, at, 1] = bad
     sums = Sums(np.zeros(2), grad, np.zeros((2, 2)), 1.0, by_feature=True)
-    assert module.sparse_gradient(sums, None, 0.0, np.empty(grad[0].shape), 2) == (False, False)
+    assert module.gradient(sums, None, 0.0, np.empty(grad[0].shape), 2) == (False, False)
 
 
 def test_gradient_tells_what_overflows_as_float32(module):
     sums = Sums(np.zeros(1), np.full((1, 50, 2), 1e200), np.zeros((1, 2)), 1.0, by_feature=True)
     with np.errstate(over="ignore"):
-        assert module.sparse_gradient(sums, None, 0.0, np.empty((50, 2), "f4"), 2) == (True, False)
-    assert module.sparse_gradient(sums, None, 0.0, np.empty((50, 2)), 2) == (True, True)
+        assert module.gradient(sums, None, 0.0, np.empty((50, 2), "f4"), 2) == (True, False)
+    assert module.gradient(sums, None, 0.0, np.empty((50, 2)), 2) == (True, True)
 
 
 @pytest.mark.parametrize("theta_dtype", ["f4", "f8"])
@@ -146,7 +146,7 @@ def test_a_hot_column_that_is_not_finite_shows_in_the_total(module, strategy, ba
     s.entries[7, 6] = True  # of level 0
     s.dense.X[7, 6] = bad
     sums = s.sums(plan, module)
-    module.sparse_value_and_grad(s.rows(), s.dense.parameters(), plan, sums, 2)
+    module.value_and_grad(s.rows(), s.dense.parameters(), plan, sums, 2)
     assert not np.isfinite(sums.hot_total()).all() and not np.isfinite(sums.loss).all()
 
 

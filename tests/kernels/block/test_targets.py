@@ -49,7 +49,7 @@ def run(module, p, strategy, soft=None, eps=0.0, *, n_threads=2, grad=True, outp
         wanted = RowOutputs(None, wanted.loss, wanted.label)
     X = p.X if p.X.dtype.char in module.READS else p.X.astype(p.dtype)
     rows = Rows(X, None if soft is not None else p.y, p.w, soft=soft, smoothing=eps)
-    module.dense_value_and_grad(rows, p.parameters(), plan, sums, n_threads, wanted)
+    module.value_and_grad(rows, p.parameters(), plan, sums, n_threads, wanted)
     value = float(np.add.reduce(sums.loss))
     if not grad:
         return value, None, wanted
@@ -222,7 +222,7 @@ def test_narrow_types(module, strategy, char, layout):
         plan = p.plan(strategy=strategy)
         sums = p.sums(plan)
         params = p.parameters()
-        module.dense_hess_prod(Rows(p.X, p.y, p.w), params, params, plan, sums, 2)
+        module.hess_prod(Rows(p.X, p.y, p.w), params, params, plan, sums, 2)
         G, bias = sums.total()
         check_hess_prod(p, p.theta, np.vstack([G, bias]))
 
@@ -248,6 +248,6 @@ def test_hessian_products_have_no_smoothing(module, strategy, dtype):
     both = []
     for eps in (0.0, 0.2):
         sums = p.sums(plan)
-        module.dense_hess_prod(Rows(p.X, p.y, p.w, smoothing=eps), p.parameters(), along, plan, sums, 1)
+        module.hess_prod(Rows(p.X, p.y, p.w, smoothing=eps), p.parameters(), along, plan, sums, 1)
         both.append(sums.grad)
     np.testing.assert_array_equal(*both)

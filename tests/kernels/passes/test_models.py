@@ -33,7 +33,7 @@ def run(module, p, thetas, fold=None, left_out=None, *, grad=True, held=True, n_
     for rows in ArraySource(p.X, p.y, p.w, reads=module.READS).chunks(plan.chunk):
         part = None if fold is None else fold[rows.start : rows.start + len(rows.X)]
         rows = type(rows)(rows.X, rows.y, rows.w, rows.start, fold=part)
-        module.dense_value_and_grad(rows, side_by_side(p, thetas, left_out), plan, sums, n_threads)
+        module.value_and_grad(rows, side_by_side(p, thetas, left_out), plan, sums, n_threads)
     return sums
 
 

@@ -108,7 +108,7 @@ def test_each_slab_adds_its_own_rows_to_what_is_there(module, dtype, grad):
     sums.loss[:] = 1.0
     if grad:
         sums.grad[:], sums.bias[:] = 2.0, 3.0
-    module.sparse_value_and_grad(s.rows(), s.dense.parameters(), plan, sums, 2)
+    module.value_and_grad(s.rows(), s.dense.parameters(), plan, sums, 2)
     starts = plan.sparse_slabs(s.csr().indptr)
     for slab, (a, b) in enumerate(zip(starts[:-1], starts[1:], strict=True)):
         if a == b:
@@ -126,7 +126,7 @@ def test_one_gradient_is_added_to(module, dtype):
     plan = s.plan("feature-parallel")
     sums = s.sums(plan, module)
     sums.loss[:], sums.grad[:], sums.bias[:] = 1.0, 2.0, 3.0
-    module.sparse_value_and_grad(s.rows(), s.dense.parameters(), plan, sums, 2)
+    module.value_and_grad(s.rows(), s.dense.parameters(), plan, sums, 2)
     joined = np.vstack([slab_gradient(sums, 0) - 2, sums.bias[0] - 3]) * sums.scale
     check_slab(s.dense, sums.loss[0] - 1, joined)
 
@@ -141,7 +141,7 @@ def test_no_bit_depends_on_threads_or_on_who_owns_a_column(module, dtype, strate
         value, grad = value_and_grad(module, s, plan, threads=threads, X=csr)
         product = hess_prod(module, s, plan, s.dense.theta, threads=threads, X=csr)
         sums = s.squares(plan)
-        module.sparse_gram_diagonal(replace(s.rows(), X=csr), plan, sums, threads)
+        module.gram(replace(s.rows(), X=csr), plan, sums, threads)
         results.append([np.float64(value).tobytes(), grad.tobytes(), product.tobytes(), sums.grad.tobytes()])
     assert all(one == results[0] for one in results)
 
@@ -153,7 +153,7 @@ def test_a_chunk_may_have_no_entries_or_no_rows(module, dtype, strategy):
     plan = s.plan(strategy)
     sums = s.sums(plan, module)
     no_rows = Rows(Csr(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, dtype), 5), np.zeros(0, np.int32))
-    module.sparse_value_and_grad(no_rows, s.dense.parameters(), plan, sums, 2)
+    module.value_and_grad(no_rows, s.dense.parameters(), plan, sums, 2)
     assert sums.loss.sum() == 0 and (sums.grad == 0).all() and (sums.bias == 0).all()
 
 

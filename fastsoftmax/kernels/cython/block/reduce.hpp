@@ -85,17 +85,30 @@ inline void add_slabs(double* slabs, ptrdiff_t count, ptrdiff_t size) {
         for (ptrdiff_t i = 0; i < size; ++i) slabs[i] += slabs[p * size + i];
 }
 
-// out (n, k) = scale * grad (k, n), transposed, + l2 * theta; returns whether the first term is finite.
-inline bool scale_transposed(const double* grad, ptrdiff_t k, ptrdiff_t n, double scale, double l2, const double* theta,
-                             double* out) {
-    bool finite = true;
+// out (n, k) = scale * grad (k, n), transposed, + l2 * theta; returns what is wrong, as above.
+inline int scale_transposed(const double* grad, ptrdiff_t k, ptrdiff_t n, double scale, double l2, const double* theta,
+                            double* out) {
+    bool finite = true, stored = true;
     for (ptrdiff_t j = 0; j < n; ++j)
         for (ptrdiff_t c = 0; c < k; ++c) {
-            const double value = scale * grad[c * n + j];
+            const double value = scale * grad[c * n + j], sum = theta ? value + l2 * theta[j * k + c] : value;
             finite &= std::isfinite(value);
-            out[j * k + c] = theta ? value + l2 * theta[j * k + c] : value;
+            stored &= std::isfinite(sum);
+            out[j * k + c] = sum;
         }
-    return finite;
+    return (finite ? 0 : SUMS_WRONG) | (stored ? 0 : STORED_WRONG);
+}
+
+// The reduction of a dense gradient, which is small, by one thread. The first slab becomes the sum of all.
+inline int reduce_transposed(const ReduceCall& f) {
+    double *grad = (double*)f.grad, *out = (double*)f.out;
+    add_slabs(grad, f.slabs, f.k * f.n);
+    int wrong = scale_transposed(grad, f.k, f.n, f.scale, f.l2, (const double*)f.theta, out);
+    if (f.bias) {
+        add_slabs(f.bias, f.slabs, f.k);
+        wrong |= scale_transposed(f.bias, f.k, 1, f.scale, 0.0, nullptr, out + f.n * f.k);
+    }
+    return wrong;
 }
 
 }  // namespace

@@ -28,7 +28,7 @@
 //
 // At the end of the last chunk:
 //
-//     reduce      the gradients of the slabs are added up                      `dense_gradient` in kernels.pyx
+//     reduce      the gradients of the slabs are added up                      `gradient` in kernels.pyx
 //
 // The other passes differ in the softmax step: a Hessian product has another D, predictions stop there, and a Gram
 // matrix has only a backward product. H and D share one buffer [class][row]. All of a block stays in the L2 cache, and

@@ -40,14 +40,17 @@ class ReduceJob(NamedTuple):
     l2: float
 
 
-# In the record's first line: whether a scaled sum is not finite, and whether a stored value is not.
+# Whether a scaled sum is not finite, and whether a stored value is not: places in the record's first line, and flags.
 WRONG, WRONGLY_STORED = 1, 2
 
 
-def sparse_gradient(
-    sums: Sums, theta: np.ndarray | None, l2: float, out: np.ndarray, n_threads: int
-) -> tuple[bool, bool]:
+def gradient(sums: Sums, theta: np.ndarray | None, l2: float, out: np.ndarray, n_threads: int) -> tuple[bool, bool]:
     """See `fastsoftmax.kernels.contract`."""
+    return (_by_feature if sums.by_feature else _transposed)(sums, theta, l2, out, n_threads)
+
+
+def _by_feature(sums: Sums, theta: np.ndarray | None, l2: float, out: np.ndarray, n_threads: int) -> tuple[bool, bool]:
+    """The gradient of sparse X, by several threads."""
     assert sums.grad is not None
     entry = compiled(make_work, sums.grad.dtype, out.dtype)
     n_threads = min(n_threads, ceil_div(out.size, REDUCE_VALUES), MAX_THREADS)
@@ -123,29 +126,28 @@ def reduce_gradient(
     return wrong == 0, wrongly_stored == 0
 
 
-def dense_gradient(sums: Sums, theta: np.ndarray | None, l2: float, out: np.ndarray) -> bool:
-    """See `fastsoftmax.kernels.contract`."""
+def _transposed(sums: Sums, theta: np.ndarray | None, l2: float, out: np.ndarray, n_threads: int) -> tuple[bool, bool]:
+    """The gradient of dense X, which is small, by one thread."""
     assert sums.grad is not None
     reduce_transposed = compiled_for_python(make_reduce_transposed)
     slabs, k, n = sums.grad.shape
     grad, scale, target = address_of(sums.grad), float(sums.scale), address_of(out)
-    finite = bool(reduce_transposed(grad, slabs, k, n, scale, address_of(theta), float(l2), target))
+    wrong = reduce_transposed(grad, slabs, k, n, scale, address_of(theta), float(l2), target)
     if len(out) > n:
-        bias = address_of(sums.bias)
-        finite &= bool(reduce_transposed(bias, slabs, k, 1, scale, 0, 0.0, target + 8 * n * k))
-    return finite
+        wrong |= reduce_transposed(address_of(sums.bias), slabs, k, 1, scale, 0, 0.0, target + 8 * n * k)
+    return not wrong & WRONG, not wrong & WRONGLY_STORED
 
 
-def make_reduce_transposed(digest: str) -> Callable[..., bool]:
+def make_reduce_transposed(digest: str) -> Callable[..., int]:
     """The function that reduces a dense gradient; see `runtime/compile.py` for ``digest``."""
 
-    def reduce_transposed(grad: int, slabs: int, k: int, n: int, scale: float, theta: int, l2: float, out: int) -> bool:
-        """out (n, k) = scale * (sum of the slabs of grad (k, n), transposed) + l2 theta; returns whether the scaled
-        sums are finite."""
+    def reduce_transposed(grad: int, slabs: int, k: int, n: int, scale: float, theta: int, l2: float, out: int) -> int:
+        """out (n, k) = scale * (sum of the slabs of grad (k, n), transposed) + l2 theta; returns 0, or `WRONG` where
+        a scaled sum is not finite, plus `WRONGLY_STORED` where a stored value is not."""
         digest  # noqa: B018 - only so that it is part of the closure
         sums = carray(pointer(grad, np.float64(0)), (slabs, k * n))
         penalized = carray(pointer(theta, np.float64(0)), (n, k) if theta else (0, 0))
-        result, wrong = carray(pointer(out, np.float64(0)), (n, k)), 0
+        result, wrong, wrongly_stored = carray(pointer(out, np.float64(0)), (n, k)), False, False
         total = sums[0]
         for p in range(1, slabs):
             for i in range(k * n):
@@ -155,6 +157,7 @@ def make_reduce_transposed(digest: str) -> Callable[..., bool]:
                 value = scale * total[c * n + j]
                 wrong |= not abs(value) <= LARGEST
                 result[j, c] = value + l2 * penalized[j, c] if theta else value
-        return wrong == 0
+                wrongly_stored |= not abs(result[j, c]) <= LARGEST
+        return WRONG * wrong + WRONGLY_STORED * wrongly_stored
 
     return reduce_transposed

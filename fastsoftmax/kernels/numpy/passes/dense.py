@@ -76,15 +76,15 @@ def predict(rows: Rows, params: Parameters, plan: PassPlan, kind: str, out: np.n
 
 
 @quiet
-def reduce_gradient(sums: Sums, theta: np.ndarray | None, l2: float, out: np.ndarray) -> bool:
-    """The gradient from the sums of all slabs, into ``out``; whether they are finite once scaled."""
+def reduce_gradient(sums: Sums, theta: np.ndarray | None, l2: float, out: np.ndarray) -> tuple[bool, bool]:
+    """The gradient from the sums of all slabs, into ``out``; whether they are finite once scaled, and ``out`` is."""
     grad, bias = sums.total()
     n = len(grad)
     out[:n], out[n:] = grad, bias
     finite = bool(np.isfinite(out).all())
     if theta is not None:
         out[:n] += l2 * theta[:n]
-    return finite
+    return finite, bool(np.isfinite(out).all())
 
 
 def slabs_of(rows: Rows, plan: PassPlan, k: int) -> Iterator[tuple[int, int, int, Any]]:
