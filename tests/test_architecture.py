@@ -29,9 +29,9 @@ def in_backticks(text):
 
 def as_room(module):
     """The path by which the page's table calls a room of the table of imports."""
-    if module.startswith("kernels.") and (HERE / module.replace(".", "/")).with_suffix(".py").exists():
-        return KERNELS
     path = module.replace(".", "/")
+    if path.startswith("kernels/") and path not in (*WINGS, "kernels/numpy"):  # `kernels/machine/` is no wing
+        return KERNELS
     return f"{path}/" if (HERE / path).is_dir() else f"{path}.py"
 
 

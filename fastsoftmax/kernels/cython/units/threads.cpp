@@ -1,10 +1,10 @@
 // How many threads a pass may have.
 //
 // Where the system refuses a thread (ulimit -u, pids.max of a control group, seccomp, memory), OpenMP ends the process.
-// So before the first parallel region of a caller, and before one that is larger than all of its regions before, as many
-// threads as OpenMP will start are started on trial. Right after that OpenMP starts its own, which it keeps for this
-// caller, and no other caller of this module may come between. It takes as long as starting them does, some 40 us for each
-// on two busy cores, once for each calling thread.
+// So before the first parallel region of a caller, and before one that is larger than all of its regions before, as
+// many threads as OpenMP will start are started on trial. Right after that OpenMP starts its own, which it keeps for
+// this caller, and no other caller of this module may come between. It takes as long as starting them does, some 40 us
+// for each on two busy cores, once for each calling thread.
 //
 // That does not cover everything: OpenMP ends threads that a smaller region has no use for, and starts others for the
 // next large one. Where something else has taken the last threads by then, or where OMP_STACKSIZE asks for more memory
@@ -41,8 +41,8 @@ long thread_id() { return 0; }
 void wait_until_gone(long) {}
 #endif
 
-// A thread on trial: it lives until the gate opens. It allocates nothing, since an allocator may reserve much memory for
-// each thread that does.
+// A thread on trial: it lives until the gate opens. It allocates nothing, since an allocator may reserve much memory
+// for each thread that does.
 extern "C" void* pass_gate(void* gate) {
     pthread_mutex_lock((pthread_mutex_t*)gate);
     pthread_mutex_unlock((pthread_mutex_t*)gate);
