@@ -96,7 +96,7 @@ def test_the_dtype_is_the_one_that_holds_all_columns(dtypes, wanted, make):
 
 
 def test_a_frame_of_one_dtype_is_not_copied():
-    frame = FRAME.astype(float)
+    frame = pd.DataFrame(VALUES)
     assert np.shares_memory(frame_values(frame), frame.to_numpy())
 
 
