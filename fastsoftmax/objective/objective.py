@@ -69,7 +69,7 @@ class Objective:
     fit_intercept : bool
         Whether theta has a last row, the bias, which the penalty leaves out.
     sample_weight : array_like (m,), optional
-        Nonnegative weights. A row with weight 0 is ignored.
+        Nonnegative weights. A row with weight 0 does not count, but its numbers must be finite too.
     l2 : float
         Strength of the penalty on theta without the bias.
     label_smoothing : float
@@ -301,8 +301,9 @@ def explain_nonfinite(source: Source, chunk: int, what: str) -> NoReturn:
         place = validation.nonfinite_place(rows.X)
         if place is not None:
             row, column, value = place
+            too = "" if rows.w is None or rows.w[row] else ", and rows with weight 0, as this one, must be finite too"
             raise ValueError(
-                f"X must be finite; row {rows.start + row}, column {column} holds {value} (NaN or infinity)"
+                f"X must be finite; row {rows.start + row}, column {column} holds {value} (NaN or infinity){too}"
             )
     raise FloatingPointError(f"the {what} overflows {source.dtype}: logits X theta must stay finite")
 
