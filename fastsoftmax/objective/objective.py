@@ -61,6 +61,7 @@ class Objective:
         are converted to CSR once, which copies every entry and index (12 bytes an entry in float64 with int32 indices)
         and takes the time of a few passes. CSR whose rows are not sorted by column, or repeat a column, is also
         copied once, and repeated entries are added up. All indices are checked; X itself is not changed.
+        A data frame of any library with columns of numbers and booleans is read as `data.frames.frame_values` says.
     y : array_like (m,) or (m, k)
         Class numbers 0..k-1, or soft targets: the nonnegative share t_ic of each class. The loss of a
         row is then sum_c t_ic (logsumexp(H_i) - H_ic).

@@ -46,9 +46,7 @@ def _is_plain(X: Any) -> bool:
     return type(X) is np.ndarray and X.ndim == 2 and X.size > 0 and X.dtype.char in "fd"
 
 
-class SoftmaxClassifier(  # type: ignore[misc, unused-ignore]  # untyped bases
-    FittedParameters, ClassifierMixin, BaseEstimator
-):
+class SoftmaxClassifier(FittedParameters, ClassifierMixin, BaseEstimator):  # type: ignore[misc, unused-ignore]
     """The base of the estimators: predictions, and the fitted attributes that they use."""
 
     fit_intercept: bool
