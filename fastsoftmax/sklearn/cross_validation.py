@@ -176,8 +176,7 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
         )
         _warn_of_folds(classes[present], found.present)
         self.scores_, self.n_passes_ = found.scores, found.n_passes
-        mean = self.scores_.mean(axis=0)
-        best = max(range(len(l2s)), key=lambda i: (mean[i], l2s[i]))
+        best = _best(self.scores_, l2s)
         self.l2s_, self.l2_ = l2s, float(l2s[best])
         self.result_ = found.full[best]
         self._keep(self.result_.theta, classes, present)
@@ -263,6 +262,19 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
             return float(scorer(fitted, rows[test], labels[test], **of_rows))
 
         return score
+
+
+def _best(scores: np.ndarray, l2s: np.ndarray) -> int:
+    """The number of the l2 with the largest mean score; the largest l2 of equals. A mean of NaN ranks last."""
+    undefined = np.argwhere(np.isnan(scores))
+    if len(undefined):
+        fold, i = undefined[0].tolist()
+        warnings.warn(
+            f"the score of fold {fold} is NaN at l2 = {l2s[i]:g}; an l2 of which any score is NaN ranks last",
+            stacklevel=3,
+        )
+    mean = np.where(np.isnan(scores).any(axis=0), -np.inf, scores.mean(axis=0))
+    return max(range(len(l2s)), key=lambda i: (mean[i], l2s[i]))
 
 
 def _refuse(params: dict[str, Any], method: str) -> None:

@@ -157,6 +157,19 @@ def test_the_log_loss_of_rows_without_one_of_the_classes():
     assert clf.score(X[part], y[part]) == pytest.approx(-loss)
 
 
+def test_an_l2_without_a_score_ranks_last():
+    X, y = wine()
+
+    def score(where):
+        return lambda estimator, X, y: np.nan if where(abs(estimator.coef_).max()) else -abs(estimator.coef_).max()
+
+    size = abs(SoftmaxRegression(l2=1.0).fit(X, y).coef_).max()
+    with pytest.warns(UserWarning, match="the score of fold . is NaN at l2 = 1; an l2 of which any score is NaN ranks"):
+        assert SoftmaxRegressionCV(l2s=L2S, scoring=score(lambda s: s < 1.5 * size)).fit(X, y).l2_ == 1e-2
+    with pytest.warns(UserWarning, match="the score of fold 0 is NaN at l2 = 0.001"):
+        assert SoftmaxRegressionCV(l2s=L2S, scoring=score(lambda s: True)).fit(X, y).l2_ == 1.0
+
+
 # ------------------------------------------------------------------------------------------ groups
 
 
