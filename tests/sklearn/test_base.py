@@ -190,7 +190,10 @@ CLASS_WEIGHTS = [
 @pytest.mark.parametrize(("class_weight", "fits"), CLASS_WEIGHTS)
 def test_a_dict_of_class_weights_may_hold_what_scikit_learns_may(class_weight, fits):
     X, y = iris()
-    for model in (LogisticRegression(class_weight=class_weight), SoftmaxRegression(class_weight=class_weight)):
+    for model in (
+        LogisticRegression(class_weight=class_weight, solver="newton-cholesky"),
+        SoftmaxRegression(class_weight=class_weight),
+    ):
         if fits:
             model.fit(X, y)
         else:
