@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..kernels.contract import Csr
+from .frames import frame_values, is_frame
 from .validation_sparse import check_sparse, is_sparse, nonfinite_entry
 
 # Type characters of the dtypes whose every value is exact in float32: X of them is computed as float32.
@@ -27,6 +28,8 @@ FEW_NUMBERS = 1024
 def check_X(X: Any, name: str = "X") -> np.ndarray | Csr:
     """Check X: a 2-D real array that keeps its dtype and strides (no copy), or for sparse X a `Csr` of all rows.
 
+    Of a data frame it is the array that `frames.frame_values` reads.
+
     Raises
     ------
     TypeError
@@ -34,6 +37,8 @@ def check_X(X: Any, name: str = "X") -> np.ndarray | Csr:
     ValueError
         For another number of dimensions, no rows or no columns; for sparse X see `validation_sparse.check_sparse`.
     """
+    if is_frame(X):
+        X = frame_values(X, name)
     return check_sparse(X, name) if is_sparse(X) else check_dense(X, name)
 
 

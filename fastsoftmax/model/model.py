@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..data import validation
+from ..data.frames import column_names, columns_in_order, is_frame
 from ..kernels.backends import select
 from ..kernels.contract import Csr, Parameters, Sums
 from ..kernels.machine import default_threads
@@ -35,6 +36,11 @@ class Model:
     a copy, or sparse; and its keywords ``backend`` and ``n_threads``. Results have the dtype of the computation:
     float32 for float32, float16, bool and 8- and 16-bit integer X, else float64. The methods raise ValueError for X of
     another shape and for NaN or infinity in X, and FloatingPointError if the logits of finite X overflow.
+
+    X may also be a data frame: of pandas, polars, pyarrow or any library that hands over Arrow data, with columns of
+    numbers and booleans. If the model has ``feature_names``, columns are found by their names, whatever their order; a
+    name that is missing, unknown or given twice is a ValueError. Columns are taken by position where the model has no
+    names, and where the frame has none but only numbers 0, 1, 2, ...
 
     Parameters
     ----------
@@ -138,7 +144,7 @@ class Model:
         count = validation.check_count(count, "count")
         if count > self.n_classes:
             raise ValueError(f"count is {count}; the model has {self.n_classes} classes")
-        work = _Prediction(validation.check_X(X), self.theta, self.bias, backend, n_threads)
+        work = self._prediction(X, backend, n_threads)
         order = np.empty((work.m, count), np.int64)
         probabilities = np.empty((work.m, count), work.source.dtype)
         for rows, H in work.pieces(max(1, _TOP_BYTES // (self.n_classes * 8))):
@@ -184,7 +190,16 @@ class Model:
             raise ValueError(f"{path} is not a sound fastsoftmax model: {error}") from error
 
     def _run(self, X: ArrayLike, kind: str, backend: str, n_threads: int | None) -> np.ndarray:
-        return _Prediction(validation.check_X(X), self.theta, self.bias, backend, n_threads).whole(kind)
+        return self._prediction(X, backend, n_threads).whole(kind)
+
+    def _prediction(self, X: ArrayLike, backend: str, n_threads: int | None) -> _Prediction:
+        """The pass over X. Where the columns of a frame have another order, the rows of theta are brought into it:
+        there are fewer of them than of the frame."""
+        order = None
+        if self.feature_names is not None and is_frame(X):
+            order = columns_in_order(column_names(X), self.feature_names)
+        theta = self.theta if order is None else self.theta[order]
+        return _Prediction(validation.check_X(X), theta, self.bias, backend, n_threads)
 
 
 class _Prediction:

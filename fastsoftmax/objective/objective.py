@@ -62,6 +62,7 @@ class Objective:
         are converted to CSR once, which copies every entry and index (12 bytes an entry in float64 with int32 indices)
         and takes the time of a few passes. CSR whose rows are not sorted by column, or repeat a column, is also
         copied once, and repeated entries are added up. All indices are checked; X itself is not changed.
+        A data frame of any library with columns of numbers and booleans is read as `data.frames.frame_values` says.
     y : array_like (m,) or (m, k)
         Class numbers 0..k-1, or soft targets: the nonnegative share t_ic of each class. The loss of a
         row is then sum_c t_ic (logsumexp(H_i) - H_ic).
@@ -70,7 +71,7 @@ class Objective:
     fit_intercept : bool
         Whether theta has a last row, the bias, which the penalty leaves out.
     sample_weight : array_like (m,), optional
-        Nonnegative weights. A row with weight 0 is ignored.
+        Nonnegative weights. A row with weight 0 does not count, but its numbers must be finite too.
     l2 : float
         Strength of the penalty on theta without the bias.
     label_smoothing : float
@@ -306,8 +307,9 @@ def explain_nonfinite(source: Source, chunk: int, what: str) -> NoReturn:
         place = validation.nonfinite_place(rows.X)
         if place is not None:
             row, column, value = place
+            too = "" if rows.w is None or rows.w[row] else ", and rows with weight 0, as this one, must be finite too"
             raise ValueError(
-                f"X must be finite; row {rows.start + row}, column {column} holds {value} (NaN or infinity)"
+                f"X must be finite; row {rows.start + row}, column {column} holds {value} (NaN or infinity){too}"
             )
     raise FloatingPointError(f"the {what} overflows {source.dtype}: logits X theta must stay finite")
 

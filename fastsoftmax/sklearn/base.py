@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -11,7 +12,9 @@ from numpy.typing import ArrayLike
 from .._extras import install_command
 from ..data import validation
 from ..model.model import Model
+from ..objective.absent import present_classes, renumbered, with_absent
 from ..objective.objective import Objective
+from .parameters import FittedParameters
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
@@ -43,7 +46,7 @@ def _is_plain(X: Any) -> bool:
     return type(X) is np.ndarray and X.ndim == 2 and X.size > 0 and X.dtype.char in "fd"
 
 
-class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, unused-ignore]  # untyped bases
+class SoftmaxClassifier(FittedParameters, ClassifierMixin, BaseEstimator):  # type: ignore[misc, unused-ignore]
     """The base of the estimators: predictions, and the fitted attributes that they use."""
 
     fit_intercept: bool
@@ -86,34 +89,45 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
         model: Model = self.model_
         return model
 
-    def _objective(
+    def _objective(self, X: Any, codes: np.ndarray, k: int, w: np.ndarray | None, l2: float) -> Objective:
+        """The objective of X, class numbers and weights from `weights_of_rows`, with this estimator's options."""
+        return Objective(X, codes, k, fit_intercept=self.fit_intercept, sample_weight=w, l2=l2, **self._options())
+
+    def _objective_of_present(
         self, X: Any, codes: np.ndarray, classes: np.ndarray, sample_weight: ArrayLike | None, l2: float
-    ) -> Objective:
-        """The objective of X with the labels classes[codes] and this estimator's options."""
-        return Objective(
-            X,
-            codes,
-            len(classes),
-            fit_intercept=self.fit_intercept,
-            sample_weight=_weights(sample_weight, self.class_weight, classes, codes),
-            l2=l2,
-            **self._options(),
-        )
+    ) -> tuple[Objective, np.ndarray]:
+        """The objective of the classes that have rows of positive weight, and which of ``classes`` these are."""
+        w = weights_of_rows(sample_weight, self.class_weight, classes, codes)
+        present = np.ones(len(classes), bool) if w is None else present_classes(codes, w, len(classes))
+        if present.sum() < 2:
+            (only,) = classes[present].tolist()
+            raise ValueError(f"y holds rows of positive weight of one class only ({only!r}); at least two are wanted")
+        if not present.all():
+            codes = renumbered(codes, present)
+        return self._objective(X, codes, int(present.sum()), w, l2), present
 
     def _options(self) -> dict[str, Any]:
         return {"backend": self.backend, "n_threads": self.n_threads}
 
-    def _keep(self, parameters: np.ndarray, classes: np.ndarray) -> None:
-        """Set the fitted attributes from theta, with the bias in its last row if there is one."""
+    def _keep(self, parameters: np.ndarray, classes: np.ndarray, present: np.ndarray | None = None) -> None:
+        """Set the fitted attributes from theta, with the bias in its last row if there is one, of all classes or of
+        those that are ``present``."""
         names = getattr(self, "feature_names_in_", None)
         theta, bias = (parameters[:-1], parameters[-1]) if self.fit_intercept else (parameters, None)
-        self.model_ = Model(theta, bias, classes, None if names is None else tuple(map(str, names)))
-        self.classes_ = classes
-        intercept = np.zeros(len(classes)) if bias is None else bias
-        if len(classes) == 2:
-            self.coef_, self.intercept_ = theta[:, [1]].T - theta[:, [0]].T, intercept[[1]] - intercept[[0]]
-        else:
-            self.coef_, self.intercept_ = theta.T.copy(), intercept.copy()
+        absent = None if present is None or present.all() else ~present
+        if absent is not None:
+            theta, bias = with_absent(theta, bias, ~absent)
+        self._set_model(Model(theta, bias, classes, None if names is None else tuple(map(str, names))), absent)
+
+
+def warn_of_absent(classes: np.ndarray, present: np.ndarray) -> None:
+    """Warn, on behalf of a fit, of classes without rows of positive weight."""
+    if not present.all():
+        absent = ", ".join(map(repr, classes[~present].tolist()))
+        warnings.warn(
+            f"no row of positive weight is of class {absent}: the fit leaves it out, and its probability is 0",
+            stacklevel=3,
+        )
 
 
 def encode(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -146,13 +160,13 @@ def encode_two_or_more(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return classes, codes
 
 
-def _weights(
+def weights_of_rows(
     sample_weight: ArrayLike | None,
     class_weight: Mapping[Any, float] | str | None,
     classes: np.ndarray,
     codes: np.ndarray,
 ) -> np.ndarray | None:
-    """Sample weights times the weights of the rows' classes."""
+    """Sample weights times the weights of the rows' classes, as `validation.check_weights` returns them."""
     m, k = len(codes), len(classes)
     w, _ = validation.check_weights(sample_weight, m)
     if class_weight is None:
@@ -166,15 +180,22 @@ def _weights(
     else:
         raise ValueError(f"class_weight must be a dict, 'balanced' or None; got {class_weight!r}")
     by_row: np.ndarray = by_class[codes]
-    return by_row if w is None else np.multiply(by_row, w)
+    by_row = by_row if w is None else np.multiply(by_row, w)
+    return validation.check_weights(by_row, m, "sample_weight times class_weight")[0]
 
 
 def _weights_by_class(class_weight: Mapping[Any, float], classes: np.ndarray) -> np.ndarray:
-    """The weights of a dict in the order of ``classes``, 1 for those that it lacks."""
+    """The weights of a dict in the order of ``classes``, 1 for those that it lacks.
+
+    As in scikit-learn, a dict of all classes may hold more, since y may be that of a fold without a rare class. In one
+    that lacks classes, a label that is none of them is an error: it is probably misspelt.
+    """
     labels = classes.tolist()
-    unknown = [label for label in class_weight if label not in labels]
-    if unknown:
-        raise ValueError(f"class_weight holds {unknown[0]!r}, which is no label of y; y has the labels {labels}")
-    return np.array(
-        [validation.check_real(class_weight.get(label, 1.0), f"class_weight[{label!r}]") for label in labels]
-    )
+    weights = {label: validation.check_real(w, f"class_weight[{label!r}]") for label, w in class_weight.items()}
+    unknown, without = [c for c in weights if c not in set(labels)], [c for c in labels if c not in weights]
+    if unknown and without:
+        raise ValueError(
+            f"class_weight holds {unknown[0]!r}, which is no label of y, but not {without[0]!r}, which is; y has the"
+            f" labels {labels}. A label that y lacks is allowed where all labels of y are there too"
+        )
+    return np.array([weights.get(label, 1.0) for label in labels])

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from ..solvers.methods.sgd import Stream
 from ..solvers.minimize import minimize
 from ..solvers.result import Result, Step
-from .base import SoftmaxClassifier, checked_samples, encode_two_or_more
+from .base import SoftmaxClassifier, checked_samples, encode_two_or_more, warn_of_absent, weights_of_rows
 
 from sklearn.exceptions import ConvergenceWarning  # isort: skip  # after `.base`, whose error says how to install it
 
@@ -47,8 +47,9 @@ class SoftmaxRegression(SoftmaxClassifier):
     max_iter : int, default=1000
         Largest number of steps.
     class_weight : dict, "balanced" or None, default=None
-        Weights by label, multiplied with ``sample_weight``; labels left out of a dict have weight 1. "balanced"
-        is sum(w) / (k * sum of w in the class): every class then weighs the same.
+        Weights by label, multiplied with ``sample_weight``; labels left out of a dict have weight 1, and a dict that
+        has all labels of y may have more. "balanced" is sum(w) / (k * sum of w in the class): every class then weighs
+        the same.
     warm_start : bool, default=False
         Start from the previous fit, which must have had the same classes and features.
     backend : {"auto", "cython", "numba", "numpy"}, default="auto"
@@ -71,7 +72,8 @@ class SoftmaxRegression(SoftmaxClassifier):
     model_ : Model
         All parameters, theta (n, k) and bias (k,): to save them, or to predict without scikit-learn.
     result_ : Result
-        What the solver returned: value, gradient norm, passes, message, history. Absent after `partial_fit`.
+        What the solver returned: theta (of the classes with rows of positive weight), value, gradient norm, passes,
+        message, history. Absent after `partial_fit`.
     n_iter_ : int
         Steps of the solver. Absent after `partial_fit`.
     stream_ : Stream
@@ -86,6 +88,10 @@ class SoftmaxRegression(SoftmaxClassifier):
     are converted a chunk at a time. float32 X is computed in float32 with sums in float64, and its predictions are
     float32. X is not searched for NaN and infinity beforehand: they show in the result, and the error names row and
     column.
+
+    ``classes_``, ``coef_`` and ``intercept_`` may be assigned, in their shapes, even before a fit. Predictions,
+    ``model_``, warm starts and `partial_fit` then go by them; ``result_`` stays that of the last fit. Their arrays are
+    read-only: assign a whole one.
 
     Columns may lie far from zero. Predictions use them as they are: where the mean of a float32 column is 10^4 of its
     standard deviations, probabilities are right to about 1e-3; those of ``X.astype(float)`` have all digits.
@@ -143,7 +149,9 @@ class SoftmaxRegression(SoftmaxClassifier):
         y : array_like (m,)
             Labels: integers, whole floats, booleans or strings.
         sample_weight : array_like (m,), optional
-            Weights, at least 0. A row with weight 0 is ignored, but its label is still one of the classes.
+            Weights, at least 0. A row with weight 0 does not count, but its numbers must be finite too, and its label
+            still is one of the classes. A class with no row of positive weight is left out of the fit, since its bias
+            would have no minimum, and gets the probability 0: its logit is the mean of the others' less 1000.
 
         Returns
         -------
@@ -152,8 +160,8 @@ class SoftmaxRegression(SoftmaxClassifier):
         Raises
         ------
         TypeError, ValueError
-            For X that is empty, not numeric, or malformed sparse; for NaN or infinity, one class only, or an invalid
-            parameter.
+            For X that is empty, not numeric, or malformed sparse; for NaN or infinity in any row, rows of positive
+            weight of one class only, or an invalid parameter.
         FloatingPointError
             If the logits overflow.
         ImportError
@@ -163,20 +171,24 @@ class SoftmaxRegression(SoftmaxClassifier):
         -----
         ConvergenceWarning
             If the solver stopped before it reached ``tol``.
+        UserWarning
+            If a class has no row of positive weight.
         """
         X, labels = checked_samples(self, X, y)
         classes, codes = encode_two_or_more(labels)
-        obj = self._objective(X, codes, classes, sample_weight, self.l2)
+        obj, present = self._objective_of_present(X, codes, classes, sample_weight, self.l2)
+        warn_of_absent(classes, present)
+        warm = self.warm_start and hasattr(self, "model_")
         result = minimize(
             obj,
             solver=self.solver,
             l1=self.l1,
-            theta0=self._previous(classes, obj.n_features) if self.warm_start and hasattr(self, "model_") else None,
+            theta0=self._previous(classes, obj.n_features)[:, present] if warm else None,
             tol=self.tol,
             max_iter=self.max_iter,
             callback=_printing(self.callback) if self.verbose else self.callback,
         )
-        self._keep(result.theta, classes)
+        self._keep(result.theta, classes, present)
         self.result_ = result
         self.n_iter_ = result.n_iter
         self._forget("stream_")
@@ -226,7 +238,8 @@ class SoftmaxRegression(SoftmaxClassifier):
         strange = np.flatnonzero(known[codes] != labels)
         if len(strange):
             raise ValueError(f"y must hold labels of classes; row {strange[0]} holds {labels[strange[0]]!r}")
-        obj = self._objective(X, codes, known, sample_weight, self.l2)
+        w = weights_of_rows(sample_weight, self.class_weight, known, codes)
+        obj = self._objective(X, codes, len(known), w, self.l2)
         if hasattr(self, "stream_"):
             stream = copy.deepcopy(self.stream_)  # so that rows which raise leave the state as it was
         else:
@@ -247,13 +260,10 @@ class SoftmaxRegression(SoftmaxClassifier):
             )
         if not self.fit_intercept:
             return old.theta
-        return np.vstack([old.theta, np.zeros(len(classes)) if old.bias is None else old.bias])
-
-    def _forget(self, *names: str) -> None:
-        """Delete fitted attributes that are not valid any more."""
-        for name in names:
-            if hasattr(self, name):
-                delattr(self, name)
+        bias = np.zeros(len(classes)) if old.bias is None else old.bias.astype(np.float64)
+        if self._absent is not None:
+            bias[self._absent] = bias[~self._absent].mean()
+        return np.vstack([old.theta, bias])
 
 
 def _classes(given: ArrayLike | None, known: np.ndarray | None) -> np.ndarray:

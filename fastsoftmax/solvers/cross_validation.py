@@ -6,10 +6,15 @@ them its metric, which only sets how fast they converge; nothing else of it reac
 
 With sparse X each model goes along its whole path alone, on a copy of its rows' entries that is freed before the next
 fold. A stacked pass would save the reading of X, which takes little time there beside the rows of theta.
+
+A class may have no rows of positive weight outside a fold. The model of that fold is then one of the other classes (see
+`objective.absent`), as a fit on those rows alone would be, and goes along its path alone. Rows of the class are counted
+as wrong, and their loss is `ABSENT_LOSS`: the same at every l2, so that they have no say in its choice.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from ..data import validation
+from ..objective.absent import renumbered
 from ..objective.objective import Objective
 from ..objective.stacked import StackedObjective
 from .geometry.centering import centered, to_original
@@ -36,8 +42,11 @@ SOLVERS = ("auto", "lbfgs", "newton", "gradient_descent")
 # Scores that a pass computes, weighted by the rows' weights: minus the mean loss, and the share of right labels.
 SCORES = ("neg_log_loss", "accuracy")
 
+# Loss of a row whose class the fold's model does not have: that of scikit-learn's log_loss for the probability 0.
+ABSENT_LOSS = -math.log(np.finfo(np.float64).eps)
+
 Split = tuple[np.ndarray, np.ndarray]
-# The score of a fold's model: of the number of the fold and the model's theta.
+# The score of a fold's model: of the number of the fold and the model's theta, of the classes that it has.
 Scorer = Callable[[int, np.ndarray], float]
 
 
@@ -56,12 +65,15 @@ class CrossValidation:
     n_passes : int
         Passes for values and gradients of the folds' models. With dense X one pass may serve all of them; with sparse X
         the passes over the rows of each model, added up.
+    present : bool ndarray (folds, k)
+        Which classes each fold's model has: those with rows of positive weight outside the fold.
     """
 
     full: list[Result]
     scores: np.ndarray
     unconverged: list[Result]
     n_passes: int
+    present: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -98,7 +110,8 @@ def cross_validate(
     tol, max_iter
         As in `minimize`.
     score : {"neg_log_loss", "accuracy"} or callable
-        A name is a score that a pass computes. A callable gets the number of a fold and the theta of its model.
+        A name is a score that a pass computes. A callable gets the number of a fold and the theta of its model, whose
+        columns are the classes that `classes_outside` says.
 
     Returns
     -------
@@ -112,13 +125,21 @@ def cross_validate(
     check_options(solver, tol, max_iter)
     fold = fold_of_rows(splits, obj.source.shape[0])
     require_weight(fold, len(splits), obj.source.w)
-    options, own = _Options(solver, tol, max_iter), obj.l2
+    present = classes_outside(fold, len(splits), obj.source.y, obj.source.w, obj.n_classes)
+    folds = _Folds(obj, splits, present, l2s, _Options(solver, tol, max_iter), score)
+    side_by_side = np.flatnonzero(present.all(axis=1)) if not obj.sparse else np.empty(0, int)
+    own = obj.l2
     try:
-        if obj.sparse:
-            return _one_by_one(obj, splits, l2s, options, score)
-        return _side_by_side(obj, fold, len(splits), l2s, options, score)
+        if len(side_by_side):
+            full = folds.fit_side_by_side(fold, side_by_side)
+        else:
+            full = regularization_path(obj, l2s, **vars(folds.options))
+        for number in np.setdiff1d(np.arange(len(splits)), side_by_side):
+            folds.fit_alone(int(number))
     finally:
         obj.l2 = own
+    unconverged = [fit for fit in (*full, *folds.fits) if not fit.converged]
+    return CrossValidation(full, folds.scores, unconverged, folds.n_passes, present)
 
 
 def check_options(solver: str, tol: float, max_iter: int) -> None:
@@ -130,31 +151,70 @@ def check_options(solver: str, tol: float, max_iter: int) -> None:
     validation.check_count(max_iter, "max_iter")
 
 
-def _side_by_side(
-    given: Objective, fold: np.ndarray, folds: int, l2s: np.ndarray, options: _Options, score: str | Scorer
-) -> CrossValidation:
-    """Dense X: for each l2 all models, by a stacked objective. Columns are centered once for all of them."""
-    given.l2 = float(l2s.max())
-    obj, moments = centered(given)
-    stacked = StackedObjective(obj, fold, np.arange(folds))
-    scores = np.empty((folds, len(l2s)))
-    full: dict[int, Result] = {}
-    unconverged: list[Result] = []
-    warm_start, warm_starts = WarmStart(), [WarmStart() for _ in range(folds)]
-    for i in np.argsort(-l2s, kind="stable"):
-        obj.l2 = stacked.l2 = float(l2s[i])
-        with blas_for(obj):
-            run = Run(
-                obj, callback=None, warm_start=warm_start, moments=moments, tol=options.tol, max_iter=options.max_iter
-            )
-            full[i] = run_solver(run, warm_start.start(run), options.solver)
-        warm_start.keep(run)
-        together = _pays_together(obj, options.solver)
-        fits = minimize_all(stacked, warm_starts, similar_run=run, together=together, **vars(options))
-        unconverged += [fit for fit in (full[i], *fits) if not fit.converged]
-        scores[:, i] = _stacked_scores(stacked, fits, score)
-    on_all_rows = [replace(full[i], theta=to_original(obj, full[i].theta)) for i in range(len(l2s))]
-    return CrossValidation(on_all_rows, scores, unconverged, stacked.n_passes)
+class _Folds:
+    """The models without a fold: what they are fitted to, their fits and scores so far."""
+
+    def __init__(
+        self,
+        obj: Objective,
+        splits: Sequence[Split],
+        present: np.ndarray,
+        l2s: np.ndarray,
+        options: _Options,
+        score: str | Scorer,
+    ) -> None:
+        self.obj, self.splits, self.present, self.l2s = obj, splits, present, l2s
+        self.options, self.score = options, score
+        self.scores = np.empty((len(splits), len(l2s)))
+        self.fits: list[Result] = []
+        self.n_passes = 0
+
+    def fit_side_by_side(self, fold: np.ndarray, numbers: np.ndarray) -> list[Result]:
+        """Dense X: for each l2 a model on all rows, which is returned, and those of some folds by a stacked objective.
+        Columns are centered once for all of them."""
+        l2s, options = self.l2s, self.options
+        self.obj.l2 = float(l2s.max())
+        obj, moments = centered(self.obj)
+        stacked = StackedObjective(obj, fold, numbers)
+        full: dict[int, Result] = {}
+        warm_start, warm_starts = WarmStart(), [WarmStart() for _ in numbers]
+        for i in np.argsort(-l2s, kind="stable"):
+            obj.l2 = stacked.l2 = float(l2s[i])
+            with blas_for(obj):
+                limits: Any = {"tol": options.tol, "max_iter": options.max_iter, "callback": None}
+                run = Run(obj, warm_start=warm_start, moments=moments, **limits)
+                full[i] = run_solver(run, warm_start.start(run), options.solver)
+            warm_start.keep(run)
+            together = _pays_together(obj, options.solver)
+            fits = minimize_all(stacked, warm_starts, similar_run=run, together=together, **vars(options))
+            self.fits += fits
+            self.scores[numbers, i] = self._stacked_scores(stacked, fits)
+        self.n_passes += stacked.n_passes
+        return [replace(full[i], theta=to_original(obj, full[i].theta)) for i in range(len(l2s))]
+
+    def _stacked_scores(self, stacked: StackedObjective, fits: Sequence[Result]) -> np.ndarray:
+        if callable(self.score):
+            thetas = [to_original(stacked.obj, fit.theta) for fit in fits]
+            return np.array([self.score(int(f), theta) for f, theta in zip(stacked.left_out, thetas, strict=True)])
+        loss, right = stacked.held_out([fit.theta for fit in fits])
+        return right if self.score == "accuracy" else -loss
+
+    def fit_alone(self, number: int) -> None:
+        """The path of one model, of the classes that there are outside its fold."""
+        train, test = self.splits[number]
+        present = self.present[number]
+        if present.sum() > 1:
+            trained = _part(self.obj, train, present)
+            fits = regularization_path(trained, self.l2s, **vars(self.options))
+            self.n_passes += trained.n_passes
+            self.fits += fits
+            thetas = [fit.theta for fit in fits]
+        else:  # it has the probability 1
+            thetas = [np.zeros((self.obj.shape[0], 1))] * len(self.l2s)
+        if callable(self.score):
+            self.scores[number] = [self.score(number, theta) for theta in thetas]
+        else:
+            self.scores[number] = _scores(self.obj, test, present, thetas, self.score)
 
 
 def _pays_together(obj: Objective, solver: str) -> bool:
@@ -164,54 +224,55 @@ def _pays_together(obj: Objective, solver: str) -> bool:
     return not newton and cost.one_pass > TOGETHER
 
 
-def _stacked_scores(stacked: StackedObjective, fits: Sequence[Result], score: str | Scorer) -> np.ndarray:
-    """Score of each fold's model on the rows that it leaves out."""
-    if callable(score):
-        return np.array([score(number, to_original(stacked.obj, fit.theta)) for number, fit in enumerate(fits)])
-    loss, right = stacked.held_out([fit.theta for fit in fits])
-    return right if score == "accuracy" else -loss
-
-
-def _one_by_one(
-    obj: Objective, splits: Sequence[Split], l2s: np.ndarray, options: _Options, score: str | Scorer
-) -> CrossValidation:
-    """Sparse X: the path of one model after the other."""
+def _part(obj: Objective, rows: np.ndarray, present: np.ndarray) -> Objective:
+    """The objective, without a penalty, of those of some rows that are of ``present`` classes. Dense X is not copied:
+    its other rows get weight 0."""
     source: Any = obj.source
-    X = source.X.to_scipy()
-
-    def part(rows: np.ndarray) -> Objective:
-        return Objective(
-            X[rows],
-            source.y[rows],
-            obj.n_classes,
-            fit_intercept=obj.fit_intercept,
-            sample_weight=None if source.w is None else source.w[rows],
-            backend=obj.backend,
-            n_threads=obj.n_threads,
-        )
-
-    full = regularization_path(obj, l2s, **vars(options))
-    unconverged = [fit for fit in full if not fit.converged]
-    scores, n_passes = np.empty((len(splits), len(l2s))), 0
-    for number, (train, test) in enumerate(splits):
-        trained = part(train)
-        fits = regularization_path(trained, l2s, **vars(options))
-        n_passes += trained.n_passes
-        unconverged += [fit for fit in fits if not fit.converged]
-        if callable(score):
-            scores[number] = [score(number, fit.theta) for fit in fits]
-        else:
-            left_out = part(test)
-            scores[number] = [_score(left_out, fit.theta, score) for fit in fits]
-    return CrossValidation(full, scores, unconverged, n_passes)
+    rows = np.asarray(rows)
+    rows = rows[present[source.y[rows]]]
+    w = np.ones(len(rows)) if source.w is None else source.w[rows]
+    if obj.sparse:
+        X, y = source.X.to_scipy()[rows], source.y[rows]
+    else:
+        X, y, of_rows = source.X, source.y, w
+        w = np.zeros(len(y))
+        w[rows] = of_rows
+    return Objective(
+        X,
+        renumbered(y, present),
+        int(present.sum()),
+        fit_intercept=obj.fit_intercept,
+        sample_weight=None if obj.sparse and source.w is None else w,
+        backend=obj.backend,
+        n_threads=obj.n_threads,
+    )
 
 
-def _score(obj: Objective, theta: np.ndarray, score: str) -> float:
-    """One of `SCORES` on the rows of an objective with l2 = 0."""
-    if score != "accuracy":
-        return -obj.value(theta)
+def _scores(
+    obj: Objective, rows: np.ndarray, present: np.ndarray, thetas: Sequence[np.ndarray], score: str
+) -> list[float]:
+    """One of `SCORES`, on some rows, of models of the ``present`` classes."""
+    y, w = obj.source.y, obj.source.w
+    assert y is not None
+    share = float(np.average(present[y[rows]], weights=None if w is None else w[rows]))
+    known = _part(obj, rows, present) if share > 0 and present.sum() > 1 else None
+    if score == "accuracy":
+        return [share if known is None else share * _accuracy(known, theta) for theta in thetas]
+    losses = [0.0 if known is None else known.value(theta) for theta in thetas]
+    return [-(share * loss + (1 - share) * ABSENT_LOSS) for loss in losses]
+
+
+def _accuracy(obj: Objective, theta: np.ndarray) -> float:
     label = obj.evaluate(theta, grad=False, label=True).label
     return float(np.average(label == obj.source.y, weights=obj.source.w))
+
+
+def classes_outside(fold: np.ndarray, folds: int, y: Any, w: np.ndarray | None, k: int) -> np.ndarray:
+    """Which classes have rows of positive weight outside each fold: bool (folds, k)."""
+    cells = (fold + 1).astype(np.int64) * k + y
+    counts = np.bincount(cells if w is None else cells[w > 0], minlength=(folds + 1) * k).reshape(folds + 1, k)
+    outside: np.ndarray = counts.sum(axis=0) > counts[1:]
+    return outside
 
 
 def fold_of_rows(splits: Sequence[Split], m: int) -> np.ndarray:

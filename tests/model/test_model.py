@@ -1,6 +1,8 @@
 """`Model`, `softmax`, `predict_proba`: predictions against the reference, bad input."""
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -144,6 +146,67 @@ def test_bad_options(arguments):
 def test_parts_that_do_not_fit(parts, error, message):
     with pytest.raises(error, match=message):
         Model(**{"theta": [[1.0, 2.0]], **parts})
+
+
+# --------------------------------------------------------------------------------------- data frames
+
+SHUFFLED = ["x4", "x0", "x2", "x1", "x3"]
+
+
+def named():
+    """A model with names, rows for it, and a frame of these rows: a boolean, an integer and float columns, shuffled."""
+    X = random_rows(40)
+    X[:, 1], X[:, 2] = X[:, 1] > 0, X[:, 2].round()
+    frame = pd.DataFrame(X, columns=[f"x{i}" for i in range(5)]).astype({"x1": bool, "x2": int})
+    model = random_model()
+    return Model(model.theta, model.bias, feature_names=frame.columns), X, frame[SHUFFLED]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "convert", [lambda f: f, lambda f: f.convert_dtypes(), pa.Table.from_pandas, lambda f: f.astype(float)]
+)
+def test_columns_are_found_by_name(backend, method, convert):
+    model, X, frame = named()
+    got, wanted = call(model, method, convert(frame), backend=backend), call(model, method, X, backend=backend)
+    for ours, theirs in zip(*((got, wanted) if method == "top_k" else ([got], [wanted])), strict=True):
+        # Sums in another order.
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=64 * np.finfo(float).eps)
+
+
+def test_columns_without_names_on_either_side_are_taken_by_position():
+    model, X, frame = named()
+    nameless = Model(model.theta, model.bias)
+    in_order = frame[sorted(SHUFFLED)]
+    for who, rows in ((nameless, in_order), (model, pd.DataFrame(X)), (nameless, pd.DataFrame(X)), (model, X)):
+        np.testing.assert_array_equal(who.predict(rows), model.predict(X))
+    assert (nameless.predict(frame) != model.predict(frame)).any()
+
+
+def test_the_names_of_a_saved_model_count(tmp_path):
+    model, X, frame = named()
+    for name in ("model.npz", "model.safetensors"):
+        model.save(tmp_path / name)
+        np.testing.assert_array_equal(Model.load(tmp_path / name).predict(frame), model.predict(X))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_missing_or_unknown_name_is_an_error(method):
+    model, _, frame = named()
+    for wrong, message in (
+        (frame.drop(columns="x3"), "X lacks 'x3'"),
+        (frame.assign(x5=0.0), "X has 'x5', which the model does not know"),
+        (frame.rename(columns={"x0": "y0"}), "X lacks 'x0' and has 'y0'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call(model, method, wrong)
+
+
+def test_a_value_that_is_not_finite_is_named_by_its_place_in_the_frame():
+    model, _, frame = named()
+    frame.iloc[7, 0] = np.nan
+    with pytest.raises(ValueError, match="row 7, column 0 holds nan"):
+        model.predict(frame)
 
 
 # ----------------------------------------------------------------------------------- the functions

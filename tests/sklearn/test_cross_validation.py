@@ -6,10 +6,21 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from samples import text
-from sklearn.datasets import load_iris, load_wine
+from sklearn import config_context
+from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import accuracy_score, log_loss
-from sklearn.model_selection import KFold, ShuffleSplit, StratifiedKFold
+from sklearn.metrics import accuracy_score, get_scorer, log_loss, make_scorer
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    LeaveOneGroupOut,
+    ShuffleSplit,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    cross_validate,
+)
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -111,6 +122,201 @@ def test_bad_arguments(options, message):
     X, y = load_iris(return_X_y=True)
     with pytest.raises(ValueError, match=message):
         SoftmaxRegressionCV(**options).fit(X, y)
+
+
+# ------------------------------------------------------------------------------------------- score
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    "scoring", ["neg_log_loss", "accuracy", "balanced_accuracy", "f1_macro", "roc_auc_ovr", "jaccard_macro", None]
+)
+def test_score_is_the_one_that_was_asked_for(scoring, weighted):
+    X, y = wine()
+    w = np.random.default_rng(0).random(len(y)) if weighted else None
+    clf = SoftmaxRegressionCV(l2s=[1e-1, 1e-2], scoring=scoring, cv=3).fit(X[::2], y[::2])
+    wanted = get_scorer(scoring or "accuracy")
+    assert clf.score(X, y, w) == pytest.approx(wanted(clf, X, y, **({} if w is None else {"sample_weight": w})))
+    if w is None:
+        search = GridSearchCV(SoftmaxRegression(), {"l2": [clf.l2_]}, scoring=scoring, cv=3).fit(X[::2], y[::2])
+        assert clf.score(X, y) == pytest.approx(search.score(X, y), abs=1e-4)
+
+
+def test_score_of_the_callers_own_scorer():
+    X, y = wine()
+    clf = SoftmaxRegressionCV(l2s=[0.1], scoring=lambda estimator, X, y: 17 + len(y)).fit(X, y)
+    assert clf.score(X[:3], y[:3]) == 20 and clf.scores_.mean() > 17
+
+
+def test_the_log_loss_of_rows_without_one_of_the_classes():
+    X, y = wine()
+    clf = SoftmaxRegressionCV(l2s=[0.1], scoring="neg_log_loss").fit(X, y)
+    part = y != "red"
+    codes = np.searchsorted(clf.classes_, y[part])
+    loss = -clf.predict_log_proba(X[part])[np.arange(part.sum()), codes].mean()
+    assert clf.score(X[part], y[part]) == pytest.approx(-loss)
+
+
+def test_an_l2_without_a_score_ranks_last():
+    X, y = wine()
+
+    def score(where):
+        return lambda estimator, X, y: np.nan if where(abs(estimator.coef_).max()) else -abs(estimator.coef_).max()
+
+    size = abs(SoftmaxRegression(l2=1.0).fit(X, y).coef_).max()
+    with pytest.warns(UserWarning, match="the score of fold . is NaN at l2 = 1; an l2 of which any score is NaN ranks"):
+        assert SoftmaxRegressionCV(l2s=L2S, scoring=score(lambda s: s < 1.5 * size)).fit(X, y).l2_ == 1e-2
+    with pytest.warns(UserWarning, match="the score of fold 0 is NaN at l2 = 0.001"):
+        assert SoftmaxRegressionCV(l2s=L2S, scoring=score(lambda s: True)).fit(X, y).l2_ == 1.0
+
+
+# ------------------------------------------------------------------------------------------ groups
+
+
+def grouped():
+    X, y = wine()
+    return X, y, np.arange(len(y)) % 7
+
+
+@pytest.mark.parametrize("splitter", [GroupKFold(3), LeaveOneGroupOut(), StratifiedGroupKFold(3)])
+@pytest.mark.parametrize("routing", [False, True])
+@pytest.mark.parametrize("container", [np.asarray, sp.csr_array])
+def test_groups_reach_the_splitter(splitter, routing, container):
+    X, y, groups = grouped()
+    splits = list(splitter.split(X, y, groups))
+    wanted = SoftmaxRegressionCV(l2s=[0.1], cv=splits).fit(container(X), y).scores_
+    with config_context(enable_metadata_routing=routing):
+        clf = SoftmaxRegressionCV(l2s=[0.1], cv=splitter)
+        np.testing.assert_array_equal(clf.fit(container(X), y, groups=groups).scores_, wanted)
+        if not isinstance(splitter, StratifiedGroupKFold):  # whose error depends on scikit-learn's version
+            with pytest.raises(ValueError, match="'groups' parameter should not be None"):
+                clf.fit(X, y)
+
+
+def test_groups_through_a_pipeline():
+    X, y, groups = grouped()
+    pipe = make_pipeline(StandardScaler(), SoftmaxRegressionCV(l2s=[0.1], cv=GroupKFold(3)))
+    wanted = SoftmaxRegressionCV(l2s=[0.1], cv=GroupKFold(3)).fit(StandardScaler().fit_transform(X), y, groups=groups)
+    plain = pipe.fit(X, y, softmaxregressioncv__groups=groups)[-1].scores_
+    with config_context(enable_metadata_routing=True):
+        routed = pipe.fit(X, y, groups=groups)[-1].scores_
+    np.testing.assert_array_equal(plain, wanted.scores_)
+    np.testing.assert_array_equal(routed, wanted.scores_)
+
+
+def test_groups_through_nested_cross_validation():
+    X, y, groups = grouped()
+    clf = SoftmaxRegressionCV(l2s=[0.1, 0.01], cv=GroupKFold(2))
+    outer = GroupKFold(3)
+    plain = cross_validate(clf, X, y, groups=groups, cv=outer, params={"groups": groups})["test_score"]
+    with config_context(enable_metadata_routing=True):
+        routed = cross_validate(clf, X, y, cv=outer, params={"groups": groups})["test_score"]
+    np.testing.assert_array_equal(plain, routed)
+    for (train, test), score in zip(outer.split(X, y, groups), plain, strict=True):
+        assert clf.fit(X[train], y[train], groups=groups[train]).score(X[test], y[test]) == score
+
+
+def test_weights_and_groups_are_routed_to_scorers_that_ask_for_them():
+    X, y, groups = grouped()
+    w = np.random.default_rng(0).random(len(y)) + 0.5
+    with config_context(enable_metadata_routing=True):
+        asks = make_scorer(accuracy_score).set_score_request(sample_weight=True)
+        clf = SoftmaxRegressionCV(l2s=[1.0], cv=GroupKFold(3), scoring=asks).fit(X, y, sample_weight=w, groups=groups)
+        built_in = SoftmaxRegressionCV(l2s=[1.0], cv=GroupKFold(3), scoring="accuracy").fit(X, y, w, groups=groups)
+        np.testing.assert_allclose(clf.scores_, built_in.scores_, rtol=1e-12)
+        assert clf.score(X, y, sample_weight=w) == pytest.approx(accuracy_score(y, clf.predict(X), sample_weight=w))
+
+
+def test_other_arguments_are_an_error():
+    X, y, groups = grouped()
+    with pytest.raises(TypeError, match="fit got 'rows', which needs .*enable_metadata_routing=True"):
+        SoftmaxRegressionCV().fit(X, y, rows=groups)
+    with pytest.raises(TypeError, match="score got 'groups'"):
+        SoftmaxRegressionCV(l2s=[0.1]).fit(X, y).score(X, y, groups=groups)
+
+
+# ------------------------------------------------------------- classes that a fold's training rows lack
+
+LOST = {
+    "one row": lambda X, y: (y != 9) | (np.cumsum(y == 9) == 1),
+    "two rows of one fold": lambda X, y: (y != 9) | (np.cumsum(y == 9) <= 2),
+}
+
+
+def rare(kind):
+    """Digits with one or two rows of class 9, both in the first fold of four."""
+    X, y = load_digits(return_X_y=True)
+    kept = LOST[kind](X, y)
+    X, y = X[kept][:600] / 16, y[kept][:600]
+    fold = np.arange(len(y)) % 4
+    fold[y == 9] = 0
+    return X, y, [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in range(4)]
+
+
+@pytest.mark.parametrize("kind", LOST)
+@pytest.mark.parametrize("scoring", [None, "accuracy", "balanced_accuracy"])
+def test_the_choice_where_a_fold_lacks_a_class_is_stable(kind, scoring):
+    X, y, splits = rare(kind)
+    options = {"l2s": [1e-1, 1e-2, 1e-3], "cv": splits, "scoring": scoring}
+    found = []
+    for container, solver, tol in [
+        (np.asarray, "newton", 1e-9),
+        (np.asarray, "auto", 1e-6),
+        (np.asarray, "lbfgs", 1e-4),
+        (sp.csr_array, "auto", 1e-6),
+        (sp.csr_array, "lbfgs", 1e-4),
+    ]:
+        with pytest.warns(UserWarning, match="the training rows of fold 0 lack class 9. Its probability is 0 there"):
+            found.append(SoftmaxRegressionCV(solver=solver, tol=tol, **options).fit(container(X), y))
+        assert found[-1].l2_ == found[0].l2_
+        np.testing.assert_allclose(found[-1].scores_, found[0].scores_, rtol=0, atol=5e-3 if scoring is None else 0.02)
+    assert found[0].scores_.min() > -36
+
+
+@pytest.mark.parametrize("scoring", [None, "accuracy", "f1_macro"])
+@pytest.mark.parametrize("container", [np.asarray, sp.csr_array])
+def test_scores_of_a_fold_without_a_class_are_those_of_a_fit_without_it(container, scoring):
+    X, y, splits = rare("one row")
+    y = np.array([f"digit {d}" for d in range(10)])[y]
+    with pytest.warns(UserWarning, match="fold 0 lack class 'digit 9'"):
+        clf = SoftmaxRegressionCV(l2s=[1e-1], cv=splits, scoring=scoring, tol=1e-9).fit(container(X), y)
+    train, test = splits[0]
+    alone = SoftmaxRegression(l2=1e-1, tol=1e-9).fit(X[train], y[train])
+    if scoring is None:
+        Z = np.hstack([alone.predict_proba(X[test]), np.zeros((len(test), 1))])  # "digit 9" is the last label
+        wanted = -log_loss(y[test], Z, labels=np.unique(y))
+    else:
+        wanted = get_scorer(scoring)(alone, X[test], y[test])
+    assert clf.scores_[0, 0] == pytest.approx(wanted, abs=1e-5)
+
+
+def test_the_warning_names_folds_and_classes():
+    X, y = load_iris(return_X_y=True)
+    with pytest.warns(UserWarning, match="fold 0 lack class 0, of fold 1 lack class 1, of fold 2 lack class 2. Its"):
+        clf = SoftmaxRegressionCV(l2s=3, cv=KFold(3)).fit(X, y)
+    np.testing.assert_allclose(clf.scores_, np.log(np.finfo(float).eps))
+    assert clf.l2_ == 1.0
+    with pytest.warns(UserWarning, match="fold 0 lack class 0, 1. Its"):
+        train = np.arange(100, 150)
+        SoftmaxRegressionCV(l2s=[0.1], cv=[(train, np.arange(100))]).fit(X, y)
+    blocks = np.arange(150) // 15
+    with pytest.warns(UserWarning, match="of fold 4 lack class .*; and those of 5 more folds lack some"):
+        SoftmaxRegressionCV(l2s=[0.1], cv=LeaveOneGroupOut()).fit(X, blocks, groups=blocks)
+
+
+def test_a_class_of_weight_zero_has_no_part_in_the_choice():
+    X, y = wine()
+    kept = y != "red"
+    with pytest.warns(UserWarning, match="no row of positive weight is of class 'red'"):
+        clf = SoftmaxRegressionCV(l2s=L2S, tol=1e-9, cv=KFold(3, shuffle=True, random_state=0)).fit(X, y, kept * 1.0)
+    splits = list(KFold(3, shuffle=True, random_state=0).split(X))
+    number = np.cumsum(kept) - 1
+    splits = [tuple(number[rows[kept[rows]]] for rows in split) for split in splits]
+    alone = SoftmaxRegressionCV(l2s=L2S, tol=1e-9, cv=splits).fit(X[kept], y[kept])
+    np.testing.assert_allclose(clf.scores_, alone.scores_, rtol=0, atol=1e-4)
+    assert clf.l2_ == alone.l2_ and list(clf.classes_) == ["red", "rose", "white"]
+    np.testing.assert_array_equal(clf.predict_proba(X)[:, 0], 0)
+    np.testing.assert_allclose(clf.predict_proba(X)[:, 1:], alone.predict_proba(X), rtol=0, atol=1e-4)
 
 
 # ---------------------------------------------------------------------------------------- sparse X
