@@ -18,6 +18,7 @@ column, in binary files the row (the first is 0). Nothing is ever unpickled.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from ..validation import check_X, nonfinite_place
 from .arrays import ArrayTable, read_npy, read_npz
 from .columns import listed
 from .csv import CsvTable
-from .data import Data, ReadOptions
+from .data import DEFAULTS, Data, ReadOptions
 from .parquet import ParquetTable
 from .svmlight import read_svmlight
 
@@ -43,7 +44,13 @@ _KINDS = {
 }
 
 
-def read(path: str | Path, target: str | int | None = None, *, header: bool = True) -> Data:
+def read(
+    path: str | Path,
+    target: str | int | None = None,
+    *,
+    header: bool = True,
+    options: ReadOptions = DEFAULTS,
+) -> Data:
     """Read samples and their labels.
 
     Parameters
@@ -89,19 +96,28 @@ def read(path: str | Path, target: str | int | None = None, *, header: bool = Tr
     if kind in ("npz", "svmlight"):
         if target is not None:
             raise ValueError(f"{path.name} says itself which values are the labels; leave out the target {target!r}")
-        data = read_npz(path) if kind == "npz" else read_svmlight(path)
+        data = (read_npz if kind == "npz" else read_svmlight)(path, options)
         if data.y is None:
             raise ValueError(f"{path.name} holds no array y (the labels); it has X only")
     else:
-        table = _open(path, kind, header)
-        t = _position(table.names, -1 if target is None else target, path)
-        if len(table.names) == 1:
-            raise ValueError(f"{path.name} has one column only, {table.names[0]!r}; features and a target are wanted")
-        data = table.data([j for j in range(len(table.names)) if j != t], t)
+        table = _open(path, kind, header, options)
+        usable = [j for j in range(len(table.names)) if j not in table.left_out]
+        t = _position(table.names, usable, -1 if target is None else target, path)
+        features = [j for j in usable if j != t]
+        if not features:
+            raise ValueError(f"{path.name} has one column only, {table.names[t]!r}; features and a target are wanted")
+        data = table.data(features, t)
     return _checked(data, path)
 
 
-def read_features(path: str | Path, feature_names: Sequence[str] | None, n: int, *, header: bool = True) -> Data:
+def read_features(
+    path: str | Path,
+    feature_names: Sequence[str] | None,
+    n: int,
+    *,
+    header: bool = True,
+    options: ReadOptions = DEFAULTS,
+) -> Data:
     """Read the n columns that a model needs, in its order. Other columns, such as the target, are left out.
 
     Parameters
@@ -128,9 +144,12 @@ def read_features(path: str | Path, feature_names: Sequence[str] | None, n: int,
     path, kind = _existing(path)
     if kind == "svmlight":
         base = {"feature 0": True, "feature 1": False}.get(feature_names[0]) if feature_names else None
-        data = read_svmlight(path, n, zero_based=base)
-        return _checked(Data(data.X, None, data.feature_names), path)
-    table: Any = ArrayTable(read_npz(path).X, path) if kind == "npz" else _open(path, kind, header)
+        data = read_svmlight(path, options, n, zero_based=base)
+        return _checked(replace(data, y=None, target=""), path)
+    if kind == "npz":
+        table: Any = ArrayTable(read_npz(path, with_labels=False).X, path)
+    else:
+        table = _open(path, kind, header, options)
     numbered = kind in ("npy", "npz") or not header
     if len(table.names) == n and (numbered or feature_names is None):
         return _checked(table.data(range(n)), path)
@@ -189,15 +208,17 @@ def kind_to_write(path: str | Path) -> str:
     raise ValueError(f"{Path(path).name}: predictions are written as .csv, .parquet or .npy, not {suffix or 'this'!r}")
 
 
-def _open(path: Path, kind: str, header: bool) -> Any:
+def _open(path: Path, kind: str, header: bool, options: ReadOptions) -> Any:
     if kind == "csv":
         return CsvTable(path, header)
-    return ParquetTable(path) if kind == "parquet" else read_npy(path)
+    return ParquetTable(path, options) if kind == "parquet" else read_npy(path, options)
 
 
 def _existing(path: str | Path) -> tuple[Path, str]:
     """A path and the kind of file its suffix stands for, or an error if it cannot be opened or is empty."""
     path = Path(path)
+    if path.is_dir():
+        return path, "parquet"
     kind = next((kind for kind, suffixes in _KINDS.items() if path.suffix.lower() in suffixes), None)
     if kind is None:
         known = " ".join(suffix for suffixes in _KINDS.values() for suffix in suffixes)
@@ -221,11 +242,11 @@ def _checked(data: Data, path: Path) -> Data:
     return data
 
 
-def _position(names: list[str], target: str | int, path: Path) -> int:
-    """The number of the target column. A column whose name is "3" goes before column 3."""
+def _position(names: list[str], usable: list[int], target: str | int, path: Path) -> int:
+    """The number of the target column: one of any name, else a number that counts the usable columns."""
     if target in names:
         return names.index(str(target))
     try:
-        return range(len(names))[int(target)]
+        return usable[int(target)]
     except (ValueError, IndexError):
         raise ValueError(f"{path.name} has no column {target!r}; it has {listed(names)}") from None

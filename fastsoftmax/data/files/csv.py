@@ -20,7 +20,7 @@ class CsvTable:
 
     def __init__(self, path: Path, header: bool) -> None:
         self.path, self.layout = path, text.layout(path, header)
-        self.names = self.layout.names
+        self.names, self.left_out = self.layout.names, frozenset[int]()
 
     def data(self, features: Iterable[int], target: int | None = None) -> Data:
         """Read the columns with these numbers, and the labels in column ``target``."""
@@ -49,4 +49,4 @@ class CsvTable:
         classes = np.char.strip(classes.astype(str))
         if "" in classes:
             text.explain(self.path, self.layout, features, target)
-        return Data(X, labels(classes, self.path, self.names[target])[codes], wanted, self.names[target])
+        return Data(X, labels(classes, self.path, self.names[target], len(codes))[codes], wanted, self.names[target])

@@ -22,6 +22,8 @@ class Data:
         Names of the columns of X; their numbers where the file has no names.
     target : str
         Name of the column that y came from, "" if there is none.
+    notes : tuple of str
+        What the reader found out or left out by itself, a line each.
     """
 
     X: Any
@@ -51,6 +53,8 @@ class ReadOptions:
         Columns to leave out, by name.
     fill : float or None
         The number that stands for an empty cell; an empty cell is an error if None.
+    extra_features : {"error", "ignore"}
+        What to do with features of an svmlight file that are beyond the model's.
     """
 
     format: str | None = None
@@ -61,3 +65,7 @@ class ReadOptions:
     encoding: str | None = None
     ignore: tuple[str, ...] = ()
     fill: float | None = None
+    extra_features: str = "error"
+
+
+DEFAULTS = ReadOptions()
