@@ -26,7 +26,7 @@ import numpy as np
 
 from ... import _extras
 from ..validation import check_X, nonfinite_place
-from .arrays import ArrayTable, read_npy, read_npz
+from .arrays import ArrayTable, joined, read_npy, read_npz
 from .columns import listed
 from .csv import CsvTable
 from .data import DEFAULTS, Data, ReadOptions
@@ -186,10 +186,7 @@ def write_columns(path: str | Path, columns: dict[str, np.ndarray]) -> None:
     path = Path(path)
     kind = kind_to_write(path)
     if kind == "npy":
-        values = list(columns.values())
-        if len({np.issubdtype(v.dtype, np.number) for v in values}) > 1:
-            raise ValueError(f"{path.name}: a .npy file cannot hold labels beside numbers; .csv and .parquet can")
-        np.save(path, values[0] if len(values) == 1 else np.stack(values, axis=1), allow_pickle=False)
+        np.save(path, joined(list(columns.values()), path), allow_pickle=False)
         return
     pyarrow = _extras.load("pyarrow", "writing CSV and Parquet files")
     table = pyarrow.table({name: pyarrow.array(values) for name, values in columns.items()})

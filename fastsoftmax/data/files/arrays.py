@@ -84,3 +84,20 @@ def _load(path: Path, wanted: Iterable[str]) -> tuple[list[str], dict[str, np.nd
                 why = f"{where} holds Python objects, which are not unpickled; numbers or text are wanted"
             raise ValueError(f"{path.name} is not a sound .npz file: {why}") from None
     return names, arrays
+
+
+def joined(columns: list[np.ndarray], path: Path) -> np.ndarray:
+    """Columns as one array to write, 1-D for a single one. ValueError where labels would become other ones."""
+    if len(columns) == 1:
+        return columns[0]
+    array = np.stack(columns, axis=1)
+    mixed = len({np.issubdtype(column.dtype, np.number) for column in columns}) > 1
+    if mixed or not all(_same(array[:, j], column) for j, column in enumerate(columns) if column.dtype.kind in "iu"):
+        raise ValueError(f"{path.name}: a .npy file cannot hold labels beside numbers; .csv and .parquet can")
+    return array
+
+
+def _same(stored: np.ndarray, integers: np.ndarray) -> bool:
+    """Whether integers come back from what is stored, which may be floats."""
+    with np.errstate(invalid="ignore"):
+        return bool((stored.astype(integers.dtype) == integers).all())

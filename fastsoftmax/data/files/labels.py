@@ -35,6 +35,7 @@ def labels(y: np.ndarray, path: Path, target: str, rows: int | None = None) -> n
     if y.dtype.kind in "biu":
         return y.astype(y.dtype.newbyteorder("="), copy=False)
     if y.dtype.kind == "f":
+        y = y.astype(np.promote_types(y.dtype, np.float64))  # 2^53 is no float16
         wrong = np.flatnonzero(~(np.isfinite(y) & (np.floor(y) == y) & (abs(y) < 2**53)))
         if len(wrong):
             raise ValueError(
@@ -76,20 +77,22 @@ def _is_finite(text: str) -> bool:
 
 
 def encoded(column: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct values of a pyarrow column and the number of each row's value: each text becomes Python's once."""
+    """The distinct values of a pyarrow column, text as Python's, and the number of each row's value."""
     array = column.dictionary_encode().unify_dictionaries().combine_chunks()
     values = array.dictionary
     text = kind_of(values.type) == "text"
-    return np.asarray(values.to_pylist(), str) if text else values.to_numpy(False), array.indices.to_numpy()
+    return np.array(values.to_pylist(), object) if text else values.to_numpy(False), array.indices.to_numpy()
 
 
 def column_labels(parts: list[Any], path: Path, target: str) -> np.ndarray:
     """Labels of a pyarrow column without nulls or dictionaries, of which each of the ``parts`` has some rows."""
     where = f"{path.name}, target column {target!r}"
     values, codes = encoded(_joined([_plain(part, where) for part in parts], where))
-    cut = next((text for text in values.tolist() if str(text).endswith("\0")), None)
-    if cut is not None:
-        raise ValueError(f"{where} holds {cut!r}; a label cannot end in a NUL character")
+    if values.dtype.kind == "O":
+        cut = next((text for text in values if text.endswith("\0")), None)
+        if cut is not None:  # NumPy would drop the end, and two labels might become one
+            raise ValueError(f"{where} holds {cut!r}; text that ends in a NUL character cannot be a label")
+        values = values.astype(str)
     return np.take(labels(values, path, target, len(codes)), codes)
 
 

@@ -88,39 +88,6 @@ def _check_cells(where: str, cells: list[str], names: list[str], features: list[
         raise ValueError(f"{where}, column {names[target]!r} is empty; a label is wanted")
 
 
-def svmlight_extent(path: Path) -> tuple[int, int, int]:
-    """Number of rows of an svmlight file, its largest feature index, and its smallest (at most 1).
-
-    Raises
-    ------
-    ValueError
-        For the first line that is not "label index:value index:value ..." with rising indices and finite numbers.
-    """
-    rows, largest, smallest = 0, 0, 1
-    with _opened(path) as file:
-        for number, line in enumerate(file, start=1):
-            where = f"{path.name}, line {number}"
-            _require_text(line, where)
-            label, *pairs = line.partition("#")[0].split() or [""]
-            if not label:
-                continue
-            rows += 1
-            if not _is_finite(label):
-                raise ValueError(f"{where} has the label {label!r}; one whole number is wanted")
-            before = -1
-            for pair in pairs:
-                index, _, value = pair.partition(":")
-                if index == "qid":
-                    continue
-                if not (index.isascii() and index.isdigit() and _is_finite(value)):
-                    raise ValueError(f"{where} holds {pair!r}; index:value, the value finite, is wanted")
-                if int(index) <= before:
-                    raise ValueError(f"{where} has the feature {index} after {before}; rising indices are wanted")
-                before = int(index)
-                largest, smallest = max(largest, before), min(smallest, before)
-    return rows, largest, smallest
-
-
 def _opened(path: Path) -> TextIO:
     """A file opened for reading. Bytes that are no UTF-8 become lone surrogates, so that `_require_text` can say in
     which line they are; a decoding error would come earlier, when a block of lines is read."""
