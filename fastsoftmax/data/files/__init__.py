@@ -189,7 +189,8 @@ def write_columns(path: str | Path, columns: dict[str, np.ndarray]) -> None:
         np.save(path, joined(list(columns.values()), path), allow_pickle=False)
         return
     pyarrow = _extras.load("pyarrow", "writing CSV and Parquet files")
-    table = pyarrow.table({name: pyarrow.array(values) for name, values in columns.items()})
+    native = {name: values.astype(values.dtype.newbyteorder("="), copy=False) for name, values in columns.items()}
+    table = pyarrow.table({name: pyarrow.array(values) for name, values in native.items()})
     if kind == "csv":
         _extras.load("pyarrow.csv", "writing CSV files").write_csv(table, str(path))
     else:

@@ -89,7 +89,8 @@ def _load(path: Path, wanted: Iterable[str]) -> tuple[list[str], dict[str, np.nd
 def joined(columns: list[np.ndarray], path: Path) -> np.ndarray:
     """Columns as one array to write, 1-D for a single one. ValueError where labels would become other ones."""
     if len(columns) == 1:
-        return columns[0]
+        text = columns[0].dtype.kind == "O" and all(isinstance(value, str) for value in columns[0])
+        return columns[0].astype(str) if text else columns[0]
     array = np.stack(columns, axis=1)
     mixed = len({np.issubdtype(column.dtype, np.number) for column in columns}) > 1
     if mixed or not all(_same(array[:, j], column) for j, column in enumerate(columns) if column.dtype.kind in "iu"):

@@ -1,6 +1,8 @@
 """NumPy's files: any real dtype and layout, and what is refused."""
 
 import numpy as np
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 
 from fastsoftmax.data.files import ReadOptions, read, read_features, write_columns
@@ -111,3 +113,16 @@ def test_a_number_for_labels_beyond_floats_is_not_written_beside_them(tmp_path):
         )
     write_columns(path, {"top_1": np.array([1 << 53, 3]), "p_1": np.zeros(2, "f4")})
     assert np.load(path)[:, 0].tolist() == [1 << 53, 3]
+
+
+@pytest.mark.parametrize("dtype", [">i4", ">u8", ">U3"])
+def test_labels_of_any_byte_order_are_written(tmp_path, dtype):
+    labels = np.array(["7", "10", "3"]).astype(dtype)
+    for name, read_back in {"p.csv": pyarrow.csv.read_csv, "p.parquet": pyarrow.parquet.read_table}.items():
+        write_columns(tmp_path / name, {"prediction": labels})
+        assert list(map(str, read_back(tmp_path / name)[0].to_pylist())) == ["7", "10", "3"]
+
+
+def test_text_in_objects_is_written_to_arrays(tmp_path):
+    write_columns(tmp_path / "p.npy", {"prediction": np.array(["07", "é"], object)})
+    assert np.load(tmp_path / "p.npy").tolist() == ["07", "é"]
