@@ -26,7 +26,7 @@ import numpy as np
 
 from ... import _extras
 from ..validation import check_X, nonfinite_place
-from .arrays import ArrayTable, joined, read_npy, read_npz
+from .arrays import joined, open_npz, read_npy, read_npz
 from .columns import listed
 from .csv import CsvTable
 from .data import DEFAULTS, Data, ReadOptions
@@ -146,10 +146,7 @@ def read_features(
         base = {"feature 0": True, "feature 1": False}.get(feature_names[0]) if feature_names else None
         data = read_svmlight(path, options, n, zero_based=base)
         return _checked(replace(data, y=None, target=""), path)
-    if kind == "npz":
-        table: Any = ArrayTable(read_npz(path, with_labels=False).X, path)
-    else:
-        table = _open(path, kind, header, options)
+    table: Any = open_npz(path, options) if kind == "npz" else _open(path, kind, header, options)
     numbered = kind in ("npy", "npz") or not header
     if len(table.names) == n and (numbered or feature_names is None):
         return _checked(table.data(range(n)), path)
