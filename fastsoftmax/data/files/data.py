@@ -22,6 +22,8 @@ class Data:
         Names of the columns of X; their numbers where the file has no names.
     target : str
         Name of the column that y came from, "" if there is none.
+    notes : tuple of str
+        What the reader guessed or left out, a sentence each.
     """
 
     X: Any
@@ -43,21 +45,24 @@ class ReadOptions:
         Whether the first line of a text table holds the names of the columns.
     sep : str or None
         What separates the cells of a text table.
-    decimal, thousands : str
-        The decimal mark of a text table, and the separator of thousands ("" for none).
+        One character; a space stands for any run of spaces and tabs.
+    decimal : str or None
+        The decimal mark of a text table.
+    thousands : str
+        What separates thousands in a text table; "" for nothing.
     encoding : str or None
-        The encoding of a text file.
-    ignore : tuple of str
-        Columns to leave out, by name.
+        The encoding of a text table; its byte order mark says so, or it is UTF-8, unless given.
+    ignore : tuple of str or int
+        Columns to leave out, by name or by number from 0.
     fill : float or None
-        The number that stands for an empty cell; an empty cell is an error if None.
+        The number that missing cells are read as; a missing cell is an error if None.
     """
 
     format: str | None = None
     header: bool | None = None
     sep: str | None = None
-    decimal: str = "."
+    decimal: str | None = None
     thousands: str = ""
     encoding: str | None = None
-    ignore: tuple[str, ...] = ()
+    ignore: tuple[str | int, ...] = ()
     fill: float | None = None
