@@ -48,7 +48,7 @@ def load(path: Path, encoding: str | None) -> np.ndarray:
     name = _codec(encoding) if encoding else marked
     if name in ("utf-8", "utf-8-sig", "ascii"):
         if head.count(0) > len(head) // 8:
-            raise ValueError(f"{path.name} holds NUL bytes and is no UTF-8 text; if it is UTF-16, add --encoding utf-16")
+            raise ValueError(f"{path.name} holds NUL bytes: no UTF-8 text; if it is UTF-16, add --encoding utf-16")
         return np.frombuffer(data, np.uint8)[len(mark) if marked == "utf-8" else 0 :]
     return np.frombuffer(_decoded(path, bytes(memoryview(data)), name).encode(), np.uint8)
 
@@ -66,7 +66,9 @@ def _codec(encoding: str) -> str:
         b"".decode(encoding)
         return codecs.lookup(encoding).name
     except LookupError:
-        raise ValueError(f"unknown encoding {encoding!r}; utf-8, utf-16, latin-1 and cp1252 are among the known") from None
+        raise ValueError(
+            f"unknown encoding {encoding!r}; utf-8, utf-16, latin-1 and cp1252 are among the known"
+        ) from None
 
 
 def _decompressed(path: Path) -> Any:

@@ -46,7 +46,8 @@ class Chunk:
         if not self.inside and not len(self.opens):
             return offsets
         depth = np.searchsorted(self.opens, offsets) - np.searchsorted(self.closes, offsets) + int(self.inside)
-        return offsets[depth == 0]
+        found: np.ndarray = offsets[depth == 0]
+        return found
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,8 @@ class Quotes:
 
     def _one_by_one(self, begin: int, end: int, at: np.ndarray, opened: int | None) -> Chunk:
         """The chunk, each quote looked at in its place."""
-        opens, closes, blanks, inside, escaped = [], [], [], opened is not None, -1
+        opens, closes, blanks = list[int](), list[int](), list[int]()
+        inside, escaped = opened is not None, -1
         for p in at.tolist():
             if p == escaped:
                 continue

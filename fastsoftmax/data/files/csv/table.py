@@ -11,7 +11,7 @@ import numpy as np
 
 from .... import _extras
 from ...validation import nonfinite_place
-from ..columns import TABLES_NEED, filled, first_line
+from ..columns import TABLES_NEED, filled, listed
 from ..data import Data, ReadOptions
 from ..labels import encoded, labels
 from . import buffer
@@ -45,7 +45,8 @@ class CsvTable:
         except ValueError as error:
             raise ValueError(f"{path.name}, {error}") from None
         self.layout, self.names, self.header = made, made.names, made.header
-        self.left_out, self.notes = made.left_out, made.notes
+        self.ignored = _ignored(made.names, options.ignore, path)
+        self.left_out, self.notes = made.left_out | self.ignored, made.notes
         if made.decimal == made.sep or made.decimal == options.thousands or len(made.decimal) != 1:
             raise ValueError(
                 f"{path.name}: the decimal mark is {made.decimal!r}, the separator of cells {made.sep!r}, that of "
@@ -62,6 +63,9 @@ class CsvTable:
     def data(self, features: Iterable[int], target: int | None = None) -> Data:
         """Read the columns with these numbers, and the labels in column ``target``."""
         features = list(features)
+        lost = [j for j in [*features, *([] if target is None else [target])] if j in self.ignored]
+        if lost:
+            raise ValueError(f"{self.path.name}: column {self.names[lost[0]]!r} is needed, and is to be ignored")
         if self.layout.sep == " ":
             self.text = _single_spaced(self.text)
         elif len(self.names) == 1:
@@ -70,8 +74,8 @@ class CsvTable:
         columns, label = self._columns(features, target, breaks)
         columns = self._without_missing(columns, features)
         names = [self.names[j] for j in features]
-        X = filled(columns, len(columns[0]), np.dtype(np.float64))
-        bad = nonfinite_place(X)
+        X = filled(columns, len(columns[0]) if columns else 0, np.dtype(np.float64))
+        bad = nonfinite_place(X) if features else None
         if bad is not None:
             raise self._wrong_number(bad[0], features[bad[1]])
         if target is None:
@@ -155,15 +159,15 @@ class CsvTable:
             raise self._not_utf8(self._place(first_not_utf8(column), target)[0]) from None
 
     def _labels(self, column: Any, target: int) -> np.ndarray:
-        classes, codes = encoded(column)
-        classes = np.char.strip(classes.astype(str))
-        for code in np.flatnonzero((classes == "") | (np.char.find(classes, "\0") >= 0)):
-            line, cell = self._place(int(np.flatnonzero(codes == code)[0]), target)
+        values, codes = encoded(column)
+        classes = [text.strip() for text in values]
+        wrong = next((code for code, text in enumerate(classes) if not text or "\0" in text), None)
+        if wrong is not None:  # NumPy drops NUL at the end of a text, and two labels might become one
+            line, cell = self._place(int(np.flatnonzero(codes == wrong)[0]), target)
             holds = f"holds {cell!r}" if cell else "is empty"
-            raise ValueError(
-                f"{self.path.name}, line {line}, column {self.names[target]!r} {holds}; a label is wanted"
-            )
-        return labels(classes, self.path, self.names[target])[codes]
+            raise ValueError(f"{self.path.name}, line {line}, column {self.names[target]!r} {holds}; a label is wanted")
+        y: np.ndarray = labels(np.array(classes), self.path, self.names[target], len(codes))[codes]
+        return y
 
     # -------------------------------------------------------------------------------------- faults
 
@@ -176,8 +180,10 @@ class CsvTable:
             raise self._unclosed(error) from None
         if found.breaks:
             line = self.first_line + line_of(self.text, found.first) - 1
-            where = f"a line break in line {line} is" if found.breaks == 1 else (
-                f"{found.breaks:,} line breaks, the first in line {line}, are"
+            where = (
+                f"a line break in line {line} is"
+                if found.breaks == 1
+                else (f"{found.breaks:,} line breaks, the first in line {line}, are")
             )
             self.notes.append(f"{where} within quotes, and part of cells")
         if found.blanks:
@@ -246,8 +252,8 @@ class CsvTable:
             return self._not_utf8(line)
         if cell in MISSING:
             return ValueError(
-                f"{where} {f'holds {cell!r}' if cell else 'is empty'}; a finite number is wanted: --fill NUMBER is read "
-                "for missing cells, --ignore COLUMN leaves a column out"
+                f"{where} {f'holds {cell!r}' if cell else 'is empty'}; a finite number is wanted: "
+                "--fill NUMBER is read for missing cells, --ignore COLUMN leaves a column out"
             )
         hint = ": --ignore COLUMN leaves a column out"
         if self.layout.decimal != "," and _DECIMAL_COMMA.fullmatch(cell):
@@ -260,6 +266,15 @@ class CsvTable:
         return ValueError(
             f"{self.path.name}, line {line} is not UTF-8 text: --encoding says what it is, such as latin-1 or cp1252"
         )
+
+
+def _ignored(names: list[str], ignore: Sequence[str], path: Path) -> set[int]:
+    """The numbers of the columns to leave out: those of a name, or else that of a number."""
+    numbers = {str(j) for j in range(len(names))}
+    unknown = [name for name in ignore if name not in names and name not in numbers]
+    if unknown:
+        raise ValueError(f"{path.name} has no column {unknown[0]!r} to ignore; it has {listed(names)}")
+    return {j for j, name in enumerate(names) if name in ignore or (str(j) in ignore and str(j) not in names)}
 
 
 def _single_spaced(text: np.ndarray) -> np.ndarray:
