@@ -44,13 +44,15 @@ class ReadOptions:
     header : bool or None
         Whether the first line of a text table holds the names of the columns.
     sep : str or None
-        What separates the cells of a text table.
-    decimal, thousands : str
-        The decimal mark of a text table, and the separator of thousands ("" for none).
+        What separates the cells of a text table, one character; a space stands for any run of spaces and tabs.
+    decimal : str or None
+        The decimal mark of a text table.
+    thousands : str
+        What separates thousands in a text table; "" for nothing.
     encoding : str or None
-        The encoding of a text file.
+        The encoding of a text table; its byte order mark says so, or it is UTF-8, unless given.
     ignore : tuple of str
-        Columns to leave out, by name.
+        Columns to leave out, by name (in a text table also by number from 0).
     fill : float or None
         The number that stands for an empty cell (in arrays for NaN); an empty cell is an error if None.
     extra_features : {"error", "ignore"}
@@ -60,7 +62,7 @@ class ReadOptions:
     format: str | None = None
     header: bool | None = None
     sep: str | None = None
-    decimal: str = "."
+    decimal: str | None = None
     thousands: str = ""
     encoding: str | None = None
     ignore: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ from .columns import TABLES_NEED, first_line, ignored, kind_of, listed
 from .data import DEFAULTS, Data, ReadOptions
 from .labels import column_labels
 
-_SUFFIXES = (".parquet", ".pq", ".parq")
+_SUFFIXES = (".parquet", ".pq")
 # What Hive and Spark write for a missing value in the name of a folder.
 _MISSING = "__HIVE_DEFAULT_PARTITION__"
 
