@@ -53,6 +53,8 @@ def read_svmlight(
     """
     if options.ignore:
         raise ValueError(f"{path.name} has no names of columns to ignore {options.ignore[0]!r} by; a table has them")
+    if options.extra_features not in ("error", "ignore"):
+        raise ValueError(f"extra_features is {options.extra_features!r}; 'error' or 'ignore' is wanted")
     X, y, notes = _load(path)
     smallest, largest = (int(X.indices.min()), int(X.indices.max())) if X.nnz else (1, 0)
     if zero_based is None:
