@@ -73,6 +73,10 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
         """Logarithms of the probabilities (m, k), computed from the logits: finite where a probability rounds to 0."""
         return self._model().predict_log_proba(self._check(X), **self._options())
 
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Share of the rows, or of their weight, whose label is predicted."""
+        return float(super().score(X, check_labels(y), sample_weight=sample_weight))
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True

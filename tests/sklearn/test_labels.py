@@ -39,6 +39,14 @@ def test_labels_come_back_from_a_fit_and_from_a_file(tmp_path, kind, suffix):
     assert classes.tolist() == wanted and classes.dtype == estimator.model_.classes.dtype
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_score_compares_labels_as_they_are(kind):
+    y = KINDS[kind]
+    estimator = SoftmaxRegression(backend="numpy").fit(X, y)
+    right = [a == b for a, b in zip(estimator.predict(X).tolist(), list(y), strict=True)]
+    assert estimator.score(X, y) == pytest.approx(np.mean(right))
+
+
 @pytest.mark.parametrize("y", [[1, "1"] * 6, np.array([1, "a"] * 6, object), [True, 2] * 6, ["a", None] * 6])
 def test_labels_of_several_kinds_are_one_sentence(y):
     for call in (SoftmaxRegression().fit, lambda X, y: SoftmaxRegression().partial_fit(X, y, classes=y[:2])):
