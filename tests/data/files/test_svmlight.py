@@ -154,10 +154,13 @@ WRONG = {
     "twice": ("1 3:1 3:1", "feature 3 after 3"),
     "falling": ("1 3:1 2:1", "feature 2 after 3"),
     "an index beyond all": ("1 99999999999999999999999:1", "feature 99999999999999999999999"),
+    "an index of thousands of digits": ("1 " + "9" * 5000 + ":1", "feature 999"),
     "an index beyond 32 bits": ("1 4294967299:1", "feature 4294967299"),
     "a query behind features": ("1 3:1 qid:3", "'qid:3'"),
     "no line feed": ("1 3:1\r2 3:1", "'2'"),
     "bytes": (b"1 3:\xff", "3:"),
+    "a blank that is none of ASCII": ("1 3:1\xa04:1", "'3:1\\xa04:1'"),
+    "a label without end": ("x" * 5000, "label 'xxx"),
 }
 
 
