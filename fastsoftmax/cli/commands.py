@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import click
@@ -69,13 +69,42 @@ def cli(context: click.Context) -> None:
 
 def _data_options(command: Callable[..., None]) -> Callable[..., None]:
     """Options of every command that reads data and computes."""
-    for option in (
+    for option in (  # the last is the first in --help
         click.option("--threads", type=click.IntRange(min=1), help="Threads; all cores unless given."),
         click.option("--backend", default="auto", show_default=True, help="auto, cython, numba or numpy."),
-        click.option("--no-header", is_flag=True, help="The first line of a CSV file is data; columns are 0, 1, ..."),
+        *_reading_options(),
     ):
         command = option(command)
     return command
+
+
+def _reading_options() -> list[Any]:
+    """Options that say how to read a file; those of one kind of file are an error for another."""
+    return [
+        click.option("--fill", type=float, metavar="NUMBER", help="What missing cells of features are read as."),
+        click.option("--ignore", multiple=True, metavar="COLUMN", help="A column to leave out; may be repeated."),
+        click.option("--encoding", help="Encoding of a text table: latin-1, cp1252, utf-16, ..."),
+        click.option("--thousands", metavar="MARK", default="", help="What separates thousands in a text table."),
+        click.option("--decimal", metavar="MARK", help="Decimal mark of a text table."),
+        click.option("--sep", metavar="MARK", help="What separates its cells: , ; | tab, or space for runs of spaces."),
+        click.option(
+            "--header/--no-header",
+            default=None,
+            help="Whether the first line of a text table holds the names of its columns; else they are 0, 1, ...",
+        ),
+        click.option(
+            "--format",
+            type=click.Choice(files.FORMATS),
+            help="What is in the file; its suffix says so unless given.",
+        ),
+    ]
+
+
+def _with_reading(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of a command, those of reading as one ReadOptions under the name ``reading``."""
+    names = {field.name for field in fields(files.ReadOptions)} & set(options)
+    reading = files.ReadOptions(**{name: options.pop(name) for name in names})
+    return options | {"reading": reading}
 
 
 # ------------------------------------------------------------------------------------------- train
@@ -118,12 +147,12 @@ def _data_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
 @_data_options
 def train(**options: Any) -> None:
-    """Fit a model to DATA: CSV, Parquet, .npy, .npz or svmlight.
+    """Fit a model to DATA: CSV and other text tables, Parquet, .npy, .npz or svmlight.
 
     Without DATA it is scikit-learn's bundled digits. Rows held out show how well the model does on
-    what it has not seen.
+    what it has not seen. What is guessed of a file is said, and an option says otherwise.
     """
-    train_model(TrainOptions(**options))
+    train_model(TrainOptions(**_with_reading(options)))
 
 
 # ----------------------------------------------------------------------------------------- predict
@@ -138,7 +167,7 @@ class PredictOptions:
     out: str
     proba: bool
     top: int | None
-    no_header: bool
+    reading: files.ReadOptions
     backend: str
     threads: int | None
 
@@ -149,6 +178,13 @@ class PredictOptions:
 @click.option("--out", required=True, metavar="FILE", help="Write the predictions: .csv, .parquet or .npy.")
 @click.option("--proba", is_flag=True, help="Also the probability of every class.")
 @click.option("--top", type=click.IntRange(min=1), metavar="N", help="The N most probable classes instead, best first.")
+@click.option(
+    "--extra-features",
+    type=click.Choice(["error", "ignore"]),
+    default="error",
+    show_default=True,
+    help="What to do with features of an svmlight file beyond the model's.",
+)
 @_data_options
 def predict(**options: Any) -> None:
     """Predict the classes of the rows of DATA with a MODEL that `train --out` wrote.
@@ -156,7 +192,7 @@ def predict(**options: Any) -> None:
     Columns are found by the names the model was trained with; others, such as the target, are
     left out.
     """
-    _predict(PredictOptions(**options))
+    _predict(PredictOptions(**_with_reading(options)))
 
 
 def _predict(options: PredictOptions) -> None:
@@ -169,7 +205,9 @@ def _predict(options: PredictOptions) -> None:
     source = with_suffix(options.model, MODEL_SUFFIXES, "a model", default=".npz")
     model = Model.load(source)
     names, n = model.feature_names, model.n_features
-    data = files.read_features(options.data, names, n, header=not options.no_header)
+    data = files.read_features(options.data, names, n, options=options.reading)
+    for note in data.notes:
+        click.echo(f"note: {note}")
     files.write_columns(out, _predictions(model, data.X, options))
     click.echo(f"{data.X.shape[0]} predictions written to {out}")
 

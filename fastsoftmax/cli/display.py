@@ -62,6 +62,8 @@ def show_report(report: dict[str, Any]) -> None:
     """Print the outcome of a training run, given what `train --json` prints."""
     console = Console(highlight=False)
     test, rows = report["test"], report["rows"]
+    for note in report["notes"]:
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
     _facts(
         console,
         {

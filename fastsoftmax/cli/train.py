@@ -38,7 +38,7 @@ class TrainOptions:
     out: str | None
     plot: str | None
     as_json: bool
-    no_header: bool
+    reading: files.ReadOptions
     backend: str
     threads: int | None
 
@@ -59,6 +59,7 @@ def train_model(options: TrainOptions) -> None:
     report: dict[str, Any] = {
         "data": name,
         "target": data.target,
+        "notes": list(data.notes),
         "features": obj.n_features,
         "classes": classes.tolist(),
         "rows": {"train": len(rows), "test": len(held_out)},
@@ -101,9 +102,11 @@ def _training_data(options: TrainOptions) -> tuple[str, files.Data]:
     """The name of the data, and samples with labels: those of a file or, unless one is given, scikit-learn's digits."""
     if options.data is not None:
         name = Path(options.data).name
-        return name, files.read(options.data, options.target, header=not options.no_header)
+        return name, files.read(options.data, options.target, options=options.reading)
     if options.target is not None:
         raise ValueError("--target names a column of DATA; there is none, and the digits have their own labels")
+    if options.reading != files.ReadOptions():
+        raise ValueError("options that say how to read a file are given, and no DATA to read")
     X, y, feature_names = datasets.load_sample("digits")
     return "scikit-learn's digits", files.Data(X, y, feature_names, "digit")
 

@@ -9,21 +9,23 @@ from pathlib import Path
 
 import numpy as np
 
-from .columns import first_line, listed
-from .data import Data
+from .columns import first_line, ignored, listed
+from .data import DEFAULTS, Data, ReadOptions
 from .labels import labels
 
 
 class ArrayTable:
-    """A 2-D array, whose columns have their numbers for names."""
+    """A 2-D array, whose columns have their numbers for names; ``left_out`` are those to ignore."""
 
-    def __init__(self, X: np.ndarray, path: Path) -> None:
-        self.X, self.path = X, path
+    def __init__(self, X: np.ndarray, path: Path, options: ReadOptions = DEFAULTS) -> None:
+        self.X, self.path, self.fill = X, path, options.fill
         if X.ndim != 2 or X.dtype.kind not in "fiub":
+            kind = "a structured array" if X.dtype.names else str(X.dtype)
             raise ValueError(
-                f"{path.name} holds {X.dtype} of shape {X.shape}; real numbers of shape (rows, columns) are wanted"
+                f"{path.name} holds {kind} of shape {X.shape}; real numbers of shape (rows, columns) are wanted"
             )
         self.names = [str(j) for j in range(X.shape[1])]
+        self.left_out = ignored(self.names, options.ignore, path)
 
     def data(self, features: Iterable[int], target: int | None = None) -> Data:
         """The columns with these numbers (a view where they are neighbours), and the labels in column ``target``."""
@@ -32,35 +34,90 @@ class ArrayTable:
         y = None if target is None else labels(np.asarray(self.X[:, target]), self.path, self.names[target])
         whole = features and features == list(range(features[0], features[0] + len(features)))
         X = self.X[:, features[0] : features[-1] + 1] if whole else self.X[:, features]
-        return Data(X, y, names, "" if y is None else self.names[target])  # type: ignore[index]
+        X, notes = self._filled(X)
+        return Data(X, y, names, "" if y is None else self.names[target], notes)  # type: ignore[index]
+
+    def _filled(self, X: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+        """X with the number that stands for NaN, which is what an array has for an empty cell."""
+        empty = np.isnan(X) if self.fill is not None and X.dtype.kind == "f" else np.False_
+        count = np.count_nonzero(empty)
+        if not count:
+            return X, ()
+        X = np.array(X)
+        X[empty] = self.fill
+        return X, (f"empty cells are read as {self.fill:g}: {count}",)
 
 
-def read_npy(path: Path) -> ArrayTable:
+def read_npy(path: Path, options: ReadOptions = DEFAULTS) -> ArrayTable:
     """The array of a .npy file as a memory map. `open_memmap` reads no pickled objects."""
     try:
         X = np.lib.format.open_memmap(path, mode="r")
     except (ValueError, EOFError, SyntaxError) as error:
-        raise ValueError(f"{path.name} is not a sound .npy file: {first_line(error)}") from None
-    return ArrayTable(X, path)
+        why = (
+            "it holds Python objects, which are not unpickled" if "Python objects" in str(error) else first_line(error)
+        )
+        raise ValueError(f"{path.name} is not a sound .npy file: {why}") from None
+    return ArrayTable(X, path, options)
 
 
-def read_npz(path: Path) -> Data:
+def read_npz(path: Path, options: ReadOptions = DEFAULTS) -> Data:
     """The arrays X and, if there is one, y of a .npz file."""
+    table, y = _npz(path, options, ("X", "y"))
+    data = table.data([j for j in range(len(table.names)) if j not in table.left_out])
+    if y is None:
+        return data
+    notes = [f"y has the shape {y.shape}; its column is the labels"] if y.shape == (len(table.X), 1) else []
+    y = y[:, 0] if notes else y
+    if y.shape != table.X.shape[:1]:
+        raise ValueError(f"{path.name}: y has shape {y.shape}; one label for each of the {len(table.X)} rows is wanted")
+    return Data(data.X, labels(y, path, "y"), data.feature_names, "y", (*data.notes, *notes))
+
+
+def open_npz(path: Path, options: ReadOptions = DEFAULTS) -> ArrayTable:
+    """The array X of a .npz file. No other is read, whatever is in it."""
+    return _npz(path, options, ("X",))[0]
+
+
+def _npz(path: Path, options: ReadOptions, wanted: tuple[str, ...]) -> tuple[ArrayTable, np.ndarray | None]:
+    names, arrays = _load(path, wanted)
+    if "X" not in arrays:
+        raise ValueError(f"{path.name} holds {listed(names) or 'no arrays'}; X (and y for training) are wanted")
+    return ArrayTable(arrays["X"], path, options), arrays.get("y")
+
+
+def _load(path: Path, wanted: Iterable[str]) -> tuple[list[str], dict[str, np.ndarray]]:
+    """The names of all arrays of a .npz file, and those that are wanted."""
+    where, arrays = "it", {}
     with path.open("rb") as file:
         try:
             archive = np.load(file, allow_pickle=False)
             # A file that is no archive np.load returns as an array, or takes for a pickle and refuses.
             names = archive.files if isinstance(archive, np.lib.npyio.NpzFile) else []
-            arrays = {name: archive[name] for name in ("X", "y") if name in names}
+            for where in [name for name in wanted if name in names]:
+                arrays[where] = archive[where]
         except (ValueError, EOFError, KeyError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:
-            why = "it is no archive" if "pickled" in str(error) else first_line(error)
+            why = first_line(error)
+            if "pickled" in why:
+                why = "it is no archive"
+            elif "Object arrays" in why:
+                why = f"{where} holds Python objects, which are not unpickled; numbers or text are wanted"
             raise ValueError(f"{path.name} is not a sound .npz file: {why}") from None
-    if "X" not in arrays:
-        raise ValueError(f"{path.name} holds {listed(names) or 'no arrays'}; X (and y for training) are wanted")
-    table = ArrayTable(arrays["X"], path)
-    y = arrays.get("y")
-    if y is None:
-        return Data(table.X, None, table.names)
-    if y.shape != table.X.shape[:1]:
-        raise ValueError(f"{path.name}: y has shape {y.shape}; one label for each of the {len(table.X)} rows is wanted")
-    return Data(table.X, labels(y, path, "y"), table.names, "y")
+    return names, arrays
+
+
+def joined(columns: list[np.ndarray], path: Path) -> np.ndarray:
+    """Columns as one array to write, 1-D for a single one. ValueError where labels would become other ones."""
+    if len(columns) == 1:
+        text = columns[0].dtype.kind == "O" and all(isinstance(value, str) for value in columns[0])
+        return columns[0].astype(str) if text else columns[0]
+    array = np.stack(columns, axis=1)
+    mixed = len({np.issubdtype(column.dtype, np.number) for column in columns}) > 1
+    if mixed or not all(_same(array[:, j], column) for j, column in enumerate(columns) if column.dtype.kind in "iu"):
+        raise ValueError(f"{path.name}: a .npy file cannot hold labels beside numbers; .csv and .parquet can")
+    return array
+
+
+def _same(stored: np.ndarray, integers: np.ndarray) -> bool:
+    """Whether integers come back from what is stored, which may be floats."""
+    with np.errstate(invalid="ignore"):
+        return bool((stored.astype(integers.dtype) == integers).all())

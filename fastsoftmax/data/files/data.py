@@ -22,6 +22,8 @@ class Data:
         Names of the columns of X; their numbers where the file has no names.
     target : str
         Name of the column that y came from, "" if there is none.
+    notes : tuple of str
+        What the reader found out or left out by itself, a line each.
     """
 
     X: Any
@@ -42,22 +44,30 @@ class ReadOptions:
     header : bool or None
         Whether the first line of a text table holds the names of the columns.
     sep : str or None
-        What separates the cells of a text table.
-    decimal, thousands : str
-        The decimal mark of a text table, and the separator of thousands ("" for none).
+        What separates the cells of a text table, one character; a space stands for any run of spaces and tabs.
+    decimal : str or None
+        The decimal mark of a text table.
+    thousands : str
+        What separates thousands in a text table; "" for nothing.
     encoding : str or None
-        The encoding of a text file.
+        The encoding of a text table; its byte order mark says so, or it is UTF-8, unless given.
     ignore : tuple of str
-        Columns to leave out, by name.
+        Columns to leave out, by name (in a text table also by number from 0).
     fill : float or None
-        The number that stands for an empty cell; an empty cell is an error if None.
+        The number that stands for an empty cell (in arrays for NaN); an empty cell is an error if None.
+    extra_features : {"error", "ignore"}
+        What to do with features of an svmlight file that are beyond the model's.
     """
 
     format: str | None = None
     header: bool | None = None
     sep: str | None = None
-    decimal: str = "."
+    decimal: str | None = None
     thousands: str = ""
     encoding: str | None = None
     ignore: tuple[str, ...] = ()
     fill: float | None = None
+    extra_features: str = "error"
+
+
+DEFAULTS = ReadOptions()

@@ -127,7 +127,6 @@ def test_parquet_columns_stay_float32_where_all_are(write, kinds, wanted):
 
 LABEL_KINDS = {
     "integers": (CODES, CODES),
-    "whole floats": (CODES.astype(float), CODES),
     "numbers in text": (CODES.astype(str), CODES),
     "text": (LABELS, LABELS),
     "numbers and text": (np.where(CODES == 1, "one", "2"), np.where(CODES == 1, "one", "2")),
