@@ -83,8 +83,8 @@ def minimize(
     ----------
     obj : Objective
         Or anything with ``shape``, ``n_passes``, ``l2``, ``fit_intercept``, ``value_and_grad`` and ``gram``; newton_cg
-        also needs ``hess_prod``, newton and sgd need the rows themselves. X may be sparse. Where columns of a dense X
-        lie far from zero (90 standard deviations in float32), passes read a centered copy: see
+        also needs ``hess_prod``, newton and sgd need the rows themselves. X may be sparse. Where there is an intercept
+        and columns lie far from zero (90 standard deviations in float32), passes read a centered copy: see
         `solvers.geometry.centering`.
     solver : {"auto", "lbfgs", "newton", "newton_cg", "sgd", "gradient_descent"}
         "auto" takes newton or lbfgs, whichever is predicted to be faster, and newton after lbfgs where that converges

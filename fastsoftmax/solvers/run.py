@@ -13,7 +13,9 @@ an exact Hessian proves (`geometry.hessian_metric`), which does not; the latter 
 at most ``tol``. A run has converged where the gradient norm or the gap bound is at most ``tol``. The gap bound is a
 proof. The gradient norm is none, but the gap goes with its square: with tol 1e-6 the gap was at most 1e-6 on every data
 set tried, nearly separable ones included. With l1, or beyond `geometry.metric.CHOLESKY_MAX` features, M is diagonal:
-the gradient norm then is a number of the same kind, but its square is no longer a lower bound on the gap.
+the gradient norm then is a number of the same kind, but its square is no longer a lower bound on the gap. Where
+columns are so nearly parallel that M does not tell what they may gain (`geometry.parallel`), a gradient norm at most
+``tol`` is no convergence either, unless it is smaller by as much.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,9 +31,11 @@ import numpy as np
 from .certificates.duality_gap import TINY, GapBound
 from .certificates.separation import separable_below, some_are_separable
 from .geometry.centering import centered, to_original
+from .geometry.hessian import can_walk
 from .geometry.hessian_metric import HessianMetric
 from .geometry.line_search import change
-from .geometry.metric import Metric, Moments
+from .geometry.metric import NOISE, Metric, Moments
+from .geometry.parallel import Parallel, parallel
 from .result import Callback, Problem, Result, Step
 
 # After so many passes without a new lowest value or gradient norm, rounding is taken to hide any progress.
@@ -38,6 +43,10 @@ PATIENCE = 50
 # With l1 there may be many steps that only bring parameters to their bounds. 20,000 x 10 with a rare class, l1 = 1e-5:
 # with 50 the run ended after 127 steps at a gradient norm of 1e-3, with 200 it converged after 787.
 PATIENCE_L1 = 200
+
+# The Hessian near the minimum is taken to be at least this share of its bound M, where a small gradient norm must tell
+# the gap (`Run._is_small`).
+CURVED = 0.1
 
 SEPARABLE = (
     "stopped because the classes are separable: every row is classified rightly, so that the loss falls towards 0 as"
@@ -230,6 +239,8 @@ class Run:
         else infinity."""
         if self.hessian_metric is None or self.grad_norm**2 > self.tol:
             return np.inf
+        if len(self.hessian_metric.design.left_out) and self._parallel is not None:
+            return np.inf
         return self.hessian_metric.gap(self.theta, self.value, self.grad, self.tol * self.value)
 
     def stop_if_proven(self) -> None:
@@ -244,8 +255,7 @@ class Run:
     def _stop_if_some_are_separable(self) -> None:
         """Test for quasi-separation, which the gradient norm alone cannot tell from convergence. Needs an exact
         Hessian, and nothing is tested where the gap bound has proven convergence."""
-        proven = self.gap_bound is not None and self.gap_bound <= self.tol
-        if proven or self.hessian_metric is None or self.obj.l2 > 0:
+        if self.proven or self.hessian_metric is None or self.obj.l2 > 0:
             return
         here = HessianMetric(self.obj, self.theta, self.hessian_metric.design)
         if some_are_separable(self.obj, here, self.grad):
@@ -255,9 +265,26 @@ class Run:
     @property
     def converged(self) -> bool:
         """Whether the gradient norm or the gap bound is at most ``tol``; never where there is no minimum."""
-        proven = self.gap_bound is not None and self.gap_bound <= self.tol
         no_minimum = self._some_separable or self.value < self._separable_below
-        return (proven or self.grad_norm <= self.tol) and not no_minimum
+        return (self.proven or self._is_small(self.grad_norm)) and not no_minimum
+
+    @property
+    def proven(self) -> bool:
+        """Whether the gap bound is at most ``tol``."""
+        return self.gap_bound is not None and self.gap_bound <= self.tol
+
+    def _is_small(self, norm: float) -> bool:
+        """Whether a gradient norm is at most ``tol`` and tells that the gap is small."""
+        if norm > self.tol or self._parallel is None:
+            return norm <= self.tol
+        return self.metric.factor is None and norm * norm <= CURVED * self.tol * self._parallel.share
+
+    @cached_property
+    def _parallel(self) -> Parallel | None:
+        """The columns of which the metric does not tell what they may gain. Asked for only near the end of a run."""
+        noise = NOISE * self.moments.eps * len(self.moments.diagonal)
+        floor = self.tol / CURVED if self.metric.factor is None else noise
+        return parallel(self.obj, self.moments, self.obj.l2, floor) if can_walk(self.obj) else None
 
     def _penalized(self, theta: np.ndarray) -> np.ndarray:
         """theta, or a gradient, without the row of the bias: a view."""
@@ -315,6 +342,16 @@ class Run:
             why = "because of rounding, or columns that nearly depend on each other: l2 > 0 or a larger tol helps"
         self.stop(f"can make no more progress after {n_iter} {why}")
 
+    def _unseen(self) -> str:
+        """For the message of a run that has not converged though its gradient norm is at most ``tol``."""
+        if self.grad_norm > self.tol or self._parallel is None:
+            return ""
+        first, second = self._parallel.columns
+        return (
+            f"; columns {first} and {second} are multiples of each other but for so small a part that the gradient does"
+            " not tell what it may gain"
+        )
+
     @property
     def n_passes(self) -> int:
         return self.obj.n_passes - self._passes_before
@@ -329,7 +366,7 @@ class Run:
             message = f"{solver} converged after {counts}: {reached} <= tol {self.tol:.3g}"
         else:
             sign = ">" if self.grad_norm > self.tol else "<="
-            message = f"{solver} {self.why}, with {norm} {sign} tol {self.tol:.3g}"
+            message = f"{solver} {self.why}, with {norm} {sign} tol {self.tol:.3g}{self._unseen()}"
         return Result(
             theta=theta if self.obj is self.given else to_original(self.obj, theta),
             value=self.value,
