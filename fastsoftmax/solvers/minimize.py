@@ -18,7 +18,10 @@ from numpy.typing import ArrayLike
 
 from ..data import validation
 from .blas import one_thread
+from .certificates.finish import Finish
 from .geometry.centering import to_centered
+from .geometry.hessian import has_hessian
+from .methods.auto import PER_STEP, predict
 from .result import Callback, Problem, Result
 from .run import Run, Stop
 
@@ -149,14 +152,20 @@ def blas_for(obj: Problem) -> AbstractContextManager[Any]:
     return one_thread() if getattr(obj, "backend", "numpy") != "numpy" else nullcontext()
 
 
-def run_solver(run: Run, theta: np.ndarray, solver: str) -> Result:
-    """Run a solver from theta to the end. The caller has entered `blas_for`."""
+def run_solver(run: Run, theta: np.ndarray, solver: str, *, finished: bool = True) -> Result:
+    """Run a solver from theta to the end; with ``finished`` it takes the last steps of `certificates.finish`. The
+    caller has entered `blas_for`."""
     name, module = ("l1", importlib.import_module("fastsoftmax.solvers.methods.l1")) if run.l1 else select(solver)
     # A run that has converged at the start chose no method: for "auto" it reports the most frequent one.
     run.solver = "lbfgs" if name == "auto" else name
+    if finished and not run.l1 and has_hessian(run.obj):
+        run.finish = Finish(predict(run.obj), PER_STEP, theta.size)
     with suppress(Stop):
         run.accept(theta)
         module.solve(run)
+    while run.finish is not None and not run.why and not run.finish(run):
+        with suppress(Stop):
+            module.solve(run)
     return run.result()
 
 

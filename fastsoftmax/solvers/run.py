@@ -29,6 +29,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .certificates.duality_gap import TINY, GapBound
+from .certificates.finish import Finish
 from .certificates.separation import separable_below, some_are_separable
 from .geometry.centering import centered, to_original
 from .geometry.hessian import can_walk
@@ -105,6 +106,8 @@ class Run:
         The latest exact Hessian, set by the solver that made it.
     theta, value, grad, grad_norm, gap_bound
         The current iterate: the last one accepted.
+    finish : Finish or None
+        What takes the last steps, if any does. It then says where the solver is to stop.
     first_iterate : tuple or None
         Theta, value and gradient where the run began; kept only with ``warm_start``.
     solver, chosen : str
@@ -128,6 +131,7 @@ class Run:
         self.why = ""
         self.solver = ""
         self.chosen = ""
+        self.finish: Finish | None = None
         self._passes_before = obj.n_passes
         self._began = time.perf_counter()
         self.warm_start = warm_start
@@ -222,9 +226,7 @@ class Run:
                 self.stop(f"stopped by the callback{reason} after {_count(step.iteration, 'iteration')}")
         if self.value < self._separable_below:
             self.stop(SEPARABLE)
-        if self.converged:
-            self._stop_if_some_are_separable()
-            raise Stop
+        self._stop_if_over()
         if step.iteration >= self.max_iter:
             self.stop(f"stopped at max_iter = {self.max_iter}")
         if self.value < self._lowest_value or self.grad_norm < self._lowest_norm:
@@ -234,9 +236,18 @@ class Run:
         self._lowest_value = min(self.value, self._lowest_value)
         self._lowest_norm = min(self.grad_norm, self._lowest_norm)
 
-    def _hessian_gap(self) -> float:
+    def _stop_if_over(self) -> None:
+        """Raise `Stop` if the run has converged; if it is to be finished, where `Finish` says so."""
+        if self.converged if self.finish is None else self.finish.is_over(self):
+            if self.converged:
+                self._stop_if_some_are_separable()
+            raise Stop
+
+    def _hessian_gap(self, *, asked: bool = False) -> float:
         """The gap that the exact Hessian proves, computed only where the gap may be within ``tol`` (this file's head);
-        else infinity."""
+        else infinity. A run that is to be finished computes it at the end, where it is ``asked`` for."""
+        if not asked and self.finish is not None and self.grad_norm**2 <= self.tol and self.finish.defers_proof(self):
+            return np.inf
         if self.hessian_metric is None or self.grad_norm**2 > self.tol:
             return np.inf
         if len(self.hessian_metric.design.left_out) and self._parallel is not None:
@@ -246,18 +257,27 @@ class Run:
     def stop_if_proven(self) -> None:
         """Called after the Hessian was made at the current iterate: end the run if that proves the gap to be within
         ``tol``, or if it had converged before."""
-        self.gap_bound = self._bound(self.theta, self.value, self.grad, self._hessian_gap())
+        self._set_gap_bound(self._hessian_gap())
+        self._stop_if_over()
+
+    def prove(self) -> None:
+        """Prove the gap at the current iterate by the latest exact Hessian, or that there is no minimum, as far as
+        that can be done."""
+        self._set_gap_bound(self._hessian_gap(asked=True))
+        self._stop_if_some_are_separable()
+
+    def _set_gap_bound(self, hessian_gap: float) -> None:
+        self.gap_bound = self._bound(self.theta, self.value, self.grad, hessian_gap)
         self.history[-1] = replace(self.history[-1], gap_bound=self.gap_bound)
-        if self.converged:
-            self._stop_if_some_are_separable()
-            raise Stop
 
     def _stop_if_some_are_separable(self) -> None:
         """Test for quasi-separation, which the gradient norm alone cannot tell from convergence. Needs an exact
         Hessian, and nothing is tested where the gap bound has proven convergence."""
         if self.proven or self.hessian_metric is None or self.obj.l2 > 0:
             return
-        here = HessianMetric(self.obj, self.theta, self.hessian_metric.design)
+        here = self.hessian_metric
+        if here.theta is not self.theta:
+            here = HessianMetric(self.obj, self.theta, here.design)
         if some_are_separable(self.obj, here, self.grad):
             self._some_separable = True
             self.stop(QUASI_SEPARABLE)
@@ -362,8 +382,10 @@ class Run:
         norm = f"gradient norm {self.grad_norm:.3g}"
         if self.converged:
             counts = f"{_count(n_iter, 'iteration')} and {_count(self.n_passes, 'pass')}"
-            reached = norm if self.grad_norm <= self.tol else f"relative gap at most {self.gap_bound:.3g}"
-            message = f"{solver} converged after {counts}: {reached} <= tol {self.tol:.3g}"
+            gap = "" if self.gap_bound is None else f"relative gap at most {self.gap_bound:.3g}"
+            reached = f"{gap if self.proven else norm} <= tol {self.tol:.3g}"
+            doubt = "" if self.proven else f", which does not prove it{gap and f' ({gap})'}"
+            message = f"{solver} converged after {counts}: {reached}{doubt}"
         else:
             sign = ">" if self.grad_norm > self.tol else "<="
             message = f"{solver} {self.why}, with {norm} {sign} tol {self.tol:.3g}{self._unseen()}"
