@@ -11,11 +11,11 @@ The square root of the left side is the *gradient norm*; the left side itself is
 sure to gain. The right side is the duality gap (`certificates.duality_gap`), which needs a penalty, or the bound that
 an exact Hessian proves (`geometry.hessian_metric`), which does not; the latter is computed only where the left side is
 at most ``tol``. A run has converged where the gradient norm or the gap bound is at most ``tol``. The gap bound is a
-proof. The gradient norm is none, but the gap goes with its square: with tol 1e-6 the gap was at most 1e-6 on every data
-set tried, nearly separable ones included. With l1, or beyond `geometry.metric.CHOLESKY_MAX` features, M is diagonal:
-the gradient norm then is a number of the same kind, but its square is no longer a lower bound on the gap. Where
-columns are so nearly parallel that M does not tell what they may gain (`geometry.parallel`), a gradient norm at most
-``tol`` is no convergence either, unless it is smaller by as much.
+proof, which `certificates.finish` seeks at the end. The gradient norm is none, but the gap goes with its square: with
+tol 1e-6 the gap was at most 1e-6 on every data set tried, nearly separable ones included. With l1, or beyond
+`geometry.metric.CHOLESKY_MAX` features, M is diagonal: the gradient norm then is a number of the same kind, but its
+square is no longer a lower bound on the gap. Where columns are so nearly parallel that M does not tell what they may
+gain (`geometry.parallel`), a gradient norm at most ``tol`` is no convergence either, unless it is smaller by as much.
 """
 
 from __future__ import annotations
@@ -29,15 +29,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from .certificates.duality_gap import TINY, GapBound
-from .certificates.finish import Finish
-from .certificates.separation import separable_below, some_are_separable
+from .certificates.separation import QUASI_SEPARABLE, SEPARABLE, separable_below, some_are_separable
 from .geometry.centering import centered, to_original
 from .geometry.hessian import can_walk
 from .geometry.hessian_metric import HessianMetric
 from .geometry.line_search import change
 from .geometry.metric import NOISE, Metric, Moments
 from .geometry.parallel import Parallel, parallel
-from .result import Callback, Problem, Result, Step
+from .result import Callback, Problem, Result, Step, counted
 
 # After so many passes without a new lowest value or gradient norm, rounding is taken to hide any progress.
 PATIENCE = 50
@@ -48,15 +47,6 @@ PATIENCE_L1 = 200
 # The Hessian near the minimum is taken to be at least this share of its bound M, where a small gradient norm must tell
 # the gap (`Run._is_small`).
 CURVED = 0.1
-
-SEPARABLE = (
-    "stopped because the classes are separable: every row is classified rightly, so that the loss falls towards 0 as"
-    " theta grows and has no minimum; l2 > 0 gives it one"
-)
-QUASI_SEPARABLE = (
-    "stopped because some classes are separable from the others: along one direction of theta no row is classified"
-    " worse and some rows ever better, so that the loss has no minimum; l2 > 0 gives it one"
-)
 
 
 class Stop(Exception):
@@ -73,6 +63,18 @@ class PreviousRuns(Protocol):
     def add_pair(self, run: Any, theta: np.ndarray, grad: np.ndarray) -> None: ...
 
     def pairs_in(self, metric: Metric, run: Any) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+class Ending(Protocol):
+    """What a run asks of `certificates.finish.Finish`, which imports `Run` as well."""
+
+    active: bool
+
+    def __call__(self, run: Any) -> bool: ...
+
+    def is_over(self, run: Any) -> bool: ...
+
+    def defers_proof(self, run: Any) -> bool: ...
 
 
 class Run:
@@ -104,9 +106,11 @@ class Run:
         The latest metric in which rows weigh by their curvature at some theta (`hessian.metric_at`).
     hessian_metric : HessianMetric or None
         The latest exact Hessian, set by the solver that made it.
+    sample_metric : HessianMetric or None
+        That of a subsample, near whose minimum the run began.
     theta, value, grad, grad_norm, gap_bound
         The current iterate: the last one accepted.
-    finish : Finish or None
+    finish : Ending or None
         What takes the last steps, if any does. It then says where the solver is to stop.
     first_iterate : tuple or None
         Theta, value and gradient where the run began; kept only with ``warm_start``.
@@ -131,7 +135,7 @@ class Run:
         self.why = ""
         self.solver = ""
         self.chosen = ""
-        self.finish: Finish | None = None
+        self.finish: Ending | None = None
         self._passes_before = obj.n_passes
         self._began = time.perf_counter()
         self.warm_start = warm_start
@@ -151,6 +155,7 @@ class Run:
         self.metric: Metric = donor.metric if donor and shared else Metric(self.moments, obj.l2, diagonal=l1 > 0)
         self.curvature_metric: Metric | None = None if donor is None else donor.curvature_metric
         self.hessian_metric: HessianMetric | None = None
+        self.sample_metric: HessianMetric | None = None
         self._bound = GapBound(obj, self.metric, self.moments.eps, l1)
         if previous is not None:
             self._bound.origin = previous._bound.origin
@@ -223,7 +228,7 @@ class Run:
                 self.callback(step)
             except StopIteration as error:
                 reason = f" ({error})" if str(error) else ""
-                self.stop(f"stopped by the callback{reason} after {_count(step.iteration, 'iteration')}")
+                self.stop(f"stopped by the callback{reason} after {counted(step.iteration, 'iteration')}")
         if self.value < self._separable_below:
             self.stop(SEPARABLE)
         self._stop_if_over()
@@ -237,10 +242,12 @@ class Run:
         self._lowest_norm = min(self.grad_norm, self._lowest_norm)
 
     def _stop_if_over(self) -> None:
-        """Raise `Stop` if the run has converged; if it is to be finished, where `Finish` says so."""
-        if self.converged if self.finish is None else self.finish.is_over(self):
-            if self.converged:
-                self._stop_if_some_are_separable()
+        """Raise `Stop` if the run has converged; if it is to be finished, where `finish` says so, which then proves."""
+        if self.finish is not None and self.finish.active:
+            if self.finish.is_over(self):
+                raise Stop
+        elif self.converged:
+            self.prove()
             raise Stop
 
     def _hessian_gap(self, *, asked: bool = False) -> float:
@@ -261,26 +268,26 @@ class Run:
         self._stop_if_over()
 
     def prove(self) -> None:
-        """Prove the gap at the current iterate by the latest exact Hessian, or that there is no minimum, as far as
-        that can be done."""
+        """Prove the gap of a run that is near its end by the Hessians that there are, as far as that can be done.
+        Without a penalty and a proof, test for quasi-separation, which the gradient norm cannot tell from
+        convergence."""
+        if not self.proven and self.sample_metric is not None and self._parallel is None:
+            goal = self.tol * self.value
+            self._set_gap_bound(self.sample_metric.gap(self.theta, self.value, self.grad, goal))
+        if self.proven or self.hessian_metric is None:
+            return
         self._set_gap_bound(self._hessian_gap(asked=True))
-        self._stop_if_some_are_separable()
+        if not self.proven and self.obj.l2 == 0:
+            if self.hessian_metric.theta is not self.theta:
+                self.hessian_metric = HessianMetric(self.obj, self.theta, self.hessian_metric.design)
+                self._set_gap_bound(self._hessian_gap(asked=True))
+            if not self.proven and some_are_separable(self.obj, self.hessian_metric, self.grad):
+                self._some_separable = True
+                self.stop(QUASI_SEPARABLE)
 
     def _set_gap_bound(self, hessian_gap: float) -> None:
         self.gap_bound = self._bound(self.theta, self.value, self.grad, hessian_gap)
         self.history[-1] = replace(self.history[-1], gap_bound=self.gap_bound)
-
-    def _stop_if_some_are_separable(self) -> None:
-        """Test for quasi-separation, which the gradient norm alone cannot tell from convergence. Needs an exact
-        Hessian, and nothing is tested where the gap bound has proven convergence."""
-        if self.proven or self.hessian_metric is None or self.obj.l2 > 0:
-            return
-        here = self.hessian_metric
-        if here.theta is not self.theta:
-            here = HessianMetric(self.obj, self.theta, here.design)
-        if some_are_separable(self.obj, here, self.grad):
-            self._some_separable = True
-            self.stop(QUASI_SEPARABLE)
 
     @property
     def converged(self) -> bool:
@@ -356,21 +363,11 @@ class Run:
 
     def stop_at_rounding(self) -> None:
         """End the run where rounding hides any further progress."""
-        n_iter = _count(len(self.history) - 1, "iteration")
+        n_iter = counted(len(self.history) - 1, "iteration")
         why = "because rounding hides any lower value"
         if self.l1:
             why = "because of rounding, or columns that nearly depend on each other: l2 > 0 or a larger tol helps"
         self.stop(f"can make no more progress after {n_iter} {why}")
-
-    def _unseen(self) -> str:
-        """For the message of a run that has not converged though its gradient norm is at most ``tol``."""
-        if self.grad_norm > self.tol or self._parallel is None:
-            return ""
-        first, second = self._parallel.columns
-        return (
-            f"; columns {first} and {second} are multiples of each other but for so small a part that the gradient does"
-            " not tell what it may gain"
-        )
 
     @property
     def n_passes(self) -> int:
@@ -381,14 +378,14 @@ class Run:
         n_iter, solver, theta = len(self.history) - 1, self.solver, self.theta.reshape(self.obj.shape)
         norm = f"gradient norm {self.grad_norm:.3g}"
         if self.converged:
-            counts = f"{_count(n_iter, 'iteration')} and {_count(self.n_passes, 'pass')}"
+            counts = f"{counted(n_iter, 'iteration')} and {counted(self.n_passes, 'pass')}"
             gap = "" if self.gap_bound is None else f"relative gap at most {self.gap_bound:.3g}"
-            reached = f"{gap if self.proven else norm} <= tol {self.tol:.3g}"
             doubt = "" if self.proven else f", which does not prove it{gap and f' ({gap})'}"
-            message = f"{solver} converged after {counts}: {reached}{doubt}"
+            message = f"{solver} converged after {counts}: {gap if self.proven else norm} <= tol {self.tol:.3g}{doubt}"
         else:
             sign = ">" if self.grad_norm > self.tol else "<="
-            message = f"{solver} {self.why}, with {norm} {sign} tol {self.tol:.3g}{self._unseen()}"
+            message = f"{solver} {self.why}, with {norm} {sign} tol {self.tol:.3g}"
+            message += f"; {self._parallel}" if self.grad_norm <= self.tol and self._parallel else ""
         return Result(
             theta=theta if self.obj is self.given else to_original(self.obj, theta),
             value=self.value,
@@ -401,8 +398,3 @@ class Run:
             history=self.history,
             gap_bound=self.gap_bound,
         )
-
-
-def _count(number: int, noun: str) -> str:
-    plural = "es" if noun.endswith("s") else "s"
-    return f"{number} {noun}{'' if number == 1 else plural}"

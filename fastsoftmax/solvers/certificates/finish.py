@@ -23,16 +23,16 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..geometry.hessian import Design
-from ..geometry.hessian_metric import HessianMetric
-
-if TYPE_CHECKING:
-    from ..methods.auto import Cost
-    from ..run import Run
+from ..geometry.hessian_metric import ROUNDING_GRADIENT, HessianMetric
+from ..methods.auto import PER_STEP, predict
+from ..methods.lbfgs import search
+from ..methods.newton import remove_class_shift
+from ..run import Run, Stop
 
 # A gradient norm of this times `tol` is where a Hessian is worth to be thought of.
 REACH = 1000.0
@@ -56,10 +56,7 @@ class Finish:
 
     Parameters
     ----------
-    cost : Cost
-        What passes and Hessians cost.
-    per_step : float
-        Operations that a step takes beside its pass, and beside those that go with the number of ``parameters``.
+    obj : Objective
 
     Attributes
     ----------
@@ -67,8 +64,10 @@ class Finish:
         Whether this file has still to do with the run.
     """
 
-    def __init__(self, cost: Cost, per_step: float, parameters: int) -> None:
-        self.step, self.hessian = cost.one_pass + per_step + PER_PARAMETER * parameters, cost.newton_step
+    def __init__(self, obj: Any) -> None:
+        cost = predict(obj)
+        self.step: float = cost.one_pass + PER_STEP + PER_PARAMETER * obj.shape[0] * obj.shape[1]
+        self.hessian: float = cost.newton_step
         self.active = math.isfinite(self.hessian)
         self._finishing = self._fresh = False
         self._made = self._tried = 0
@@ -78,17 +77,22 @@ class Finish:
 
     def is_over(self, run: Run) -> bool:
         """Whether the solver, or this file's own steps, should stop at the current iterate."""
-        if not self.active or len(run.history) == 1:
+        if not self._may_step(run):
             return run.converged
         if self._finishing:
-            return run.converged and (errors(run) <= ERROR if self._fresh else run.proven)
+            precise = not self._fresh or errors(run) <= max(ERROR, rounding(run))
+            return run.converged and precise and (run.proven or run.obj.l2 == 0)
         if self._is_near(run):
             return True
-        return run.converged and (run.obj.l2 > 0 or errors(run) <= ERROR_MAX)
+        return run.converged and (run.obj.l2 > 0 or errors(run) <= max(ERROR_MAX, rounding(run)))
+
+    def _may_step(self, run: Run) -> bool:
+        """Not where a run is over at its start, or has made all of its steps."""
+        return self.active and 1 < len(run.history) <= run.max_iter
 
     def defers_proof(self, run: Run) -> bool:
         """Whether there will be a Hessian at the end, so that the gap need not be proven by an earlier one."""
-        return self.active and (self._finishing or self._is_cheap(run))
+        return self._may_step(run) and (self._finishing or self._is_cheap(run))
 
     def _is_near(self, run: Run) -> bool:
         if run.hessian_metric is not None:
@@ -111,27 +115,42 @@ class Finish:
         return self.hessian + STEPS * self.step <= max(SHARE * spent, SMALL, self._budget - spent)
 
     def __call__(self, run: Run) -> bool:
-        """Take the last steps and prove the gap, as far as that is cheap. Whether the run is over; else the solver is to
-        go on."""
-        from ..run import Stop
-
-        if not self.active or len(run.history) == 1:
+        """Take the last steps and prove the gap, as far as that is cheap. False if the solver is to go on."""
+        if not self._may_step(run):
+            if self.active and run.converged and not run.why:
+                with suppress(Stop):
+                    run.prove()
             return True
-        self._finishing, given = True, run.hessian_metric
+        given = run.hessian_metric
         with suppress(Stop):
-            for _ in range(HESSIANS):
-                self._fresh = self._has_fresh_hessian(run)
-                old = run.hessian_metric is not None and self.step <= SHARE * self._spent(run)
-                if not (self._fresh or (old and not run.proven)) or not self._try(run):
-                    break
+            self._finishing = True
+            self._steps(run)
         self._finishing = False
-        if run.hessian_metric is not None and run.grad_norm**2 <= run.tol and not run.proven and not run.why:
-            run.prove()
+        with suppress(Stop):
+            if (run.converged or decrement(run) ** 2 <= 2.0 * run.tol * run.value) and not run.why:
+                run.prove()
         if not run.converged:
             self._tried += 1
-            self.active, self._reach = self._tried < ATTEMPTS, AGAIN * run.grad_norm
-            run.hessian_metric = given
-        return run.converged
+            self.active &= self._tried < ATTEMPTS
+            self._reach, run.hessian_metric = AGAIN * run.grad_norm, given and run.hessian_metric
+        return run.converged or bool(run.why)
+
+    def _steps(self, run: Run) -> None:
+        """Steps from one Hessian or some; `Run.accept` raises `Stop` at the end."""
+        newtons = run.hessian_metric is not None
+        for _ in range(HESSIANS):
+            self._fresh = self._has_fresh_hessian(run)
+            if run.hessian_metric is None or not (self._fresh or self.step <= SHARE * self._spent(run)):
+                return
+            if newtons and self._fresh and run.obj.l2 == 0:
+                run.prove()
+                if not run.proven:  # there may be no minimum, which is for the solver to find out
+                    self.active = False
+                    return
+            before = decrement(run)
+            search(run, run.hessian_metric, STEPS, pace=PACE, trials=TRIALS)
+            if not decrement(run) < 0.5 * before:
+                return
 
     def _has_fresh_hessian(self, run: Run) -> bool:
         """Compute the Hessian at the current iterate, unless it is there; False if it costs too much."""
@@ -139,22 +158,12 @@ class Finish:
         if latest is None or latest.theta is not run.theta:
             if not self._is_cheap(run):
                 return False
+            remove_class_shift(run)  # which the Hessian's metric leaves as it is
             design = Design(run.obj, run.metric) if latest is None else latest.design
             self._made += latest is not None
             run.hessian_metric = HessianMetric(run.obj, run.theta, design)
         assert run.hessian_metric is not None
         return bool(np.isfinite(run.hessian_metric.ridge))
-
-    def _try(self, run: Run) -> bool:
-        """Steps from the latest Hessian; whether another one may help. `Run.accept` raises `Stop` at the end."""
-        from ..methods.lbfgs import search
-
-        assert run.hessian_metric is not None
-        if run.obj.l2 == 0 and self._fresh:
-            run.prove()
-        before = decrement(run)
-        search(run, run.hessian_metric, STEPS, pace=PACE, trials=TRIALS)
-        return decrement(run) < 0.5 * before
 
 
 def decrement(run: Run) -> float:
@@ -167,5 +176,14 @@ def decrement(run: Run) -> float:
 
 def errors(run: Run) -> float:
     """The decrement in standard errors of m rows: no parameter is farther from the minimum than so many of its own."""
+    return decrement(run) * _root_rows(run)
+
+
+def rounding(run: Run) -> float:
+    """What the rounding of the gradient may make of `errors`: a row's residual has a norm of at most sqrt(2 loss)."""
+    return ROUNDING_GRADIENT * run.moments.eps * math.sqrt(2.0 * run.value * run.theta.size) * _root_rows(run)
+
+
+def _root_rows(run: Run) -> float:
     obj: Any = run.obj
-    return decrement(run) * math.sqrt(max(obj.source.shape[0], obj.weight_sum))
+    return math.sqrt(max(obj.source.shape[0], obj.weight_sum))

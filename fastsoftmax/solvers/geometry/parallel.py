@@ -47,6 +47,11 @@ class Parallel:
     columns: tuple[int, int]
     share: float
 
+    def __str__(self) -> str:
+        first, second = self.columns
+        what = f"columns {first} and {second} are multiples of each other but for so small a part that the gradient"
+        return f"{what} does not tell what it may gain"
+
 
 def parallel(obj: Any, moments: Moments, l2: float, below: float) -> Parallel | None:
     """The pair of columns with the least share, if that is smaller than ``below``; else None."""
