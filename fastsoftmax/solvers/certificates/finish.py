@@ -168,10 +168,13 @@ class Finish:
 
 def decrement(run: Run) -> float:
     """The Newton decrement of a run's iterate, by the best approximation of the Hessian there is."""
-    if run.hessian_metric is not None:
-        return float(np.linalg.norm(run.hessian_metric.to_phi_gradient(run.grad)))
-    metric = run.metric if run.curvature_metric is None else run.curvature_metric
-    return metric.size(run.grad)
+    exact = run.sample_metric if run.hessian_metric is None else run.hessian_metric
+    if exact is not None:
+        return float(np.linalg.norm(exact.to_phi_gradient(run.grad)))
+    if run.curvature_metric is not None:
+        return run.curvature_metric.size(run.grad)
+    # Where no class is likelier than another the curvature is 1 / k in place of the bound's 1 / 2.
+    return run.metric.size(run.grad) * math.sqrt(0.5 * run.theta.shape[1])
 
 
 def errors(run: Run) -> float:
