@@ -121,11 +121,15 @@ class Finish:
                 with suppress(Stop):
                     run.prove()
             return True
-        given = run.hessian_metric
+        given, had, at = run.hessian_metric, run.converged, (run.theta, run.value, run.grad)
         with suppress(Stop):
             self._finishing = True
             self._steps(run)
         self._finishing = False
+        if had and not run.converged and not run.why:  # rounding led away, as where the value goes to 0
+            self.active = False
+            with suppress(Stop):
+                run.accept(at[0], (at[1], at[2]))
         with suppress(Stop):
             if (run.converged or decrement(run) ** 2 <= 2.0 * run.tol * run.value) and not run.why:
                 run.prove()
