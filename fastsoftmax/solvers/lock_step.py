@@ -189,7 +189,7 @@ def minimize_all(
     def solve(member: Member) -> Result:
         warm_start = warm_starts[member.number]
         run = Run(member, tol=tol, max_iter=max_iter, callback=None, warm_start=warm_start, similar_run=similar_run)
-        result = run_solver(run, warm_start.start(run), solver)
+        result = run_solver(run, warm_start.start(run), solver, finished=False)
         warm_start.keep(run)
         return result
 

@@ -90,3 +90,9 @@ class Result:
     solver: str
     history: list[Step] = field(repr=False)
     gap_bound: float | None = None
+
+
+def counted(number: int, noun: str) -> str:
+    """The number and the noun, in the plural unless the number is 1."""
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{number} {noun}{'' if number == 1 else plural}"

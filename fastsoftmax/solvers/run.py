@@ -11,9 +11,11 @@ The square root of the left side is the *gradient norm*; the left side itself is
 sure to gain. The right side is the duality gap (`certificates.duality_gap`), which needs a penalty, or the bound that
 an exact Hessian proves (`geometry.hessian_metric`), which does not; the latter is computed only where the left side is
 at most ``tol``. A run has converged where the gradient norm or the gap bound is at most ``tol``. The gap bound is a
-proof. The gradient norm is none, but the gap goes with its square: with tol 1e-6 the gap was at most 1e-6 on every data
-set tried, nearly separable ones included. With l1, or beyond `geometry.metric.CHOLESKY_MAX` features, M is diagonal:
-the gradient norm then is a number of the same kind, but its square is no longer a lower bound on the gap.
+proof, which `certificates.finish` seeks at the end. The gradient norm is none, but the gap goes with its square: with
+tol 1e-6 the gap was at most 1e-6 on every data set tried, nearly separable ones included. With l1, or beyond
+`geometry.metric.CHOLESKY_MAX` features, M is diagonal: the gradient norm then is a number of the same kind, but its
+square is no longer a lower bound on the gap. Where columns are so nearly parallel that M does not tell what they may
+gain (`geometry.parallel`), a gradient norm at most ``tol`` is no convergence either, unless it is smaller by as much.
 """
 
 from __future__ import annotations
@@ -21,17 +23,20 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 
 from .certificates.duality_gap import TINY, GapBound
-from .certificates.separation import separable_below, some_are_separable
+from .certificates.separation import QUASI_SEPARABLE, SEPARABLE, separable_below, some_are_separable
 from .geometry.centering import centered, to_original
+from .geometry.hessian import can_walk
 from .geometry.hessian_metric import HessianMetric
 from .geometry.line_search import change
-from .geometry.metric import Metric, Moments
-from .result import Callback, Problem, Result, Step
+from .geometry.metric import NOISE, Metric, Moments
+from .geometry.parallel import Parallel, parallel
+from .result import Callback, Problem, Result, Step, counted
 
 # After so many passes without a new lowest value or gradient norm, rounding is taken to hide any progress.
 PATIENCE = 50
@@ -39,14 +44,9 @@ PATIENCE = 50
 # with 50 the run ended after 127 steps at a gradient norm of 1e-3, with 200 it converged after 787.
 PATIENCE_L1 = 200
 
-SEPARABLE = (
-    "stopped because the classes are separable: every row is classified rightly, so that the loss falls towards 0 as"
-    " theta grows and has no minimum; l2 > 0 gives it one"
-)
-QUASI_SEPARABLE = (
-    "stopped because some classes are separable from the others: along one direction of theta no row is classified"
-    " worse and some rows ever better, so that the loss has no minimum; l2 > 0 gives it one"
-)
+# The Hessian near the minimum is taken to be at least this share of its bound M, where a small gradient norm must tell
+# the gap (`Run._is_small`).
+CURVED = 0.1
 
 
 class Stop(Exception):
@@ -63,6 +63,18 @@ class PreviousRuns(Protocol):
     def add_pair(self, run: Any, theta: np.ndarray, grad: np.ndarray) -> None: ...
 
     def pairs_in(self, metric: Metric, run: Any) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+class Ending(Protocol):
+    """What a run asks of `certificates.finish.Finish`, which imports `Run` as well."""
+
+    active: bool
+
+    def __call__(self, run: Any) -> bool: ...
+
+    def is_over(self, run: Any) -> bool: ...
+
+    def defers_proof(self, run: Any) -> bool: ...
 
 
 class Run:
@@ -94,8 +106,12 @@ class Run:
         The latest metric in which rows weigh by their curvature at some theta (`hessian.metric_at`).
     hessian_metric : HessianMetric or None
         The latest exact Hessian, set by the solver that made it.
+    sample_metric : HessianMetric or None
+        That of a subsample, near whose minimum the run began.
     theta, value, grad, grad_norm, gap_bound
         The current iterate: the last one accepted.
+    finish : Ending or None
+        What takes the last steps, if any does. It then says where the solver is to stop.
     first_iterate : tuple or None
         Theta, value and gradient where the run began; kept only with ``warm_start``.
     solver, chosen : str
@@ -119,6 +135,7 @@ class Run:
         self.why = ""
         self.solver = ""
         self.chosen = ""
+        self.finish: Ending | None = None
         self._passes_before = obj.n_passes
         self._began = time.perf_counter()
         self.warm_start = warm_start
@@ -138,6 +155,7 @@ class Run:
         self.metric: Metric = donor.metric if donor and shared else Metric(self.moments, obj.l2, diagonal=l1 > 0)
         self.curvature_metric: Metric | None = None if donor is None else donor.curvature_metric
         self.hessian_metric: HessianMetric | None = None
+        self.sample_metric: HessianMetric | None = None
         self._bound = GapBound(obj, self.metric, self.moments.eps, l1)
         if previous is not None:
             self._bound.origin = previous._bound.origin
@@ -210,12 +228,10 @@ class Run:
                 self.callback(step)
             except StopIteration as error:
                 reason = f" ({error})" if str(error) else ""
-                self.stop(f"stopped by the callback{reason} after {_count(step.iteration, 'iteration')}")
+                self.stop(f"stopped by the callback{reason} after {counted(step.iteration, 'iteration')}")
         if self.value < self._separable_below:
             self.stop(SEPARABLE)
-        if self.converged:
-            self._stop_if_some_are_separable()
-            raise Stop
+        self._stop_if_over()
         if step.iteration >= self.max_iter:
             self.stop(f"stopped at max_iter = {self.max_iter}")
         if self.value < self._lowest_value or self.grad_norm < self._lowest_norm:
@@ -225,39 +241,77 @@ class Run:
         self._lowest_value = min(self.value, self._lowest_value)
         self._lowest_norm = min(self.grad_norm, self._lowest_norm)
 
-    def _hessian_gap(self) -> float:
+    def _stop_if_over(self) -> None:
+        """Raise `Stop` if the run has converged; if it is to be finished, where `finish` says so, which then proves."""
+        if self.finish is not None and self.finish.active:
+            if self.finish.is_over(self):
+                raise Stop
+        elif self.converged:
+            self.prove()
+            raise Stop
+
+    def _hessian_gap(self, *, asked: bool = False) -> float:
         """The gap that the exact Hessian proves, computed only where the gap may be within ``tol`` (this file's head);
-        else infinity."""
+        else infinity. A run that is to be finished computes it at the end, where it is ``asked`` for."""
+        if not asked and self.finish is not None and self.grad_norm**2 <= self.tol and self.finish.defers_proof(self):
+            return np.inf
         if self.hessian_metric is None or self.grad_norm**2 > self.tol:
+            return np.inf
+        if len(self.hessian_metric.design.left_out) and self._parallel is not None:
             return np.inf
         return self.hessian_metric.gap(self.theta, self.value, self.grad, self.tol * self.value)
 
     def stop_if_proven(self) -> None:
         """Called after the Hessian was made at the current iterate: end the run if that proves the gap to be within
         ``tol``, or if it had converged before."""
-        self.gap_bound = self._bound(self.theta, self.value, self.grad, self._hessian_gap())
-        self.history[-1] = replace(self.history[-1], gap_bound=self.gap_bound)
-        if self.converged:
-            self._stop_if_some_are_separable()
-            raise Stop
+        self._set_gap_bound(self._hessian_gap())
+        self._stop_if_over()
 
-    def _stop_if_some_are_separable(self) -> None:
-        """Test for quasi-separation, which the gradient norm alone cannot tell from convergence. Needs an exact
-        Hessian, and nothing is tested where the gap bound has proven convergence."""
-        proven = self.gap_bound is not None and self.gap_bound <= self.tol
-        if proven or self.hessian_metric is None or self.obj.l2 > 0:
+    def prove(self) -> None:
+        """Prove the gap of a run that is near its end by the Hessians that there are, as far as that can be done.
+        Without a penalty and a proof, test for quasi-separation, which the gradient norm cannot tell from
+        convergence."""
+        if not self.proven and self.sample_metric is not None and self._parallel is None:
+            goal = self.tol * self.value
+            self._set_gap_bound(self.sample_metric.gap(self.theta, self.value, self.grad, goal))
+        if self.proven or self.hessian_metric is None:
             return
-        here = HessianMetric(self.obj, self.theta, self.hessian_metric.design)
-        if some_are_separable(self.obj, here, self.grad):
-            self._some_separable = True
-            self.stop(QUASI_SEPARABLE)
+        self._set_gap_bound(self._hessian_gap(asked=True))
+        if not self.proven and self.obj.l2 == 0:
+            if self.hessian_metric.theta is not self.theta:
+                self.hessian_metric = HessianMetric(self.obj, self.theta, self.hessian_metric.design)
+                self._set_gap_bound(self._hessian_gap(asked=True))
+            if not self.proven and some_are_separable(self.obj, self.hessian_metric, self.grad):
+                self._some_separable = True
+                self.stop(QUASI_SEPARABLE)
+
+    def _set_gap_bound(self, hessian_gap: float) -> None:
+        self.gap_bound = self._bound(self.theta, self.value, self.grad, hessian_gap)
+        self.history[-1] = replace(self.history[-1], gap_bound=self.gap_bound)
 
     @property
     def converged(self) -> bool:
         """Whether the gradient norm or the gap bound is at most ``tol``; never where there is no minimum."""
-        proven = self.gap_bound is not None and self.gap_bound <= self.tol
         no_minimum = self._some_separable or self.value < self._separable_below
-        return (proven or self.grad_norm <= self.tol) and not no_minimum
+        return (self.proven or self._is_small(self.grad_norm)) and not no_minimum
+
+    @property
+    def proven(self) -> bool:
+        """Whether the gap bound is at most ``tol``."""
+        return self.gap_bound is not None and self.gap_bound <= self.tol
+
+    def _is_small(self, norm: float) -> bool:
+        """Whether a gradient norm is at most ``tol`` and tells that the gap is small."""
+        if norm > self.tol or self._parallel is None:
+            return norm <= self.tol
+        return self.metric.factor is None and norm * norm <= CURVED * self.tol * self._parallel.share
+
+    @cached_property
+    def _parallel(self) -> Parallel | None:
+        """The columns of which the metric does not tell what they may gain. Asked for only near the end of a run."""
+        noise = NOISE * self.moments.eps * len(self.moments.diagonal)
+        floor = self.tol / CURVED if self.metric.factor is None else noise
+        return parallel(self.obj, self.moments, self.obj.l2, floor) if can_walk(self.obj) else None
 
     def _penalized(self, theta: np.ndarray) -> np.ndarray:
         """theta, or a gradient, without the row of the bias: a view."""
@@ -309,7 +363,7 @@ class Run:
 
     def stop_at_rounding(self) -> None:
         """End the run where rounding hides any further progress."""
-        n_iter = _count(len(self.history) - 1, "iteration")
+        n_iter = counted(len(self.history) - 1, "iteration")
         why = "because rounding hides any lower value"
         if self.l1:
             why = "because of rounding, or columns that nearly depend on each other: l2 > 0 or a larger tol helps"
@@ -324,12 +378,14 @@ class Run:
         n_iter, solver, theta = len(self.history) - 1, self.solver, self.theta.reshape(self.obj.shape)
         norm = f"gradient norm {self.grad_norm:.3g}"
         if self.converged:
-            counts = f"{_count(n_iter, 'iteration')} and {_count(self.n_passes, 'pass')}"
-            reached = norm if self.grad_norm <= self.tol else f"relative gap at most {self.gap_bound:.3g}"
-            message = f"{solver} converged after {counts}: {reached} <= tol {self.tol:.3g}"
+            counts = f"{counted(n_iter, 'iteration')} and {counted(self.n_passes, 'pass')}"
+            gap = "" if self.gap_bound is None else f"relative gap at most {self.gap_bound:.3g}"
+            doubt = "" if self.proven else f", which does not prove it{gap and f' ({gap})'}"
+            message = f"{solver} converged after {counts}: {gap if self.proven else norm} <= tol {self.tol:.3g}{doubt}"
         else:
             sign = ">" if self.grad_norm > self.tol else "<="
             message = f"{solver} {self.why}, with {norm} {sign} tol {self.tol:.3g}"
+            message += f"; {self._parallel}" if self.grad_norm <= self.tol and self._parallel else ""
         return Result(
             theta=theta if self.obj is self.given else to_original(self.obj, theta),
             value=self.value,
@@ -342,8 +398,3 @@ class Run:
             history=self.history,
             gap_bound=self.gap_bound,
         )
-
-
-def _count(number: int, noun: str) -> str:
-    plural = "es" if noun.endswith("s") else "s"
-    return f"{number} {noun}{'' if number == 1 else plural}"

@@ -93,7 +93,7 @@ class WarmStart:
         if not self.points and first is not None:
             self._add(run, *first)
         self._add(run, run.theta, run.value, run.grad)
-        run.hessian_metric = None  # it may take hundreds of MB
+        run.hessian_metric = run.sample_metric = None  # they may take hundreds of MB
         self.last = run
 
     def _add(self, run: Run, theta: np.ndarray, value: float, grad: np.ndarray) -> None:

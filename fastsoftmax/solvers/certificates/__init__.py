@@ -1,1 +1,1 @@
-"""Proofs: an upper bound on how far a value is above the minimum, and whether there is a minimum at all."""
+"""Proofs: how far a value is above the minimum at most, whether there is a minimum at all, and the last steps to it."""

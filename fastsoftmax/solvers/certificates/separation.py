@@ -20,6 +20,15 @@ import numpy as np
 
 from ..geometry.hessian_metric import HessianMetric
 
+SEPARABLE = (
+    "stopped because the classes are separable: every row is classified rightly, so that the loss falls towards 0 as"
+    " theta grows and has no minimum; l2 > 0 gives it one"
+)
+QUASI_SEPARABLE = (
+    "stopped because some classes are separable from the others: along one direction of theta no row is classified"
+    " worse and some rows ever better, so that the loss has no minimum; l2 > 0 gives it one"
+)
+
 # The best row must gain this much along V, in logits; Newton's step on exp(-t) gains 1.
 GAIN = 0.1
 # Other rows may lose at most this share of the best row's gain, since V has a part of their last steps to the minimum.

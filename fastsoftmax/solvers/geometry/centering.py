@@ -23,18 +23,25 @@ to 0.1. No choice of the bias helps, since sums of such large terms are rounded 
 loss.
 
 s is a value of the column itself, so that a constant column becomes exactly zero. X of more than `COPY_BYTES` is
-shifted a chunk at a time, in every pass. Without an intercept nothing can absorb a shift, and there is none.
+shifted a chunk at a time, in every pass. A sparse column that far from zero has an entry in nearly every row, and
+sparse X gets a shifted copy with an entry in every one of them.
+
+Without an intercept nothing can absorb a shift, and there is none. One such column then stands for an intercept, and
+what its rows differ by hardly matters. Two of them have a combination that does vary, which metrics may not see: see
+`geometry.parallel`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from ...data.sources.memory import ArraySource
+from ...data.sources.memory import ArraySource, SparseSource
+from ...kernels.contract import Csr
 from ...objective.objective import Objective
-from ...objective.passes import DensePasses
+from ...objective.passes import DensePasses, SparsePasses
 from .metric import Moments, moments
 
 # A column is far from zero where its variance is below this many eps of its squared mean: mean / deviation above 92 in
@@ -57,7 +64,7 @@ def centered(obj: Any) -> tuple[Any, Moments]:
     found = moments(obj)
     # A subclass, or an objective whose passes are wrapped, may compute something that a shift would change.
     own = type(obj) is Objective and "value_and_grad" not in vars(obj)
-    shift = _shift(obj, found) if own and isinstance(obj.source, ArraySource) else None
+    shift = _shift(obj, found) if own and isinstance(obj.source, ArraySource | SparseSource) else None
     if shift is None:
         return obj, found
     inner = Shifted(obj, shift)
@@ -93,8 +100,10 @@ class Shifted(Objective):
     def __init__(self, outer: Objective, shift: np.ndarray) -> None:
         self.outer, self.shift = outer, shift.astype(np.float64)
         vars(self).update({name: value for name, value in vars(outer).items() if name not in ("l2", "n_passes")})
-        assert isinstance(outer._passes, DensePasses)
-        self._passes = outer._passes.shifted(shift, copied=_bytes(outer.source) <= COPY_BYTES)
+        if isinstance(outer._passes, DensePasses):
+            self._passes = outer._passes.shifted(shift, copied=_bytes(outer.source) <= COPY_BYTES)
+        else:
+            self._passes = SparsePasses(_shifted_sparse(outer.source, shift), outer._kernels)
         self.source = self._passes.source
         self.plan = self._passes.plan(self.n_classes)
 
@@ -115,9 +124,31 @@ class Shifted(Objective):
         self.outer.n_passes = value
 
 
+def _shifted_sparse(source: Any, shift: np.ndarray) -> SparseSource:
+    """Sparse rows with an entry x - s in each far column, x = 0 where there was none."""
+    from scipy.sparse import csr_array
+
+    m, far = source.shape[0], np.flatnonzero(shift)
+    indices, indptr = np.tile(far, m), np.arange(m + 1) * len(far)
+    shifts = csr_array((np.tile(-shift[far], m), indices, indptr), shape=source.shape)
+    X = source.X.to_scipy().astype(source.dtype, copy=False) + shifts
+    moved = Csr(X.indptr.astype(np.int64, copy=False), X.indices, X.data, source.X.n)
+    targets = source.soft if source.y is None else source.y
+    return SparseSource(moved, targets, source.w, smoothing=source.smoothing)
+
+
 def _bytes(source: Any) -> int:
     """Bytes of a copy of X in the dtype of passes."""
     return int(source.X.size * source.dtype.itemsize)
+
+
+def _columns(source: Any, far: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Some columns of some rows, dense and in the dtype of passes."""
+    if isinstance(source, SparseSource):
+        picked: np.ndarray = source.X.to_scipy()[rows][:, far].toarray()
+    else:
+        picked = source.pick(rows)[:, far]
+    return picked.astype(source.dtype, copy=False)
 
 
 def _shift(obj: Objective, found: Moments) -> np.ndarray | None:
@@ -125,17 +156,23 @@ def _shift(obj: Objective, found: Moments) -> np.ndarray | None:
     source: Any = obj.source
     if found.mean is None:
         return None
-    costly = source.X.dtype != source.dtype or _bytes(source) > COPY_BYTES
+    costly = not isinstance(source, SparseSource) and (source.X.dtype != source.dtype or _bytes(source) > COPY_BYTES)
     far = np.flatnonzero(found.variance < (FAR_IF_COSTLY if costly else FAR) * found.eps * found.mean**2)
     if not len(far):
         return None
     counted = np.arange(source.shape[0]) if source.w is None else np.flatnonzero(source.w)
     rows = counted[np.unique(np.linspace(0, len(counted) - 1, ROWS).astype(np.intp))]
-    some = source.pick(rows)[:, far].astype(source.dtype)
+    some = _columns(source, far, rows)
     nearest = np.argmin(np.abs(some - found.mean[far]), axis=0)
     shift = np.zeros(source.shape[1], source.dtype)
     shift[far] = some[nearest, np.arange(len(far))]
     if obj.l2 > 0 and np.any(np.abs(shift) > LARGE):
         return shift
-    moves = any(bool((np.asarray(rows.X)[:, far] != shift[far]).any()) for rows in source.chunks(obj.plan.chunk))
-    return shift if moves else None
+    return shift if any(bool((part != shift[far]).any()) for part in _walk(obj, far)) else None
+
+
+def _walk(obj: Any, columns: np.ndarray) -> Iterator[np.ndarray]:
+    """Some columns of the rows that have weight, dense, a chunk at a time."""
+    for rows in obj.source.chunks(obj.plan.chunk):
+        part = rows.X.to_scipy()[:, columns].toarray() if isinstance(rows.X, Csr) else np.asarray(rows.X)[:, columns]
+        yield part if rows.w is None else part[rows.w > 0]

@@ -26,7 +26,7 @@ import numpy as np
 from ...kernels.backends import select
 from ...kernels.contract import Parameters, Rows, Sums
 from ...kernels.plan import THREAD_FLOPS, make_hessian_plan
-from ...objective.objective import weighted_by_mass
+from ...objective.objective import Objective, weighted_by_mass
 from .metric import CHOLESKY_MAX, Metric, Moments, is_sparse
 
 # Bytes of the rows, and their logits in float64, that NumPy works on at a time.
@@ -44,6 +44,12 @@ def can_walk(obj: Any) -> bool:
 def has_hessian(obj: Any) -> bool:
     """Whether `hessian` can be computed: not for sparse X, since its Gram matrices are dense."""
     return can_walk(obj) and not is_sparse(obj)
+
+
+def has_own_passes(obj: Any) -> bool:
+    """Whether passes are those of `Objective`. A subclass, or an objective whose passes are wrapped, may compute
+    something that has another Hessian."""
+    return getattr(type(obj), "value_and_grad", None) is Objective.value_and_grad and "value_and_grad" not in vars(obj)
 
 
 def _blocks(obj: Any, theta: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:

@@ -21,6 +21,9 @@ minimum. kappa takes no walk over the rows: |x_i^T v_c - x_i^T v_d|^2 is at most
 (e_cd (x) x_i)^T H^-1 (e_cd (x) x_i), and that is at most the largest \|x_i\|^2 in the coordinates of phi times the norm
 of the part of H^-1 for the pair (c, d).
 
+H may also be that of some of the rows: the others only add curvature. If the weights of these rows are larger than
+among all rows, by at most 1 / s, the Hessian is at least s H, and only the ranges of these rows count.
+
 At a point some steps further the same H serves: with R the range along these steps, lambda and kappa are larger by
 e^(R/2) at most. That R takes a walk over the rows, since kappa's bound on it is some ten times too large.
 """
@@ -51,6 +54,7 @@ class HessianMetric:
     Parameters
     ----------
     obj : Objective
+        Of all rows, or of a subsample with an attribute ``share``, s of this file's head.
     theta : ndarray
     design : Design
         The rows in the coordinates of S.
@@ -122,6 +126,7 @@ class HessianMetric:
         share = 1.0 - norm * (self.ridge + ROUNDING * len(self.factor) * np.finfo(np.float64).eps)
         if not share > 0.5:
             return np.inf
+        share *= getattr(self.obj, "share", 1.0)
         # A row's residual has a norm of at most sqrt(2 loss), and in phi the mean of a row's squared norm is 2 for each
         # feature.
         rounding = ROUNDING_GRADIENT * self.base.moments.eps * math.sqrt(4.0 * value * len(theta) * norm)

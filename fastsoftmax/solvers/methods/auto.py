@@ -182,6 +182,7 @@ def _start_from(run: Run, part: Objective, *, from_zero: bool) -> bool:
         if near is None:
             run.chosen = chosen
             return False
+        run.sample_metric = near
         lbfgs.search(run, near, steps, pace=pace, trials=SUBSAMPLE_TRIALS)
     except Stop:
         if not (last_word and run.converged):

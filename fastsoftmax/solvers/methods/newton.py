@@ -60,10 +60,14 @@ def solve(run: Run, design: Design | None = None) -> None:
     if not run.theta.any():
         search(run, first_metric(run), steps, pace=PACE)
     remove_class_shift(run)
-    design = Design(run.obj, run.metric) if design is None else design
+    latest = run.hessian_metric
+    if design is None:
+        design = Design(run.obj, run.metric) if latest is None else latest.design
     while True:
         before, last = run.grad_norm, len(run.history)
-        run.hessian_metric = HessianMetric(run.obj, run.theta, design)
+        if latest is None or latest.theta is not run.theta:
+            latest = HessianMetric(run.obj, run.theta, design)
+        run.hessian_metric = latest
         run.stop_if_proven()
         search(run, run.hessian_metric, steps, pace=PACE)
         if len(run.history) < last + steps and not run.grad_norm < 0.5 * before:

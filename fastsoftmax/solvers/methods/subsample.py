@@ -30,9 +30,9 @@ its total weight among all rows. The coordinates are those of all rows, so that 
 the subsample is not taken for constant. Where its Gram matrix still differs much from that of all rows, as where most
 columns are zero except in some rows, the subsample is not used.
 
-A subsample proves nothing about all rows: a run that ends in its metric ends by its gradient norm or by duality. The
-bound of `geometry.hessian_metric` needs the Hessian of all rows, which costs (n + 1)(k - 1) / 8 passes where a run
-takes ten. Only Newton's method without a penalty, where there is no other proof, computes it at the end.
+A run that ends in the subsample's metric ends by its gradient norm. Its gap is then so small that the bound of
+`geometry.hessian_metric` proves it with the subsample's Hessian alone, of which the Hessian of all rows is at least
+`Part.share`. Newton's method without a penalty computes the latter at the end, to know that there is a minimum.
 """
 
 from __future__ import annotations
@@ -69,6 +69,18 @@ STEPS_MAX = 60
 ALIKE = 0.5, 2.0
 
 
+class Part(Objective):
+    """The objective of a subsample.
+
+    Attributes
+    ----------
+    share : float
+        Its Hessian times this is at most that of all rows.
+    """
+
+    share = 0.0
+
+
 def size(obj: Any) -> int | None:
     """How many rows a subsample should have; None where it would not pay, or where rows cannot be picked."""
     if not isinstance(obj, Objective) or not isinstance(obj.source, ArraySource) or obj.source.y is None:
@@ -79,7 +91,7 @@ def size(obj: Any) -> int | None:
     return max(least, min(m // ONE_OF, most)) if least <= most else None
 
 
-def take(obj: Objective, count: int) -> Objective | None:
+def take(obj: Objective, count: int) -> Part | None:
     """The objective of a subsample of about ``count`` rows, the same rows in every call.
 
     None where rare classes would be most of it, or where a class has weight but none in the subsample.
@@ -100,17 +112,20 @@ def take(obj: Objective, count: int) -> Objective | None:
     taken = np.bincount(y, weights=w, minlength=k)
     if np.any((taken == 0) & (whole > 0)):
         return None
-    return Objective(
+    raised = whole / np.where(taken > 0, taken, 1.0)
+    part = Part(
         source.pick(rows),
         y,
         k,
         fit_intercept=obj.fit_intercept,
-        sample_weight=w * (whole / np.where(taken > 0, taken, 1.0))[y],
+        sample_weight=w * raised[y],
         l2=obj.l2,
         label_smoothing=source.smoothing,
         backend=obj.backend,
         n_threads=obj.n_threads,
     )
+    part.share = 1.0 / float(raised.max())
+    return part
 
 
 def _rows_of(y: np.ndarray, rare: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
