@@ -1,4 +1,4 @@
-"""What a solver is given and what it returns: the protocol `Problem`, `Step` and `Result`."""
+"""What a run is given and returns: the protocols `Problem`, `PreviousRuns` and `Ending`, `Step` and `Result`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,30 @@ class Problem(Protocol):
     def value_and_grad(self, theta: np.ndarray, /) -> tuple[float, np.ndarray]: ...
 
     def gram(self) -> np.ndarray: ...
+
+
+class PreviousRuns(Protocol):
+    """What a run and its solver use of the runs at other l2 before it. `warm_start.WarmStart` is the implementation;
+    it imports `Run`, so that `Run` cannot import it."""
+
+    last: Any
+    pairs: list[tuple[np.ndarray, np.ndarray]]
+
+    def add_pair(self, run: Any, theta: np.ndarray, grad: np.ndarray) -> None: ...
+
+    def pairs_in(self, metric: Any, run: Any) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+class Ending(Protocol):
+    """What a run asks of `certificates.finish.Finish`, which imports `Run` as well."""
+
+    active: bool
+
+    def __call__(self, run: Any) -> bool: ...
+
+    def is_over(self, run: Any) -> bool: ...
+
+    def defers_proof(self, run: Any) -> bool: ...
 
 
 @dataclass(frozen=True)

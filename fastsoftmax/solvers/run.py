@@ -24,19 +24,25 @@ import math
 import time
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Protocol
 
 import numpy as np
 
 from .certificates.duality_gap import TINY, GapBound
-from .certificates.separation import QUASI_SEPARABLE, SEPARABLE, separable_below, some_are_separable
+from .certificates.separation import (
+    ABSENT,
+    QUASI_SEPARABLE,
+    SEPARABLE,
+    absent_class,
+    separable_below,
+    some_are_separable,
+)
 from .geometry.centering import centered, to_original
 from .geometry.hessian import can_walk
 from .geometry.hessian_metric import HessianMetric
 from .geometry.line_search import change
 from .geometry.metric import NOISE, Metric, Moments
 from .geometry.parallel import Parallel, parallel
-from .result import Callback, Problem, Result, Step, counted
+from .result import Callback, Ending, PreviousRuns, Problem, Result, Step, counted
 
 # After so many passes without a new lowest value or gradient norm, rounding is taken to hide any progress.
 PATIENCE = 50
@@ -51,30 +57,6 @@ CURVED = 0.1
 
 class Stop(Exception):
     """Raised by `Run` where the run is over, whether it has converged or not."""
-
-
-class PreviousRuns(Protocol):
-    """What a run and its solver use of the runs at other l2 before it. `warm_start.WarmStart` is the implementation;
-    it imports `Run`, so that `Run` cannot import it."""
-
-    last: Any
-    pairs: list[tuple[np.ndarray, np.ndarray]]
-
-    def add_pair(self, run: Any, theta: np.ndarray, grad: np.ndarray) -> None: ...
-
-    def pairs_in(self, metric: Metric, run: Any) -> tuple[np.ndarray, np.ndarray]: ...
-
-
-class Ending(Protocol):
-    """What a run asks of `certificates.finish.Finish`, which imports `Run` as well."""
-
-    active: bool
-
-    def __call__(self, run: Any) -> bool: ...
-
-    def is_over(self, run: Any) -> bool: ...
-
-    def defers_proof(self, run: Any) -> bool: ...
 
 
 class Run:
@@ -231,6 +213,8 @@ class Run:
                 self.stop(f"stopped by the callback{reason} after {counted(step.iteration, 'iteration')}")
         if self.value < self._separable_below:
             self.stop(SEPARABLE)
+        if (self.proven or self.grad_norm <= self.tol) and self._absent_class is not None:
+            self.stop(ABSENT.format(self._absent_class))
         self._stop_if_over()
         if step.iteration >= self.max_iter:
             self.stop(f"stopped at max_iter = {self.max_iter}")
@@ -293,7 +277,8 @@ class Run:
     def converged(self) -> bool:
         """Whether the gradient norm or the gap bound is at most ``tol``; never where there is no minimum."""
         no_minimum = self._some_separable or self.value < self._separable_below
-        return (self.proven or self._is_small(self.grad_norm)) and not no_minimum
+        near = (self.proven or self._is_small(self.grad_norm)) and not no_minimum
+        return near and self._absent_class is None
 
     @property
     def proven(self) -> bool:
@@ -305,6 +290,11 @@ class Run:
         if norm > self.tol or self._parallel is None:
             return norm <= self.tol
         return self.metric.factor is None and norm * norm <= CURVED * self.tol * self._parallel.share
+
+    @cached_property
+    def _absent_class(self) -> int | None:
+        """A class without rows, for which there is no minimum. Asked for only near the end of a run."""
+        return absent_class(self.obj)
 
     @cached_property
     def _parallel(self) -> Parallel | None:

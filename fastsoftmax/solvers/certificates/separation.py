@@ -24,11 +24,17 @@ SEPARABLE = (
     "stopped because the classes are separable: every row is classified rightly, so that the loss falls towards 0 as"
     " theta grows and has no minimum; l2 > 0 gives it one"
 )
+ABSENT = (
+    "stopped because class {} has no row of positive weight: its bias falls for ever, so that the loss has no minimum;"
+    " leave the class out"
+)
 QUASI_SEPARABLE = (
     "stopped because some classes are separable from the others: along one direction of theta no row is classified"
     " worse and some rows ever better, so that the loss has no minimum; l2 > 0 gives it one"
 )
 
+# Rows in which all classes are looked for first: nearly always they are there.
+HEAD_ROWS = 4096
 # The best row must gain this much along V, in logits; Newton's step on exp(-t) gains 1.
 GAIN = 0.1
 # Other rows may lose at most this share of the best row's gain, since V has a part of their last steps to the minimum.
@@ -47,6 +53,24 @@ def separable_below(obj: Any) -> float:
         return 0.0
     least = 1.0 if source.w is None else float(np.min(source.w, where=source.w > 0, initial=np.inf))
     return float(np.log(2.0) * least / obj.weight_sum)
+
+
+def absent_class(obj: Any) -> int | None:
+    """The first class that no row of positive weight has, of an objective with an intercept; None if there is none.
+
+    Its bias falls for ever, whatever l2 is, so that there is no minimum.
+    """
+    source = getattr(obj, "source", None)
+    if source is None or not obj.fit_intercept or source.smoothing > 0:
+        return None
+    targets, w = source.soft if source.y is None else source.y, source.w
+
+    def has_rows(c: int, rows: slice) -> bool:
+        found = targets[rows] == c if targets.ndim == 1 else targets[rows, c] > 0
+        return bool((found if w is None else found & (w[rows] > 0)).any())
+
+    head, everything = slice(0, HEAD_ROWS), slice(None)
+    return next((c for c in range(obj.shape[1]) if not has_rows(c, head) and not has_rows(c, everything)), None)
 
 
 def some_are_separable(obj: Any, at: HessianMetric, grad: np.ndarray) -> bool:
