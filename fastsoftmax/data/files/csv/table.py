@@ -45,8 +45,7 @@ class CsvTable:
         except ValueError as error:
             raise ValueError(f"{path.name}, {error}") from None
         self.layout, self.names, self.header = made, made.names, made.header
-        self.ignored = _ignored(made.names, options.ignore, path)
-        self.left_out, self.notes = made.left_out | self.ignored, made.notes
+        self.notes = made.notes
         if made.decimal == made.sep or made.decimal == options.thousands or len(made.decimal) != 1:
             raise ValueError(
                 f"{path.name}: the decimal mark is {made.decimal!r}, the separator of cells {made.sep!r}, that of "
@@ -55,6 +54,8 @@ class CsvTable:
         self.first_line = line_of(text, made.start)
         self.text = text[made.start : made.begin]
         self._check_quotes(lambda line: line.count(made.sep.encode()) == len(self.names) - 1)  # of the names
+        self.ignored = _ignored(made.names, options.ignore, path)
+        self.left_out = made.left_out | self.ignored
         self.first_line = line_of(text, made.begin)
         self.text = text[made.begin :]
         if not self.text.size or not bytes(self.text[:_BLOCK]).strip():
@@ -199,7 +200,8 @@ class CsvTable:
         """The error that says where a quote opens that is not closed."""
         before = self.text[: error.opened]  # the first fault is behind it
         starts = np.concatenate([[0], *Quotes(before, self.layout.sep).row_starts()])
-        row = next(parsed(bytes(before[starts[-1] :]) + b"x", self.layout.sep))[1]
+        in_row = bytes(before[starts[-1] :]) if before.size and before[-1] not in b"\r\n" else b""
+        row = next(parsed(in_row + b"x", self.layout.sep))[1]
         j = min(len(row), len(self.names)) - 1
         line = self.first_line + line_of(self.text, error.opened) - 1
         if error.followed is None:
