@@ -18,6 +18,7 @@ MISSING = frozenset(
 TRUE, FALSE = frozenset(["true", "TRUE", "True"]), frozenset(["false", "FALSE", "False"])
 # Numbers with any decimal mark and separators of thousands: which ones they are is judged later.
 _NUMBER = re.compile(r"[+-]?(?=[.,']*\d)[\d.,']+([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
+_OPEN = re.compile(rb'[ \t]*"[^"]*(?:""[^"]*)*\Z')
 # So much of a text is looked at, and so many rows at least and at most.
 _HEAD, _FEWEST, _MOST = 1 << 16, 4, 50
 
@@ -80,9 +81,11 @@ def head(text: np.ndarray, sep: str) -> list[tuple[int, list[Cell]]]:
     """The first rows of a text, with their offsets."""
     size = _HEAD
     while True:
-        found = list(islice(parsed(bytes(text[:size]), sep), _MOST + 1))
+        piece = bytes(text[:size])
+        found = list(islice(parsed(piece, sep), _MOST + 1))
         # A quote that is not closed in this piece may be closed behind it.
-        cut = any(cell.text.startswith('"') and not cell.quoted for _, row in found for cell in row)
+        doubtful = (cell for _, row in found for cell in row if cell.text.startswith('"') and not cell.quoted)
+        cut = any(_OPEN.match(piece, cell.offset) for cell in doubtful)
         if size >= len(text) or (len(found) > _MOST and not cut):
             return found[:_MOST]
         if len(found) > _FEWEST and not cut:

@@ -15,7 +15,7 @@ from ..columns import TABLES_NEED, filled, listed
 from ..data import Data, ReadOptions
 from ..labels import encoded, labels
 from . import buffer
-from .cells import FALSE, MISSING, TRUE, is_value, parsed
+from .cells import FALSE, MISSING, TRUE, Cell, is_value, parsed
 from .layout import layout
 from .numbers import first_not_utf8, to_numbers
 from .quotes import Quotes, UnclosedQuote, line_of
@@ -212,7 +212,9 @@ class CsvTable:
         else:
             last = self.first_line + line_of(self.text, error.followed) - 1
             why = f"ends on line {last}, where more text follows; a quote within quotes is written twice"
-        return ValueError(f"{self.path.name}, line {line}, column {self.names[j]!r}: the quote that opens here {why}")
+        return ValueError(
+            f"{self.path.name}, line {line}, column {self.names[j][:40]!r}: the quote that opens here {why}"
+        )
 
     def _require_same_width(self) -> None:
         n = len(self.names)
@@ -236,15 +238,12 @@ class CsvTable:
             if row < len(starts):
                 break
             row -= len(starts)
-        begin, end = int(starts[row]), self.text.size
-        size = 1 << 16
-        while True:
-            cells = next(parsed(bytes(self.text[begin : begin + size]), self.layout.sep), (0, []))[1]
-            if begin + size >= end or len(cells) > j + 1:
-                break
-            size *= 4
-        if not cells:
+        begin, size, cells = int(starts[row]), 1 << 16, list[Cell]()
+        if self.text[begin] in b"\r\n":  # an empty cell of a table of one column
             return self.first_line + line_of(self.text, begin) - 1, ""
+        while len(cells) <= j + 1 and size < 4 * (self.text.size + (1 << 16)):  # the last may be cut off
+            cells = next(parsed(bytes(self.text[begin : begin + size]), self.layout.sep))[1]
+            size *= 4
         return self.first_line + line_of(self.text, begin + cells[j].offset) - 1, cells[j].text
 
     def _wrong_number(self, row: int, j: int) -> ValueError:
