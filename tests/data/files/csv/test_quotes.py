@@ -109,7 +109,18 @@ def test_errors_count_lines_of_the_file_and_not_rows(files):
 
 
 def test_quotes_as_programs_write_them(files):
-    cells = ['5" pipe', "6''", '"say ""hi"""', '""', '""""', '"a,b"', '"two\nlines, 3"', ' "sp, ace" ', 'a "b" c', 'x""y']
+    cells = [
+        '5" pipe',
+        "6''",
+        'x""y',
+        '"say ""hi"""',
+        '""',
+        '""""',
+        '"a,b"',
+        '"two\nlines, 3"',
+        ' "sp, ace" ',
+        'a "b" c',
+    ]
     rows = [f"{i},{cell},{i}.5,u" for i, cell in enumerate(cells)]
     m = len(cells)
     for text in (HEADER + "\n".join(rows), HEADER + "\n".join(rows * 3_000) + "\n", HEADER + "\r\n".join(rows)):
@@ -118,8 +129,8 @@ def test_quotes_as_programs_write_them(files):
         np.testing.assert_array_equal(files.features(text, ["z", "x"]).X, data.X[:, ::-1])
     filled = [cell for cell in cells if cell != '""']
     labels = files.read("x,z,y\n" + "\n".join(f"{i},1,{cell}" for i, cell in enumerate(filled))).y
-    files.error("x,z,y\n" + "\n".join(f"{i},1,{cell}" for i, cell in enumerate(cells)), "line 5,", "'y'", "label")
-    inner = ['5" pipe', "6''", 'say "hi"', '"', "a,b", "two\nlines, 3", "sp, ace", 'a "b" c', 'x""y']
+    files.error("x,z,y\n" + "\n".join(f"{i},1,{cell}" for i, cell in enumerate(cells)), "line 6,", "'y'", "label")
+    inner = ['5" pipe', "6''", 'x""y', 'say "hi"', '"', "a,b", "two\nlines, 3", "sp, ace", 'a "b" c']
     assert labels.tolist() == inner
 
 
