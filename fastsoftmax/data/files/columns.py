@@ -55,7 +55,7 @@ def ignored(names: Sequence[str], ignore: Sequence[str], path: Path) -> frozense
 def listed(names: Sequence[str], most: int = 20) -> str:
     """Names for an error message: the first ``most`` and the number of the others."""
     rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
+    return ", ".join(name if name.isprintable() else repr(name) for name in names[:most]) + rest
 
 
 def first_line(error: BaseException) -> str:

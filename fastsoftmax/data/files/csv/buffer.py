@@ -46,7 +46,7 @@ def load(path: Path, encoding: str | None) -> np.ndarray:
         raise ValueError(f"{path.name} is empty")
     mark, marked = next(((mark, name) for mark, name in _MARKS.items() if head.startswith(mark)), (b"", "utf-8"))
     name = _codec(encoding) if encoding else marked
-    if name in ("utf-8", "utf-8-sig", "ascii"):
+    if name in ("utf-8", "utf-8-sig"):
         if head.count(0) > len(head) // 8:
             raise ValueError(f"{path.name} holds NUL bytes: no UTF-8 text; if it is UTF-16, add --encoding utf-16")
         return np.frombuffer(data, np.uint8)[len(mark) if marked == "utf-8" else 0 :]
@@ -63,7 +63,7 @@ def _decoded(path: Path, data: bytes, encoding: str) -> str:
 
 def _codec(encoding: str) -> str:
     try:
-        b"".decode(encoding)
+        b"a".decode(encoding, "ignore")  # LookupError also for a codec that is not one of text
         return codecs.lookup(encoding).name
     except LookupError:
         raise ValueError(
@@ -73,34 +73,35 @@ def _codec(encoding: str) -> str:
 
 def _decompressed(path: Path) -> Any:
     """The bytes of a file, told from its first ones and not from its name whether they are compressed."""
-    with path.open("rb") as file:
-        first = file.read(16) if path.is_file() else b""
+    if path.is_file():
+        data = _extras.load("pyarrow", TABLES_NEED).memory_map(str(path)).read_buffer()
+    else:
+        data = path.read_bytes()  # a pipe can be opened once only
+    first = bytes(memoryview(data)[:16])
     kind = next((kind for kind, magic in _MAGIC.items() if magic.match(first)), None)
     if kind is None:
-        if path.is_file() and first:
-            return _extras.load("pyarrow", TABLES_NEED).memory_map(str(path)).read_buffer()
-        return path.read_bytes()
+        return data
     if kind == "zip":
         raise ValueError(f"{path.name} is a ZIP archive (a spreadsheet is one, too); unpack it, or save it as CSV")
     try:
-        return _DECOMPRESS[kind](path.read_bytes())
+        return _DECOMPRESS[kind](memoryview(data))
     except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
         raise ValueError(f"{path.name} is not a sound {kind} file: {first_line(error)}") from None
 
 
-def _zstd(data: bytes) -> bytes:
+def _zstd(data: Any) -> bytes:
     pyarrow = _extras.load("pyarrow", TABLES_NEED)
     return bytes(pyarrow.CompressedInputStream(pyarrow.BufferReader(data), "zstd").read())
 
 
 _MAGIC = {
     "gzip": re.compile(rb"\x1f\x8b"),
-    "bzip2": re.compile(rb"BZh[1-9]1AY&SY"),
+    "bzip2": re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"),
     "xz": re.compile(rb"\xfd7zXZ\0"),
     "zstd": re.compile(rb"\x28\xb5\x2f\xfd"),
     "zip": re.compile(rb"PK\x03\x04"),
 }
-_DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
+_DECOMPRESS: dict[str, Callable[[Any], bytes]] = {
     "gzip": gzip.decompress,
     "bzip2": bz2.decompress,
     "xz": lzma.decompress,

@@ -17,7 +17,8 @@ MISSING = frozenset(
 ) | {""}
 TRUE, FALSE = frozenset(["true", "TRUE", "True"]), frozenset(["false", "FALSE", "False"])
 # Numbers with any decimal mark and separators of thousands: which ones they are is judged later.
-_NUMBER = re.compile(r"[+-]?[\d.,']*\d[\d.,']*([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?(?=[.,']*\d)[\d.,']+([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
+_OPEN = re.compile(rb'[ \t]*"[^"]*(?:""[^"]*)*\Z')
 # So much of a text is looked at, and so many rows at least and at most.
 _HEAD, _FEWEST, _MOST = 1 << 16, 4, 50
 
@@ -70,21 +71,24 @@ def _cell(quoted: bytes | None, plain: bytes | None, at: int) -> Cell:
 @lru_cache
 def _patterns(sep: str) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
     """A cell, and what separates it from the next."""
-    gap = r"[ \t]" if sep == " " else re.escape(sep)
-    pad = r"(?!)" if sep == " " else rf"(?!{gap})[ \t]"
-    plain = rf"(?P<plain>(?:(?!{gap})[^\r\n])*)"
-    cell = rf'(?:{pad})*"(?P<quoted>[^"]*(?:""[^"]*)*)"(?:{pad})*(?={gap}|[\r\n]|\Z)|{plain}'
-    return re.compile(cell.encode()), re.compile((rf"{gap}+" if sep == " " else gap).encode())
+    within = r" \t" if sep == " " else re.escape(sep)  # for a class of characters
+    pad = "" if sep == " " else " *" if sep == "\t" else r"[ \t]*"
+    cell = rf'{pad}"(?P<quoted>[^"]*(?:""[^"]*)*)"{pad}(?=[{within}\r\n]|\Z)|(?P<plain>[^{within}\r\n]*)'
+    return re.compile(cell.encode()), re.compile(rf"[{within}]{'+' if sep == ' ' else ''}".encode())
 
 
 def head(text: np.ndarray, sep: str) -> list[tuple[int, list[Cell]]]:
     """The first rows of a text, with their offsets."""
     size = _HEAD
     while True:
-        found = list(islice(parsed(bytes(text[:size]), sep), _MOST + 1))
-        if size >= len(text) or len(found) > _MOST:
+        piece = bytes(text[:size])
+        found = list(islice(parsed(piece, sep), _MOST + 1))
+        # A quote that is not closed in this piece may be closed behind it.
+        doubtful = (cell for _, row in found for cell in row if cell.text.startswith('"') and not cell.quoted)
+        cut = any(_OPEN.match(piece, cell.offset) for cell in doubtful)
+        if size >= len(text) or (len(found) > _MOST and not cut):
             return found[:_MOST]
-        if len(found) > _FEWEST:
+        if len(found) > _FEWEST and not cut:
             return found[:-1]  # the last may be cut off
         size *= 4
 

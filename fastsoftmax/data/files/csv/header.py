@@ -37,7 +37,8 @@ def has_names(rows: Sequence[list[Cell]], known: Sequence[str] = ()) -> bool | N
     words = [j for j in numeric if not is_value(texts[j])]
     numbers = [j for j in numeric if is_value(texts[j]) and texts[j] not in MISSING]
     # A label of the first row that occurs again below is no name.
-    seen = any(texts[j] in cells for j, cells in enumerate(columns) if j not in numeric and not is_value(texts[j]))
+    words_below = set(range(len(first))) - set(numeric)
+    seen = any(texts[j] in columns[j] for j in words_below if not is_value(texts[j]))
     if not numbers:
         return True if words else (False if seen else None if numeric else True)
     if 2 * len(words) >= len(numeric) or _only_names_are_quoted(rows, numbers):

@@ -106,10 +106,12 @@ def _best_separator(text: np.ndarray) -> str:
     for sep in _SEPARATORS:
         rows = [row for _, row in head(text, sep)]
         width, share = _width(rows)
+        if width == 1 or share <= 0.5:
+            continue
         cells = [cell.text for row in rows[1:] if len(row) == width for cell in row if cell.text not in MISSING]
         numbers = sum(map(is_value, cells)) / (len(cells) or 1)
         score = share**2 * (0.1 + numbers)
-        if width > 1 and share > 0.5 and score > best_score:
+        if score > best_score:
             best, best_score = sep, score
     return best
 

@@ -165,21 +165,23 @@ class Quotes:
     def _one_by_one(self, begin: int, end: int, at: np.ndarray, opened: int | None) -> Chunk:
         """The chunk, each quote looked at in its place."""
         opens, closes, blanks = list[int](), list[int](), list[int]()
-        inside, escaped = opened is not None, -1
-        for p in at.tolist():
-            if p == escaped:
-                continue
+        inside, escaped, ends, size = opened is not None, -1, {self.sep, LF, CR, -1}, len(self.text)
+        before = np.where(at > 0, self.text[at - 1].astype(int), -1).tolist()
+        after = np.where(at + 1 < size, self.text[np.minimum(at + 1, size - 1)].astype(int), -1).tolist()
+        for p, left, right in zip(at.tolist(), before, after, strict=True):
             if opened is None:
-                k = self._skip(p - 1, -1)
-                if k < 0 or self.text[k] in (self.sep, LF, CR):
+                k = self._skip(p - 1, -1) if left in (SPACE, TAB) else p - 1
+                if left in ends or k < 0 or self.text[k] in ends:
                     opened = p
                     opens.append(p)
                     blanks.extend(range(k + 1, p))
-            elif p + 1 < len(self.text) and self.text[p + 1] == QUOTE:
+            elif p == escaped:
+                continue
+            elif right == QUOTE:
                 escaped = p + 1
             else:
-                k = self._skip(p + 1, 1)
-                if k < len(self.text) and self.text[k] not in (self.sep, LF, CR):
+                k = self._skip(p + 1, 1) if right in (SPACE, TAB) else p + 1
+                if right not in ends and k < size and self.text[k] not in ends:
                     raise UnclosedQuote(opened, p)
                 opened = None
                 closes.append(p)

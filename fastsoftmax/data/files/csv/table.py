@@ -15,7 +15,7 @@ from ..columns import TABLES_NEED, filled, listed
 from ..data import Data, ReadOptions
 from ..labels import encoded, labels
 from . import buffer
-from .cells import FALSE, MISSING, TRUE, is_value, parsed
+from .cells import FALSE, MISSING, TRUE, Cell, is_value, parsed
 from .layout import layout
 from .numbers import first_not_utf8, to_numbers
 from .quotes import Quotes, UnclosedQuote, line_of
@@ -45,8 +45,7 @@ class CsvTable:
         except ValueError as error:
             raise ValueError(f"{path.name}, {error}") from None
         self.layout, self.names, self.header = made, made.names, made.header
-        self.ignored = _ignored(made.names, options.ignore, path)
-        self.left_out, self.notes = made.left_out | self.ignored, made.notes
+        self.notes = made.notes
         if made.decimal == made.sep or made.decimal == options.thousands or len(made.decimal) != 1:
             raise ValueError(
                 f"{path.name}: the decimal mark is {made.decimal!r}, the separator of cells {made.sep!r}, that of "
@@ -55,6 +54,8 @@ class CsvTable:
         self.first_line = line_of(text, made.start)
         self.text = text[made.start : made.begin]
         self._check_quotes(lambda line: line.count(made.sep.encode()) == len(self.names) - 1)  # of the names
+        self.ignored = _ignored(made.names, options.ignore, path)
+        self.left_out = made.left_out | self.ignored
         self.first_line = line_of(text, made.begin)
         self.text = text[made.begin :]
         if not self.text.size or not bytes(self.text[:_BLOCK]).strip():
@@ -199,7 +200,8 @@ class CsvTable:
         """The error that says where a quote opens that is not closed."""
         before = self.text[: error.opened]  # the first fault is behind it
         starts = np.concatenate([[0], *Quotes(before, self.layout.sep).row_starts()])
-        row = next(parsed(bytes(before[starts[-1] :]) + b"x", self.layout.sep))[1]
+        in_row = bytes(before[starts[-1] :]) if before.size and before[-1] not in b"\r\n" else b""
+        row = next(parsed(in_row + b"x", self.layout.sep))[1]
         j = min(len(row), len(self.names)) - 1
         line = self.first_line + line_of(self.text, error.opened) - 1
         if error.followed is None:
@@ -210,7 +212,9 @@ class CsvTable:
         else:
             last = self.first_line + line_of(self.text, error.followed) - 1
             why = f"ends on line {last}, where more text follows; a quote within quotes is written twice"
-        return ValueError(f"{self.path.name}, line {line}, column {self.names[j]!r}: the quote that opens here {why}")
+        return ValueError(
+            f"{self.path.name}, line {line}, column {self.names[j][:40]!r}: the quote that opens here {why}"
+        )
 
     def _require_same_width(self) -> None:
         n = len(self.names)
@@ -234,15 +238,12 @@ class CsvTable:
             if row < len(starts):
                 break
             row -= len(starts)
-        begin, end = int(starts[row]), self.text.size
-        size = 1 << 16
-        while True:
-            cells = next(parsed(bytes(self.text[begin : begin + size]), self.layout.sep), (0, []))[1]
-            if begin + size >= end or len(cells) > j + 1:
-                break
-            size *= 4
-        if not cells:
+        begin, size, cells = int(starts[row]), 1 << 16, list[Cell]()
+        if self.text[begin] in b"\r\n":  # an empty cell of a table of one column
             return self.first_line + line_of(self.text, begin) - 1, ""
+        while len(cells) <= j + 1 and size < 4 * (self.text.size + (1 << 16)):  # the last may be cut off
+            cells = next(parsed(bytes(self.text[begin : begin + size]), self.layout.sep))[1]
+            size *= 4
         return self.first_line + line_of(self.text, begin + cells[j].offset) - 1, cells[j].text
 
     def _wrong_number(self, row: int, j: int) -> ValueError:
