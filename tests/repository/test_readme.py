@@ -39,7 +39,8 @@ def test_every_step_names_functions_that_exist_and_every_function_of_the_ten_ste
 
 
 def test_every_file_of_the_map_exists():
-    files = [name for row in re.findall(r"^\| (`.*?`) \|", README, re.MULTILINE) for name in re.findall("`(.*?)`", row)]
+    rows = re.findall(r"^\| (`[^.].*?`) \|", README, re.MULTILINE)  # not those of data files, which are suffixes
+    files = [name for row in rows for name in re.findall("`(.*?)`", row)]
     assert len(files) >= 10
     assert not [name for name in files if not (Path(fastsoftmax.__file__).parent / name).exists()]
 
