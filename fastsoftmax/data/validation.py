@@ -92,6 +92,8 @@ def check_y(y: ArrayLike, m: int, n_classes: int | None = None, name: str = "y")
             raise ValueError(f"{name} holds one class only ({smallest}); at least two classes are wanted")
     else:
         k = check_count(n_classes, "n_classes", at_least=2)
+    if k >= 1 << 31:
+        raise ValueError(f"{name} must hold class numbers 0..k-1 below 2^31 - 1; the largest is {largest}")
     if largest >= k:
         row = int(np.argmax(array))
         raise ValueError(f"{name} must hold class numbers 0..{k - 1}; row {row} holds {array[row].item()!r}")

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..data import validation
+from ..data.validation_labels import check_labels
 from ..kernels.backends import select
 from ..kernels.contract import Csr, Parameters, Sums
 from ..kernels.machine import default_threads
@@ -72,7 +73,7 @@ class Model:
         if theta.ndim != 2 or 0 in theta.shape:
             raise ValueError(f"theta has shape {theta.shape}; (features, classes) is wanted")
         n, k = theta.shape
-        classes = np.arange(k) if self.classes is None else np.asarray(self.classes)
+        classes = np.arange(k) if self.classes is None else _labels(self.classes)
         if classes.shape != (k,):
             raise ValueError(f"classes has shape {classes.shape}; ({k},), one label per column of theta, is wanted")
         if k < 2:
@@ -319,6 +320,12 @@ def predict_proba(
     checked = validation.check_theta(theta, array.shape[1], theta.shape[1], fit_intercept)
     weights, bias = (checked[:-1], checked[-1]) if fit_intercept else (checked, None)
     return _Prediction(array, weights, bias, backend, n_threads).whole("proba")
+
+
+def _labels(classes: ArrayLike) -> np.ndarray:
+    """Classes as an array: of objects, which files take, where NumPy has text of variable width."""
+    array = classes if isinstance(classes, np.ndarray) else np.asarray(check_labels(classes, "classes"))
+    return array.astype(object) if array.dtype.kind == "T" else array
 
 
 def _softmax(H: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from .._extras import install_command
 from ..data import validation
+from ..data.validation_labels import check_labels
 from ..model.model import Model
 from ..objective.objective import Objective
 
@@ -33,7 +34,7 @@ def checked_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
 def checked_samples(estimator: Any, X: Any, y: Any, *, reset: bool = True) -> tuple[Any, Any]:
     """X and y after scikit-learn's checks, as `checked_rows`."""
     plain = _is_plain(X) and type(y) is np.ndarray and y.shape == X.shape[:1] and y.dtype.kind in "iu"
-    X, y = validate_data(estimator, X, y, reset=reset, skip_check_array=plain, **_CHECKS)
+    X, y = validate_data(estimator, X, check_labels(y), reset=reset, skip_check_array=plain, **_CHECKS)
     return X, y
 
 
@@ -71,6 +72,10 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc, u
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
         """Logarithms of the probabilities (m, k), computed from the logits: finite where a probability rounds to 0."""
         return self._model().predict_log_proba(self._check(X), **self._options())
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Share of the rows, or of their weight, whose label is predicted."""
+        return float(super().score(X, check_labels(y), sample_weight=sample_weight))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..data.validation_labels import check_labels
 from ..solvers.methods.sgd import Stream
 from ..solvers.minimize import minimize
 from ..solvers.result import Result, Step
@@ -262,7 +263,7 @@ def _classes(given: ArrayLike | None, known: np.ndarray | None) -> np.ndarray:
         if known is None:
             raise ValueError("classes must be given in the first call of partial_fit: all labels that will ever come")
         return known
-    classes: np.ndarray = np.unique(np.asarray(given))
+    classes: np.ndarray = np.unique(check_labels(given, "classes"))
     if known is not None and not np.array_equal(classes, known):
         raise ValueError(f"classes must be those of the calls before, {known.tolist()}; got {classes.tolist()}")
     if len(classes) < 2:

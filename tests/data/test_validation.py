@@ -148,6 +148,12 @@ def test_loss_and_grad_takes_the_classes_from_theta():
     assert_raises(ValueError, ["at least 2"], lambda: loss_and_grad(X, Y * 0, THETA[:, :1], backend="numpy"))
 
 
+@pytest.mark.parametrize("largest", [2**31 - 1, 2**32, 2**63])
+def test_class_numbers_that_do_not_fit_are_refused(largest):
+    y = np.array([*Y[:-1], largest], "u8")
+    assert_raises(ValueError, ["y", "below 2^31", str(largest)], lambda: Objective(X, y, backend="numpy"))
+
+
 # ------------------------------------------------------------------------------- good input stays
 
 

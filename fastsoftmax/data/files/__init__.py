@@ -28,7 +28,7 @@ import numpy as np
 
 from ... import _extras
 from ..validation import check_X, nonfinite_place
-from .arrays import ArrayTable, joined, read_npy, read_npz
+from .arrays import joined, open_npz, read_npy, read_npz
 from .columns import listed
 from .csv import CsvTable
 from .data import DEFAULTS, Data, ReadOptions
@@ -49,7 +49,7 @@ _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 # The kinds of files for which an option of ReadOptions has a meaning; an option without a row has one for all.
 _MEANT_FOR = {
     **dict.fromkeys(("header", "sep", "decimal", "thousands", "encoding"), ("csv",)),
-    "fill": ("csv", "parquet"),
+    "fill": ("csv", "parquet", "npy", "npz"),
     "extra_features": ("svmlight",),
 }
 
@@ -159,10 +159,7 @@ def read_features(
         base = {"feature 0": True, "feature 1": False}.get(feature_names[0]) if feature_names else None
         data = read_svmlight(path, options, n, zero_based=base)
         return _checked(replace(data, y=None, target=""), path)
-    if kind == "npz":
-        table: Any = ArrayTable(read_npz(path, options, with_labels=False).X, path)
-    else:
-        table = _table(path, kind, options, feature_names or ())
+    table = open_npz(path, options) if kind == "npz" else _table(path, kind, options, feature_names or ())
     usable = [j for j in range(len(table.names)) if j not in table.left_out]
     if len(usable) == n and (feature_names is None or not getattr(table, "header", kind == "parquet")):
         return _checked(table.data(usable), path)
@@ -204,7 +201,8 @@ def write_columns(path: str | Path, columns: dict[str, np.ndarray]) -> None:
         np.save(path, joined(list(columns.values()), path), allow_pickle=False)
         return
     pyarrow = _extras.load("pyarrow", "writing CSV and Parquet files")
-    table = pyarrow.table({name: pyarrow.array(values) for name, values in columns.items()})
+    native = {name: values.astype(values.dtype.newbyteorder("="), copy=False) for name, values in columns.items()}
+    table = pyarrow.table({name: pyarrow.array(values) for name, values in native.items()})
     if kind == "csv":
         _extras.load("pyarrow.csv", "writing CSV files").write_csv(table, str(path))
     else:

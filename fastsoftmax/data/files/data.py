@@ -54,7 +54,7 @@ class ReadOptions:
     ignore : tuple of str
         Columns to leave out, by name (in a text table also by number from 0).
     fill : float or None
-        The number that stands for an empty cell; an empty cell is an error if None.
+        The number that stands for an empty cell (in arrays for NaN); an empty cell is an error if None.
     extra_features : {"error", "ignore"}
         What to do with features of an svmlight file that are beyond the model's.
     """

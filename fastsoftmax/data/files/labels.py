@@ -14,7 +14,7 @@ from .columns import TABLES_NEED, kind_of
 
 # Text that an integer is written as: no sign +, no leading zero, digits of ASCII alone. Other text is not turned into a
 # number, because 7 and 07, or 1000 and 1E3, would become one class.
-_INTEGER = re.compile("0|-?[1-9][0-9]*")
+_INTEGER = re.compile("0|-?[1-9][0-9]{0,19}")
 # Text such as "4.5" may be a label, a version or a grade. So many of them are a measured quantity.
 _MOST_FRACTIONS = 100
 

@@ -17,7 +17,7 @@ from .columns import TABLES_NEED, first_line, ignored, kind_of, listed
 from .data import DEFAULTS, Data, ReadOptions
 from .labels import column_labels
 
-_SUFFIXES = (".parquet", ".pq", ".parq")
+_SUFFIXES = (".parquet", ".pq")
 # What Hive and Spark write for a missing value in the name of a folder.
 _MISSING = "__HIVE_DEFAULT_PARTITION__"
 
@@ -103,9 +103,9 @@ class ParquetTable:
             columns = part.read(wanted if label is None else [*wanted, label])
             rows = X[start : start + part.rows]
             for j, name in enumerate(wanted):
-                empty[name] += columns[name].null_count
                 rows[:, j] = self._numbers(part, name, columns[name])
-            if len(parts) > 1:  # else the row is that of the whole, which the caller looks for
+                empty[name] += self._fill_in(rows[:, j])
+            if part.path != self.path:  # else the row is that of the whole, which the caller looks for
                 _require_finite(rows, part, wanted)
             if label is not None:
                 part.require_filled(label, columns[label], "a label is wanted")
@@ -117,7 +117,7 @@ class ParquetTable:
         return Data(X, column_labels(y, self.path, label) if y else np.empty(0, int), wanted, label, notes)
 
     def _numbers(self, part: Part, name: str, column: Any) -> np.ndarray:
-        """A column as floats, and empty cells as the number that stands for them."""
+        """A column as floats, empty cells as NaN."""
         pyarrow = _pyarrow()
         if self.fill is None:
             part.require_filled(name, column, "a number is wanted (--fill says which stands for empty cells)")
@@ -128,8 +128,16 @@ class ParquetTable:
                 column = column.cast(pyarrow.float64(), safe=False)
             except pyarrow.ArrowInvalid as error:  # the text in the name of a folder
                 raise ValueError(f"{part.name}, column {name!r}: {first_line(error)}; numbers are wanted") from None
-        numbers: np.ndarray = (column.fill_null(self.fill) if column.null_count else column).to_numpy()
+        numbers: np.ndarray = column.to_numpy()
         return numbers
+
+    def _fill_in(self, numbers: np.ndarray) -> int:
+        """Put the number for empty cells into them; how many these are."""
+        if self.fill is None:
+            return 0
+        empty = np.isnan(numbers)
+        numbers[empty] = self.fill
+        return int(np.count_nonzero(empty))
 
     def _filled(self, empty: Counter[str]) -> Iterator[str]:
         found = [f"{name} ({count})" for name, count in empty.items() if count]
@@ -156,7 +164,7 @@ def _files(folder: Path) -> tuple[list[Path], list[str]]:
         found = listed([str(path.relative_to(folder)) for path in files]) or "no files"
         raise ValueError(f"{folder.name} is a folder without .parquet files; it has {found}")
     other = [str(path.relative_to(folder)) for path in files if path not in set(parts)]
-    notes = [f"{len(parts)} Parquet files, read in the order of their names"]
+    notes = [f"{len(parts)} Parquet files, read in the order of their names"] if len(parts) > 1 else []
     return parts, [*notes, f"left out because they are not .parquet: {listed(other)}"] if other else notes
 
 

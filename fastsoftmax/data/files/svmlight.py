@@ -53,6 +53,8 @@ def read_svmlight(
     """
     if options.ignore:
         raise ValueError(f"{path.name} has no names of columns to ignore {options.ignore[0]!r} by; a table has them")
+    if options.extra_features not in ("error", "ignore"):
+        raise ValueError(f"extra_features is {options.extra_features!r}; 'error' or 'ignore' is wanted")
     X, y, notes = _load(path)
     smallest, largest = (int(X.indices.min()), int(X.indices.max())) if X.nnz else (1, 0)
     if zero_based is None:
@@ -149,23 +151,24 @@ def _explain(path: Path) -> None:
     with opened(path) as file:
         for number, line in enumerate(file, start=1):
             where = f"{path.name}, line {number}"
-            label, *pairs = line.partition(b"#")[0].decode("utf-8", "backslashreplace").split() or [""]
+            cells = line.partition(b"#")[0].split()  # by ASCII's blanks, as scikit-learn does
+            label, *pairs = [cell.decode("utf-8", "backslashreplace") for cell in cells] or [""]
             if not label:
                 continue
             if not _is_finite(label):
-                raise ValueError(f"{where} has the label {label!r}; one whole number is wanted")
+                raise ValueError(f"{where} has the label {label[:40]!r}; one whole number is wanted")
             before = -1
             for place, pair in enumerate(pairs):
                 index, _, value = pair.partition(":")
                 if index == "qid" and place == 0:
                     continue
                 if not (index.isascii() and index.isdigit() and _is_finite(value)):
-                    raise ValueError(f"{where} holds {pair!r}; index:value, the value finite, is wanted")
+                    raise ValueError(f"{where} holds {pair[:40]!r}; index:value, the value finite, is wanted")
+                if len(index) > 18 or int(index) >= 1 << 31:
+                    raise ValueError(f"{where} has a feature {index[:30]}; at most {FEATURES_MAX} features are taken")
                 if int(index) <= before:
                     raise ValueError(f"{where} has the feature {index} after {before}; rising indices are wanted")
                 before = int(index)
-                if before >= 1 << 31:
-                    raise ValueError(f"{where} has a feature {index}; at most {FEATURES_MAX} features are taken")
 
 
 def _is_finite(cell: str) -> bool:

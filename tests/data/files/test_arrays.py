@@ -1,6 +1,8 @@
 """NumPy's files: any real dtype and layout, and what is refused."""
 
 import numpy as np
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 
 from fastsoftmax.data.files import ReadOptions, read, read_features, write_columns
@@ -95,6 +97,8 @@ def test_columns_of_arrays_are_ignored_by_number(save, tmp_path):
     data = read(save(X=X, y=CODES), options=options)
     assert data.feature_names == ["0", "2"]
     np.testing.assert_array_equal(data.X, X[:, [0, 2]])
+    for chosen in (options, ReadOptions()):
+        np.testing.assert_array_equal(read_features(save(X=X), ["0", "2"], 2, options=chosen).X, X[:, [0, 2]])
     np.save(tmp_path / "d.npy", np.column_stack([X, CODES]))
     data = read(tmp_path / "d.npy", options=options)
     assert data.feature_names == ["0", "2"] and data.target == "3"
@@ -111,3 +115,29 @@ def test_a_number_for_labels_beyond_floats_is_not_written_beside_them(tmp_path):
         )
     write_columns(path, {"top_1": np.array([1 << 53, 3]), "p_1": np.zeros(2, "f4")})
     assert np.load(path)[:, 0].tolist() == [1 << 53, 3]
+
+
+@pytest.mark.parametrize("dtype", [">i4", ">u8", ">U3"])
+def test_labels_of_any_byte_order_are_written(tmp_path, dtype):
+    labels = np.array(["7", "10", "3"]).astype(dtype)
+    for name, read_back in {"p.csv": pyarrow.csv.read_csv, "p.parquet": pyarrow.parquet.read_table}.items():
+        write_columns(tmp_path / name, {"prediction": labels})
+        assert list(map(str, read_back(tmp_path / name)[0].to_pylist())) == ["7", "10", "3"]
+
+
+def test_text_in_objects_is_written_to_arrays(tmp_path):
+    write_columns(tmp_path / "p.npy", {"prediction": np.array(["07", "é"], object)})
+    assert np.load(tmp_path / "p.npy").tolist() == ["07", "é"]
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_nan_in_an_array_is_an_empty_cell(save, tmp_path, dtype):
+    holed = X.astype(dtype)
+    holed[3, 1] = np.nan
+    assert "row 3" in message(read, save(X=holed, y=CODES))
+    data = read(save(X=holed, y=CODES), options=ReadOptions(fill=-1))
+    assert data.X.dtype == dtype and data.X[3, 1] == -1 and data.notes == ("empty cells are read as -1: 1",)
+    np.save(tmp_path / "d.npy", holed)
+    assert read_features(tmp_path / "d.npy", None, 3, options=ReadOptions(fill=-1)).X[3, 1] == -1
+    assert read_features(save(X=holed), None, 3, options=ReadOptions(fill=-1)).X[3, 1] == -1
+    assert np.isnan(np.load(tmp_path / "d.npy")[3, 1])

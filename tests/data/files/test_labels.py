@@ -57,6 +57,7 @@ TEXT = {
     "truth in small letters": ["true", "True", "1"],
     "a date": ["2020-01-01", "2020-01-02"],
     "beyond 64 bits": ["18446744073709551616", "1"],
+    "thousands of digits": ["1" + "0" * 5000, "1"],
     "negative beside beyond int64": ["-1", "9223372036854775808"],
     "one text among numbers": ["1", "2", "unknown"],
     "empty words": ["NA", "null", "None"],

@@ -210,6 +210,8 @@ GAPS = {
     "booleans": pyarrow.array([True, None] * 6),
     "decimals": pyarrow.array([decimal.Decimal(1), None] * 6),
     "categories": pyarrow.array([1, None] * 6).dictionary_encode(),
+    "NaN": pyarrow.array([1, np.nan] * 6),
+    "NaN and nulls": pyarrow.array([1, np.nan, 1, None] * 3),
 }
 
 
@@ -221,7 +223,10 @@ def test_empty_cells_get_the_number_that_is_said(write, kind):
     assert data.notes == ("empty cells are read as -0.5: x (6)",)
     np.testing.assert_array_equal(read_features(path, ["x"], 1, options=ReadOptions(fill=0)).X[:, 0], [1, 0] * 6)
     wrong = message(read, path)
-    assert "row 1" in wrong and "'x' is empty" in wrong and "--fill" in wrong
+    if kind == "NaN":
+        assert "row 1" in wrong and "nan" in wrong
+    else:
+        assert ("row 3" if "NaN" in kind else "row 1") in wrong and "'x' is empty" in wrong and "--fill" in wrong
 
 
 def test_a_column_without_values_is_empty_or_filled(write):
@@ -257,12 +262,17 @@ def test_a_folder_is_read_in_the_order_of_its_parts(spark):
     np.testing.assert_array_equal(read_features(spark, ["b", "a"], 2).X, X[:, ::-1])
 
 
+def test_a_row_of_a_single_part_names_the_part(write):
+    path = write("d/0.parquet", table(c=pyarrow.array([np.nan] * M))).parent
+    assert "d/0.parquet, row 0" in message(read, path, "colour")
+
+
 def test_a_folder_may_have_a_suffix_and_other_files(write, tmp_path):
     path = write("d.parquet/0.parquet", table())
     (path.parent / "README.txt").write_text("what this is")
     data = read(path.parent)
     assert_same(data)
-    assert "README.txt" in data.notes[1]
+    assert "README.txt" in data.notes[0]
 
 
 def test_parts_are_matched_by_name(write):

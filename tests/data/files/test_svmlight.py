@@ -9,7 +9,7 @@ import pyarrow
 import pytest
 from sklearn.datasets import dump_svmlight_file
 
-from fastsoftmax.data.files.data import ReadOptions
+from fastsoftmax.data.files import ReadOptions, read, read_features
 from fastsoftmax.data.files.svmlight import read_svmlight
 
 LINES = ["1 1:0.5 3:2", "2 2:1", "1 1:-1.5e-3"]
@@ -123,6 +123,11 @@ def test_features_beyond_the_models_are_an_error_or_left_out(write):
     assert "start at 1" in message(write(["1 0:1"]), IGNORE, 3, zero_based=False)
 
 
+def test_another_word_for_extra_features_is_refused(write):
+    with pytest.raises(ValueError, match="extra_features is 'drop'"):
+        read_svmlight(write(LINES), ReadOptions(extra_features="drop"))
+
+
 def test_a_file_without_one_feature_of_the_model(write):
     assert read_svmlight(write(["1", "2"]), n=3, zero_based=False).X.shape == (2, 3)
     assert read_svmlight(write(["1 9:1", "2"]), IGNORE, 3, zero_based=False).X.nnz == 0
@@ -149,10 +154,13 @@ WRONG = {
     "twice": ("1 3:1 3:1", "feature 3 after 3"),
     "falling": ("1 3:1 2:1", "feature 2 after 3"),
     "an index beyond all": ("1 99999999999999999999999:1", "feature 99999999999999999999999"),
+    "an index of thousands of digits": ("1 " + "9" * 5000 + ":1", "feature 999"),
     "an index beyond 32 bits": ("1 4294967299:1", "feature 4294967299"),
     "a query behind features": ("1 3:1 qid:3", "'qid:3'"),
     "no line feed": ("1 3:1\r2 3:1", "'2'"),
     "bytes": (b"1 3:\xff", "3:"),
+    "a blank that is none of ASCII": ("1 3:1\xa04:1", "'3:1\\xa04:1'"),
+    "a label without end": ("x" * 5000, "label 'xxx"),
 }
 
 
@@ -180,3 +188,12 @@ def test_what_scikit_learn_writes_comes_back(tmp_path):
         data = read_svmlight(path)
         np.testing.assert_array_equal(data.X.toarray(), X)
         np.testing.assert_array_equal(data.y, np.arange(200) % 7)
+
+
+def test_the_suffix_or_the_format_says_that_it_is_svmlight(write):
+    assert_same(read(write(gzip.compress(TEXT.encode()), "d.svm.gz")))
+    assert_same(read(write(TEXT.encode(), "a9a"), options=ReadOptions(format="svmlight")))
+    data = read_features(
+        write(["1 1:2 9:1"], "a9a.t"), ["feature 1"], 1, options=ReadOptions("svmlight", extra_features="ignore")
+    )
+    assert data.X.toarray() == [[2]] and data.y is None and len(data.notes) == 1
