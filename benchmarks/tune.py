@@ -47,6 +47,8 @@ OF_A_WING: dict[str, tuple[Sequence[Any], str]] = {
     "group_bytes": ((0, 512 << 10, 768 << 10), "20k 50k"),
     "crowded_tiles": ((0, 8, 16), "20k 50k"),
 }
+# Constants that make no difference to a wing: its times would differ by noise alone.
+WITHOUT_EFFECT = {"numba": {"least_lanes", "crowded_tiles"}}
 GAIN = 0.98
 QUICK = "quick-tall-f32 quick-digits-f64"
 
@@ -98,7 +100,9 @@ def _pass(problem: Any, backend: str, name: str) -> Callable[[], Any]:
 def tune(row: Tuning, backends: Sequence[str], only: Sequence[str], quick: bool) -> Tuning:
     """The best row that was found, from this one on."""
     constants = [(name, "", *choice) for name, choice in SHARED.items()]
-    constants += [(name, wing, *choice) for wing in backends for name, choice in OF_A_WING.items()]
+    for wing in backends:
+        without = WITHOUT_EFFECT.get(wing, set())
+        constants += [(name, wing, *choice) for name, choice in OF_A_WING.items() if name not in without]
     for name, wing, values, patterns in constants:
         if only and name not in only:
             continue

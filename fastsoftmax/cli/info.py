@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -92,6 +93,10 @@ def describe_plans(size: str, dtype: str, order: str) -> dict[str, str]:
     if len(numbers) != 3 or not all(number.isdecimal() and int(number) > 0 for number in numbers):
         raise ValueError(f"--plan must be ROWSxFEATURESxCLASSES, such as 500000x50x3; got {size!r}")
     m, n, k = map(int, numbers)
+    if k < 2:
+        raise ValueError(f"--plan must have at least 2 classes; got {size!r}")
+    if n * max(m, k) > sys.maxsize // 16:
+        raise ValueError(f"--plan must be a size that memory can have; got {size!r}")
     try:
         kind = np.dtype(dtype)
     except TypeError:

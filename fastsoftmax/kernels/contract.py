@@ -203,7 +203,7 @@ class Layout:
     by_column : bool
         Whether columns are contiguous and rows are not (F order).
     itemsize : int
-        Bytes of a number of X.
+        Bytes of a number of X as kernels read it.
     converted : bool
         Whether chunks are copies, because no kernel reads X as it is.
     """

@@ -214,9 +214,8 @@ def make_plan(
 ) -> Plan:
     """The plan for m rows of n features and k classes.
 
-    ``gradient=False`` is for passes that sum none (predictions), ``layout`` says how X lies, ``wing`` is the backend's
-    name; the other
-    keywords override single choices (tests do).
+    ``gradient=False`` is for passes that sum none (predictions), ``layout`` says how X lies, ``wing`` is the name of
+    the backend in `tuning.py`; the other keywords override single choices (tests do).
     """
     itemsize, row = np.dtype(dtype).itemsize, tuning()
     fitting_slabs = SLAB_BYTES // (n * k * 8) if gradient else SLABS_MAX

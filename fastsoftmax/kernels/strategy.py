@@ -10,6 +10,8 @@ micro-kernels of the forward and the backward product:
     columns (F order), few classes      tile, dot            X in place
     columns, all else                   tile, tile           a transposed copy for the backward product
     columns longer than L2, few classes tile, dot            X in place, in KC blocks of the features
+
+A class-parallel pass has tiles alone.
 """
 
 from __future__ import annotations
@@ -108,11 +110,12 @@ class Products:
     class_lanes : int
         Lanes of a vector of classes.
     copy_panels : bool
-        Whether the backward product by tiles packs each panel of rows.
+        Whether the backward product by tiles packs each panel of rows. Cython only.
     row_group : int
-        Rows that the forward product by tiles takes all classes with before the next ones; 0 for all of the block.
+        Rows that the forward product by tiles takes all classes with before the next ones; 0 for as many as the wing
+        takes anyway, all of the block in Cython and a panel in Numba.
     class_chunk : int
-        Classes that the backward product by tiles takes all features with before the next ones; 0 for all.
+        Classes that the backward product by tiles takes all features with before the next ones; 0 for all. Cython only.
     packing_share : float
         Where a step of a tile would have to prefetch more cache lines than this, packing prefetches too.
     """
@@ -142,11 +145,15 @@ class Products:
 
 def choose_products(plan: Plan, block: Block, wing: str) -> Products:
     """The products of a pass with this plan, for the backend named ``wing``."""
-    return _choose(plan.block, plan.flush_rows, plan.slabs_of(block.rows), block, wing, tuning())
+    row, caches = tuning(), cache_bytes()
+    if plan.strategy == "class-parallel":
+        return Products("tile", "tile", plan.block, plan.flush_rows, packing_share=row.packing_share)
+    slabs = plan.slabs_of(block.rows)
+    return _choose(plan.block, plan.flush_rows, slabs, block, wing, row, caches["L2"], caches["L3"])
 
 
 @lru_cache(1024)
-def _choose(rows: int, flush_rows: int, slabs: int, b: Block, wing: str, row: Tuning) -> Products:
+def _choose(rows: int, flush_rows: int, slabs: int, b: Block, wing: str, row: Tuning, L2: int, L3: int) -> Products:
     tiles, own = -(-b.outputs // TILE_SCALARS), row.wing(wing)
     crowded = 0 < own.crowded_tiles <= tiles and rows * b.n * b.size > own.crowded_bytes and not b.by_column
     plain = Products("tile", "tile", rows, flush_rows, copy_panels=crowded, packing_share=row.packing_share)
@@ -155,7 +162,7 @@ def _choose(rows: int, flush_rows: int, slabs: int, b: Block, wing: str, row: Tu
     row_group, class_chunk = _groups(rows, b, own)
     plain = replace(plain, row_group=row_group, class_chunk=class_chunk)
     if b.by_column:
-        features = _kc_block(rows, slabs, b, wing, row)
+        features = _kc_block(rows, slabs, b, wing, row, L2, L3)
         if features:
             rows = row.kc_block_rows[b.size == 8]
             flush_rows = max(flush_rows // rows, 1) * rows
@@ -175,7 +182,7 @@ def _groups(rows: int, b: Block, own: WingTuning) -> tuple[int, int]:
     """Where theta is larger than what stays in L2: the rows, and the classes, whose part of a product stays there."""
     if not own.group_bytes or b.n * b.outputs * b.size <= own.group_bytes:
         return 0, 0
-    group, chunk = own.group_bytes // (b.n * b.size), own.group_bytes // (rows * b.size)
+    group, chunk = (max(1, own.group_bytes // (lines * b.size)) for lines in (b.n, rows))
     return group if group < rows else 0, chunk if chunk < b.outputs else 0
 
 
@@ -189,11 +196,11 @@ def _class_lanes(b: Block, wing: str, row: Tuning) -> int:
     return lanes if wanted and lanes <= b.width else 0
 
 
-def _kc_block(rows: int, slabs: int, b: Block, wing: str, row: Tuning) -> int:
+def _kc_block(rows: int, slabs: int, b: Block, wing: str, row: Tuning, L2: int, L3: int) -> int:
     """Features of a KC block, where L2 does not hold two blocks of columns but L3 holds those of several threads."""
-    more, cache = row.kc_block_rows[b.size == 8], cache_bytes()
+    more = row.kc_block_rows[b.size == 8]
     size = more * b.n * b.size
-    sized = b.splits and rows < more and more * slabs <= b.rows and cache["L2"] // 2 < size <= cache["L3"] // 4
+    sized = b.splits and rows < more and more * slabs <= b.rows and L2 // 2 < size <= L3 // 4
     if not (sized and b.in_place and b.feature_step % 4096 and b.dots_pay(more)):
         return 0
     return max(1, row.wing(wing).kc_block_bytes // (more * b.size))

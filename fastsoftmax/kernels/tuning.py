@@ -33,14 +33,15 @@ class WingTuning:
     class_lane_dtypes : str
         Of these dtypes of the computation, rows of few classes are read in place; "" for none.
     least_lanes : int
-        Lanes of the narrowest vector of classes in float64.
+        Lanes of the narrowest vector of classes in float64. In Numba it has 4.
     crowded_bytes, crowded_tiles : int
         A block of more bytes, walked by at least so many tiles of classes, is packed panel by panel for the backward
-        product: read in place it would come from beyond L2 for each of them. No tiles for never.
+        product: read in place it would come from beyond L2 for each of them. No tiles for never. Cython only.
     group_bytes : int
         What both products by tiles walk at a time where theta is larger: packed rows, and residuals. 0 for no limit.
     stages_rows : bool
-        Whether rows of few classes that are short or far apart are copied, so that they too are read in place.
+        Whether the wing copies rows of few classes that are short or far apart, so that the same micro-kernels can read
+        them. This is what its code can do, not a constant to try.
     """
 
     column_bytes: int = 2048

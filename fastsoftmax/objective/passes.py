@@ -10,10 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from ..data.sources.memory import ArraySource, ShiftedSource, SparseSource
-from ..data.validation import all_finite, compute_dtype
-from ..kernels.contract import Csr, Kernels, Layout, Parameters, Rows, Sums
+from ..data.validation import all_finite
+from ..kernels.contract import Csr, Kernels, Parameters, Rows, Sums
 from ..kernels.plan import FLUSH_ROWS, SLAB_BYTES, Plan, hot_columns, make_plan, make_sparse_plan
 from . import reduce
 
@@ -234,12 +235,19 @@ def describe_plan(m: int, n: int, k: int, dtype: np.dtype, order: str, kernels: 
         How X lies in memory.
     kernels : backend module
     """
-    converted = dtype.char not in kernels.READS
-    layout, computed = Layout(order == "F", dtype.itemsize, converted), compute_dtype(dtype)
-    plan = make_plan(m, n, k, computed, layout=layout, wing=kernels.WING)
-    read = computed if converted else dtype
-    strides = (read.itemsize, m * read.itemsize) if order == "F" else (n * read.itemsize, read.itemsize)
-    return f"{kernels.products((min(m, plan.chunk), n), strides, read, plan, k)}; {plan}"
+    # Arrays without memory: nothing reads their numbers.
+    X = as_strided(np.empty(1, dtype), (m, n), _strides(m, n, dtype.itemsize, order))
+    passes = DensePasses(ArraySource(X, reads=kernels.READS), kernels)
+    source, plan = passes.source, passes.plan(k)
+    shape, strides, read = (min(m, plan.chunk), n), X.strides, source.X.dtype
+    if source.layout.converted:  # a chunk is a copy
+        read = source.dtype
+        strides = _strides(*shape, read.itemsize, "F" if source.layout.by_column else "C")
+    return f"{kernels.products(shape, strides, read, plan, k)}; {plan}"
+
+
+def _strides(m: int, n: int, itemsize: int, order: str) -> tuple[int, int]:
+    return (itemsize, m * itemsize) if order == "F" else (n * itemsize, itemsize)
 
 
 def passes_over(
@@ -253,11 +261,4 @@ def passes_over(
     """The passes over an X that `validation.check_X` returned, with its targets and weights."""
     if isinstance(X, Csr):
         return SparsePasses(SparseSource(X, targets, w, smoothing=smoothing), kernels)
-    source = ArraySource(
-        X,
-        targets,
-        w,
-        smoothing=smoothing,
-        reads=kernels.READS,
-    )
-    return DensePasses(source, kernels)
+    return DensePasses(ArraySource(X, targets, w, smoothing=smoothing, reads=kernels.READS), kernels)

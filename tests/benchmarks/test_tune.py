@@ -45,6 +45,15 @@ def test_the_faster_value_is_taken(monkeypatch, capsys):
     assert "block_max: 128 1.000, 64 1.500, 96 0.500, 192 0.995" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("wing", ["cython", "numba"])
+def test_a_constant_without_effect_is_not_tried(monkeypatch, capsys, wing):
+    monkeypatch.setattr(tune, "timed", lambda case, rows, *rest: [1.0] * len(rows))
+    tune.tune(ZEN4, [wing], list(tune.OF_A_WING), quick=True)
+    tried = {line.split(":")[0] for line in capsys.readouterr().out.splitlines()}
+    without = {"cython": set(), "numba": {"least_lanes", "crowded_tiles"}}[wing]
+    assert tried == {f"{wing}.{name}" for name in set(tune.OF_A_WING) - without}
+
+
 def test_the_table_is_as_before_afterwards(monkeypatch):
     before = dict(TABLE)
     (case,) = cases.select(["quick-digits-f32"])

@@ -8,6 +8,7 @@ import pytest
 from passes import check_every_pass
 from problems import random_problem
 
+import fastsoftmax
 from fastsoftmax.kernels import backends
 from fastsoftmax.kernels import tuning as tuning_module
 from fastsoftmax.kernels.plan import make_plan
@@ -62,9 +63,49 @@ def test_what_is_chosen(monkeypatch, case, wing):
 def test_columns_beyond_the_cache_go_by_kc_blocks(monkeypatch):
     monkeypatch.setenv("FASTSOFTMAX_CPU", "zen4")
     monkeypatch.setattr("fastsoftmax.kernels.strategy.cache_bytes", lambda: CACHES)
-    chosen = products(60_001, 784, 10, "F", "f4")
+    chosen = products(60_000, 784, 10, "F", "f4")
     assert chosen.block == 544 and chosen.flush_rows % 544 == 0 and 0 < chosen.kc_block < 784
-    assert not products(60_002, 784, 10, "F", "f4", splits=False).kc_block
+    assert not products(60_000, 784, 10, "F", "f4", splits=False).kc_block
+    for too_large_or_small in ({"L2": 8 << 20}, {"L3": 4 << 20}):
+        monkeypatch.setattr("fastsoftmax.kernels.strategy.cache_bytes", lambda: CACHES | too_large_or_small)  # noqa: B023
+        assert not products(60_000, 784, 10, "F", "f4").kc_block
+
+
+@pytest.mark.parametrize("kc_block_bytes", [64, 4 << 10, 64 << 10])
+@pytest.mark.parametrize("layout", ["C", "F", "F negative columns"])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_kc_blocks_of_any_length_are_right(monkeypatch, backend, layout, dtype, kc_block_bytes):
+    """From a feature to all of them, of blocks that leave a few rows at the end of a slab."""
+    wings = {name: replace(own, kc_block_bytes=kc_block_bytes) for name, own in ZEN4.wings.items()}
+    monkeypatch.setitem(TABLE, "small", replace(ZEN4, name="small", wings=wings, kc_block_rows=(160, 96)))
+    monkeypatch.setenv("FASTSOFTMAX_CPU", "small")
+    monkeypatch.setattr("fastsoftmax.kernels.strategy.cache_bytes", lambda: CACHES | {"L2": 8 << 10})
+    forget_launches()
+    for m, n, k in [(978, 73, 5), (700, 131, 2), (641, 30, 6)]:
+        p = random_problem(m, n, k, dtype=dtype, weights=True, intercept=True, layout=layout.split()[0])
+        p = p.but(X=p.X[:, ::-1]) if "negative" in layout else p
+        if backend != "numpy":
+            module, plan = backends.select(backend)[1], p.plan(tiles=1, slabs=3)
+            chosen = module.dense_products(p.X.shape, p.X.strides, p.X.dtype, plan, k)
+            assert bool(chosen.kc_block) == (layout != "C")
+        check_every_pass(p, backend, tiles=1, slabs=3)
+    forget_launches()
+
+
+def test_a_class_parallel_pass_has_tiles_alone():
+    """Also where features are so many that inner products would cost a row-parallel pass less."""
+    size, block = (2000, 8192, 600), Block(8192, 600, 2000, 8 * 8192, 8, 8, False, 8, 64)
+    for strategy, forward in (("class-parallel", "tile"), ("row-parallel", "dot")):
+        plan = make_plan(*size, np.dtype("f8"), strategy=strategy)
+        assert choose_products(plan, block, "cython").forward == forward
+
+
+def test_a_group_is_never_of_no_rows_or_classes(monkeypatch):
+    wings = {name: replace(own, group_bytes=64) for name, own in ZEN4.wings.items()}
+    monkeypatch.setitem(TABLE, "small", replace(ZEN4, name="small", wings=wings))
+    monkeypatch.setenv("FASTSOFTMAX_CPU", "small")
+    chosen = products(300, 40, 150, "C", "f4")
+    assert (chosen.row_group, chosen.class_chunk) == (1, 1)
 
 
 def test_a_pass_without_a_product_has_no_kernel_for_it(row):
@@ -102,6 +143,18 @@ def test_a_plan_is_one_line(row, backend, order, dtype):
     for size in [(500_000, 50, 3), (60_000, 784, 10), (20_000, 1024, 1000), (2048, 512, 16_000), (1, 1, 2)]:
         line = describe_plan(*size, np.dtype(dtype), order, backends.select(backend)[1])
         assert "parallel" in line and "\n" not in line and len(line) < 200
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["f8", "f4", "f2", "u1", "i1", "?", "i8", ">f8"])
+def test_a_plan_is_that_of_a_pass(row, backend, order, dtype):
+    module = backends.select(backend)[1]
+    for m, n, k in [(500, 50, 3), (1, 50, 3), (500, 1, 3), (600, 784, 10), (70, 300, 70), (64, 8192, 600)]:
+        X = np.zeros((m, n), dtype, order=order)
+        objective = fastsoftmax.Objective(X, np.zeros(m, int), k, backend=backend)
+        chunk = next(objective.source.chunks(objective.plan.chunk)).X
+        chosen = module.dense_products(chunk.shape, chunk.strides, chunk.dtype, objective.plan, k)
+        assert describe_plan(m, n, k, np.dtype(dtype), order, module) == f"{chosen}; {objective.plan}"
 
 
 def test_a_cpu_that_the_table_does_not_know_gets_a_row(monkeypatch):

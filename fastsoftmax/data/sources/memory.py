@@ -97,7 +97,8 @@ class ArraySource(_Labelled):
         self.dtype = compute_dtype(X.dtype)
         self._converts = not (self.X.dtype.char in reads and self.X.dtype.isnative and self.X.flags.aligned)
         by_column = self.X.flags.f_contiguous and not self.X.flags.c_contiguous
-        self.layout = Layout(by_column, self.X.dtype.itemsize, self._converts)
+        itemsize = (self.dtype if self._converts else self.X.dtype).itemsize
+        self.layout = Layout(by_column, itemsize, self._converts)
 
     def pick(self, rows: np.ndarray) -> np.ndarray:
         """A copy of X of the rows with these numbers."""

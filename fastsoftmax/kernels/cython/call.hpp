@@ -32,10 +32,10 @@ struct Hot {
 enum Kernel { TILE, DOT, CLASS_LANE, NARROW };
 
 struct Products {
-    int forward, backward;  // enum Kernel
-    int kc_block, class_lanes, row_group, class_chunk;
-    bool transpose_bytes, copy_panels;
-    double packing_share;
+    int forward = TILE, backward = TILE;  // enum Kernel
+    int kc_block = 0, class_lanes = 0, row_group = 0, class_chunk = 0;
+    bool transpose_bytes = false, copy_panels = false;
+    double packing_share = 1;
 };
 
 // How a call over sparse X is cut up.
@@ -75,7 +75,7 @@ struct Call {
     double* held;
     double scale;
     ptrdiff_t slabs, block, flush_rows, phase_rows;
-    Products products;  // of dense X
+    Products products;  // of dense X; those of sparse X are not used
     void* work;         // scratch memory of `work_bytes` bytes
 };
 

@@ -246,7 +246,7 @@ cdef _choose(int operation, shape, strides, dtype, plan, Py_ssize_t outputs, bin
         vector=vector_bytes(),
         forward=operation != GRAM,
         backward=grad and operation != HESSIAN,
-        splits=operation != HESSIAN and plan.strategy != "class-parallel",
+        splits=operation != HESSIAN,
     )
     return strategy.choose_products(plan, block, "cython")
 

@@ -6,6 +6,7 @@ How the products of a block are made is chosen in `kernels/strategy.py`, once fo
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -217,7 +218,8 @@ def _products_of(
         forward=task not in (jobs.GRAM, jobs.PAIRS),
         backward=jobs.GRADIENT <= task <= jobs.HESSIAN,
     )
-    return choose_products(plan, block, "numba")
+    # Its backward product takes all classes with a panel, which is packed only if features are not in its lanes.
+    return replace(choose_products(plan, block, "numba"), class_chunk=0, copy_panels=False)
 
 
 def _with_products(job: Job, products: Products, dtype: np.dtype) -> Job:
@@ -233,7 +235,8 @@ def _with_products(job: Job, products: Products, dtype: np.dtype) -> Job:
     if products.forward == "class_lane":
         chosen["class_lane_forward"] = address(few_classes.make_forward, job.k)
     if products.kc_block:
-        chosen["kc_blocks"] = ceil_div(job.n, products.kc_block)
+        # None is without features: each has as many as a tile at least.
+        chosen["kc_blocks"] = ceil_div(job.n, max(products.kc_block, tile.TILE_VECTORS))
         chosen["forward_by_kc_blocks"] = address(dot_tile.make_forward_by_kc_blocks)
     if products.transpose_bytes:
         chosen["transpose_bytes"] = address(convert.make_transpose_bytes)

@@ -159,7 +159,10 @@ def test_only_a_feature_parallel_pass_makes_the_load():
 
 
 @pytest.mark.parametrize(("order", "by_column"), [("C", False), ("F", True)])
-@pytest.mark.parametrize(("dtype", "itemsize", "converted"), [("u1", 1, False), ("?", 1, False), ("f2", 2, True)])
+@pytest.mark.parametrize(
+    ("dtype", "itemsize", "converted"),
+    [("u1", 1, False), ("?", 1, False), ("f2", 4, True), ("i1", 4, True), ("i8", 8, True), (">f8", 8, True)],
+)
 def test_a_source_says_how_its_X_lies(order, by_column, dtype, itemsize, converted):
     source = ArraySource(np.zeros((3, 4), dtype, order=order), reads="fdB")
     assert source.layout == Layout(by_column, itemsize, converted)
