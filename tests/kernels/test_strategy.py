@@ -86,7 +86,7 @@ def test_kc_blocks_of_any_length_are_right(monkeypatch, backend, layout, dtype, 
         p = p.but(X=p.X[:, ::-1]) if "negative" in layout else p
         if backend != "numpy":
             module, plan = backends.select(backend)[1], p.plan(tiles=1, slabs=3)
-            chosen = module.dense_products(p.X.shape, p.X.strides, p.X.dtype, plan, k)
+            chosen = module.products(p.X.shape, p.X.strides, p.X.dtype, plan, k)
             assert bool(chosen.kc_block) == (layout != "C")
         check_every_pass(p, backend, tiles=1, slabs=3)
     forget_launches()
@@ -153,7 +153,7 @@ def test_a_plan_is_that_of_a_pass(row, backend, order, dtype):
         X = np.zeros((m, n), dtype, order=order)
         objective = fastsoftmax.Objective(X, np.zeros(m, int), k, backend=backend)
         chunk = next(objective.source.chunks(objective.plan.chunk)).X
-        chosen = module.dense_products(chunk.shape, chunk.strides, chunk.dtype, objective.plan, k)
+        chosen = module.products(chunk.shape, chunk.strides, chunk.dtype, objective.plan, k)
         assert describe_plan(m, n, k, np.dtype(dtype), order, module) == f"{chosen}; {objective.plan}"
 
 
