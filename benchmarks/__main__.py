@@ -25,12 +25,13 @@ def main(argv: list[str] | None = None) -> None:
     if unknown:
         parser.error(f"no section {', '.join(sorted(unknown))}; known are {', '.join(SECTIONS)}")
     if args.render:
-        results = records.load(records.results_path(args.quick))
+        saved = {"quick": records.load(records.results_path(True))} if args.quick else records.all_results()
     else:
         rounds, budget = (5, 2.0) if args.quick else (15, 60.0)
         effort = records.Effort(args.rounds or rounds, budget, args.quick, args.threads)
-        results = run(sections, effort)
-    print(f"wrote {report.write(results)}")
+        saved = {records.results_path(args.quick).parent.name: run(sections, effort)}
+    for name, results in saved.items():
+        print(f"wrote {report.write(name, results)}")
 
 
 if __name__ == "__main__":

@@ -338,11 +338,11 @@ def front_page(saved: dict[str, Json]) -> str:
     return "\n\n".join([(HERE / "intro.md").read_text().strip(), "## Results", text, table(head, rows)]) + "\n"
 
 
-def write(results: Json) -> Path:
-    """Write the page and the plots beside the results, and the front page unless it was a quick run."""
+def write(name: str, results: Json) -> Path:
+    """Write the page and the plots of the CPU of that name, and the front page unless it was a quick run."""
     from . import plots
 
-    path = records.results_path(results["quick"]).with_name("README.md")
+    path = records.RESULTS / name / "README.md"
     drawn = plots.draw(results, path.parent / "plots")
     path.write_text(render(results, drawn))
     if not results["quick"]:

@@ -235,12 +235,14 @@ def _predictions(model: Model, X: np.ndarray, options: PredictOptions) -> dict[s
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
 @click.option("--plan", metavar="ROWSxFEATURESxCLASSES", help="Show how each backend computes a pass of this size.")
-@click.option("--dtype", default="float64", show_default=True, help="With --plan: the dtype of X.")
-@click.option("--order", type=click.Choice(["C", "F"]), default="C", show_default=True, help="With --plan: that of X.")
-def info(as_json: bool, plan: str | None, dtype: str, order: str) -> None:
+@click.option("--dtype", help="With --plan: the dtype of X; float64 unless given.")
+@click.option("--order", type=click.Choice(["C", "F"]), help="With --plan: how X lies in memory; C unless given.")
+def info(as_json: bool, plan: str | None, dtype: str | None, order: str | None) -> None:
     """Show backends, instruction sets, threads, caches, versions, and how to install what is missing."""
+    if plan is None and (dtype or order):
+        raise click.UsageError("--dtype and --order say what X of --plan is; there is no --plan")
     if plan is not None:
-        plans = describe_plans(plan, dtype, order)
+        plans = describe_plans(plan, dtype or "float64", order or "C")
         lines = [json.dumps(plans)] if as_json else [f"{name}: {line}" for name, line in plans.items()]
         return click.echo("\n".join(lines))
     machine = collect()

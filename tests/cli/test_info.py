@@ -57,3 +57,9 @@ def test_a_dtype_is_that_of_numbers(run, dtype):
     code, _, err = run("info", "--plan", "10x10x3", "--dtype", dtype)
     assert (code == 0) == (dtype == "float")
     assert dtype == "float" or f"--dtype must name a real dtype, such as float32; got '{dtype}'" in err
+
+
+@pytest.mark.parametrize("option", [["--dtype", "float32"], ["--order", "F"]])
+def test_what_X_is_wants_a_plan(run, option):
+    code, out, err = run("info", *option)
+    assert code == 2 and not out and "there is no --plan" in err
