@@ -118,6 +118,8 @@ def test_a_pass_without_a_product_has_no_kernel_for_it(row):
 @pytest.mark.parametrize("layout", ["C", "F", "strided both"])
 @pytest.mark.parametrize("dtype", ["f4", "f8", "u1"])
 def test_every_strategy_of_every_cpu_is_right(row, backend, layout, dtype):
+    if backend == "numpy":
+        pytest.skip("both products are BLAS's, whatever the strategy")
     for shape in [(300, 37, 7), (700, 50, 3), (131, 260, 2), (70, 9, 55), (1200, 505, 4)]:
         check_every_pass(random_problem(*shape, dtype=dtype, layout=layout, weights=True, intercept=True), backend)
 
