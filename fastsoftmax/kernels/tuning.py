@@ -116,8 +116,8 @@ ZEN4 = Tuning(
     kc_block_rows=(544, 384),
     # 500k x 50, float64: 106 cycles a row, was 110; 141 with packing alone.
     packing_share=1.0,
-    # Groups of 512 and 768 kB (`group_bytes`) take 1.035 and 1.027 of the time of 20k x 1024, k = 1000, and 50k x 512, k
-    # = 100, in Cython, 1.008 and 0.996 in Numba: none, since L3 is fast enough.
+    # Groups of 512 and 768 kB (`group_bytes`) take 1.035 and 1.027 of the time of 20k x 1024, k = 1000, and of 50k x
+    # 512, k = 100, in Cython, 1.008 and 0.996 in Numba: none, since L3 is fast enough.
     wings={
         # 500k x 50 in F order, k = 3, float32: 10.0, 7.9, 7.3, 6.8 ms with 256, 512, 768, 1,024 bytes; float64 gains up
         # to 2,048. But this is also the class stride of a block, and 2,048 bytes alias in store-to-load forwarding:
