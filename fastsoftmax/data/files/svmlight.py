@@ -18,6 +18,7 @@ import numpy as np
 
 from ... import _extras
 from .columns import first_line
+from .compression import HEAD, compression
 from .data import DEFAULTS, Data, ReadOptions
 from .labels import labels
 
@@ -123,7 +124,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
     """
     with path.open("rb") as raw:
         try:
-            file = _decompressed(raw, path)
+            file = _decompressed(raw)
             start = file.peek(len(_BOM))  # type: ignore[attr-defined]
             if start.startswith(_BOM):
                 file.read(len(_BOM))
@@ -132,15 +133,15 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
             raise ValueError(f"{path.name} is damaged: {first_line(error)}") from None
 
 
-def _decompressed(raw: io.BufferedReader, path: Path) -> IO[bytes]:
-    start = raw.peek(6)
-    if start.startswith(b"\x1f\x8b"):
+def _decompressed(raw: io.BufferedReader) -> IO[bytes]:
+    kind = compression(raw.peek(HEAD)[:HEAD])
+    if kind == "gzip":
         return gzip.GzipFile(fileobj=raw)  # type: ignore[return-value]
-    if start.startswith(b"BZh"):
+    if kind == "bzip2":
         return bz2.BZ2File(raw)  # type: ignore[return-value]
-    if start.startswith(b"\xfd7zXZ\0"):
+    if kind == "xz":
         return lzma.LZMAFile(raw)  # type: ignore[return-value]
-    if start.startswith(b"\x28\xb5\x2f\xfd"):
+    if kind == "zstd":
         pyarrow = _extras.load("pyarrow", "reading .zst files")
         return io.BufferedReader(pyarrow.CompressedInputStream(pyarrow.PythonFile(raw), "zstd"))
     return raw

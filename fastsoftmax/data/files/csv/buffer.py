@@ -10,7 +10,6 @@ import bz2
 import codecs
 import gzip
 import lzma
-import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 
 from .... import _extras
 from ..columns import TABLES_NEED, first_line
+from ..compression import HEAD, compression
 
 # Encodings that a byte order mark tells; UTF-32 goes first, because its mark begins with that of UTF-16.
 _MARKS = {
@@ -77,8 +77,7 @@ def _decompressed(path: Path) -> Any:
         data = _extras.load("pyarrow", TABLES_NEED).memory_map(str(path)).read_buffer()
     else:
         data = path.read_bytes()  # a pipe can be opened once only
-    first = bytes(memoryview(data)[:16])
-    kind = next((kind for kind, magic in _MAGIC.items() if magic.match(first)), None)
+    kind = compression(bytes(memoryview(data)[:HEAD]))
     if kind is None:
         return data
     if kind == "zip":
@@ -94,13 +93,6 @@ def _zstd(data: Any) -> bytes:
     return bytes(pyarrow.CompressedInputStream(pyarrow.BufferReader(data), "zstd").read())
 
 
-_MAGIC = {
-    "gzip": re.compile(rb"\x1f\x8b"),
-    "bzip2": re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"),
-    "xz": re.compile(rb"\xfd7zXZ\0"),
-    "zstd": re.compile(rb"\x28\xb5\x2f\xfd"),
-    "zip": re.compile(rb"PK\x03\x04"),
-}
 _DECOMPRESS: dict[str, Callable[[Any], bytes]] = {
     "gzip": gzip.decompress,
     "bzip2": bz2.decompress,
