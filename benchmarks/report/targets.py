@@ -126,27 +126,31 @@ def against_peers(results: Json) -> Iterator[Target]:
     value, case = _extreme({name: ratio(ms(r, "numba"), ms(r, "cython")) for name, r in main.items()})
     sides = ((case, "numba"), (case, "cython"))
     yield at_most("Numba over Cython, worst case", 1.35, value, note=case, profile=sides)
-    gains: dict[str, float | None] = {}
-    for name, record in main.items():
-        peer = best_peer(record)
-        gains[name] = ratio(peer[1] if peer else None, ms(record, "cython"))
+    gains = gains_over_peers(results)
     known = [gain for gain in gains.values() if gain]
     yield at_least("Fastest peer over Cython, geometric mean", 2.6, _mean(known), note=f"{len(known)} cases")
     value, case = _extreme(gains, min)
     yield at_least("Fastest peer over Cython, worst case", 1.1, value, note=case, profile=((case, "cython"),))
 
 
+def gains_over_peers(results: Json) -> dict[str, float | None]:
+    """By case, the fastest peer's time over that of Cython."""
+    gains: dict[str, float | None] = {}
+    for name, record in cases(results, "main").items():
+        peer = best_peer(record)
+        gains[name] = ratio(peer[1] if peer else None, ms(record, "cython"))
+    return gains
+
+
 def mean_over_roof(results: Json, backend: str) -> float | None:
     """Geometric mean of a backend's times over the roofline."""
-    records = results["sections"].get("main", {}).get("cases", [])
+    records = cases(results, "main").values()
     return _mean([r for r in (ratio(ms(record, backend), record["roof_ms"]) for record in records) if r])
 
 
 def mean_over_peers(results: Json) -> float | None:
     """Geometric mean of the fastest peers' times over those of Cython."""
-    records = results["sections"].get("main", {}).get("cases", [])
-    found = [ratio(peer[1], ms(record, "cython")) for record in records if (peer := best_peer(record))]
-    return _mean([r for r in found if r])
+    return _mean([gain for gain in gains_over_peers(results).values() if gain])
 
 
 def layouts(results: Json) -> Iterator[Target]:
