@@ -1,0 +1,144 @@
+"""One pass over a batch of rows that a neural network's last layer gets: for callers that keep theta themselves.
+
+An `Objective` holds data and is asked at one theta after another. Here each call brings new rows, and a theta of the
+shape that layers have, (classes, features), with the bias beside it. Nothing is checked but what kernels rely on, and
+NaN and infinity come out as they do of the formulas: deep learning frameworks test for them themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..data.sources.made import BfloatSource, MadeTargets, MakeTargets
+from ..data.sources.memory import ArraySource
+from ..kernels.backends import select
+from ..kernels.contract import Kernels, Layout, Parameters, RowOutputs, Sums
+from ..kernels.plan import Plan
+from .passes import DensePasses
+
+# Plans of the shapes that were last met, with the micro-kernels that were chosen for them: a training step repeats its
+# shapes, and making a plan takes as long as a minibatch of 512 rows of 784 features and 10 classes.
+_PLANS: dict[tuple[Any, ...], Plan] = {}
+_PLANS_MOST = 64
+# Operations of a slab of a small batch. 512 x 784, k = 10 are 16 million: two slabs, so that two threads share them.
+SLAB_FLOPS = 8e6
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows, targets and parameters of one pass.
+
+    Attributes
+    ----------
+    X : ndarray (m, n), m and n at least 1
+        Of any strides; float32, float64, float16, or uint16 with the bits of bfloat16.
+    W : ndarray (k, n) of the dtype of the computation
+        theta, transposed; in C order or F order kernels read it as it is, or copy it where it is small.
+    bias : ndarray (k,) of the dtype of the computation, or None
+    targets : int32 ndarray (m,), or ndarray (m, k) of the dtype of the computation in C order, or `MakeTargets`
+        Labels in 0..k-1, or soft targets, which may have any values and any sum.
+    w : float64 ndarray (m,)
+        The factor of each row in the loss, which is nowhere divided by their sum.
+    smoothing : float
+        eps: targets t become (1 - eps) t + eps / k.
+    """
+
+    X: np.ndarray
+    W: np.ndarray
+    bias: np.ndarray | None
+    targets: np.ndarray | MakeTargets
+    w: np.ndarray
+    smoothing: float = 0.0
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What `evaluate` returns; None for what was not asked for.
+
+    Attributes
+    ----------
+    value : float
+        sum_i w_i loss_i.
+    row_loss : ndarray (m,)
+        loss_i, without its weight.
+    dX : ndarray (m, n)
+    dW : ndarray (k, n)
+    db : ndarray (k,)
+        Gradients of the value, in the dtype of the computation.
+    """
+
+    value: float
+    row_loss: np.ndarray | None = None
+    dX: np.ndarray | None = None
+    dW: np.ndarray | None = None
+    db: np.ndarray | None = None
+
+
+def evaluate(
+    batch: Batch, *, dX: bool, grad: bool, row_loss: bool, n_threads: int, backend: str = "auto"
+) -> BatchResult:
+    """The weighted sum of the losses and its gradients, in one pass over X. ``dX`` needs ``grad``."""
+    _, kernels = select(backend)
+    source = _source(batch, kernels)
+    passes = DensePasses(source, kernels)  # type: ignore[arg-type]
+    m, k = len(batch.X), len(batch.W)
+    plan = _plan(passes, k, isinstance(source, MadeTargets))
+    sums = passes.sums(plan, k, 1.0, grad=grad)
+    outputs = RowOutputs(
+        dX=np.empty(source.shape, source.dtype) if dX else None,
+        loss=np.empty(m, source.dtype) if row_loss else None,
+    )
+    theta = batch.W.T if batch.W.flags.forc else np.ascontiguousarray(batch.W).T
+    params, threads = Parameters(theta, batch.bias), min(n_threads, plan.threads)
+    wanted = outputs if dX or row_loss else None
+    for rows in source.chunks(plan.chunk):
+        part = None if wanted is None else wanted.rows(rows.start, rows.start + len(rows.X))
+        passes.value_and_grad(rows, params, plan, sums, threads, part)
+    value = float(np.add.reduce(sums.loss))
+    dW, db = _gradients(sums, source.dtype) if grad else (None, None)
+    return BatchResult(value, outputs.loss, outputs.dX, dW, db)
+
+
+def _source(batch: Batch, kernels: Kernels) -> ArraySource | MadeTargets:
+    kind = BfloatSource if batch.X.dtype == np.uint16 else ArraySource
+    made = callable(batch.targets)
+    targets = None if callable(batch.targets) else batch.targets
+    source = kind(batch.X, targets, batch.w, smoothing=batch.smoothing, reads=kernels.READS)
+    return MadeTargets(source, batch.targets) if made else source  # type: ignore[arg-type]
+
+
+def _plan(passes: DensePasses, k: int, made: bool) -> Plan:
+    """The plan of a pass, kept for the next of its shape."""
+    source = passes.source
+    layout: Layout = source.layout
+    key = (source.shape, k, source.dtype.char, layout, made, passes.value_and_grad)
+    plan = _PLANS.get(key)
+    if plan is None:
+        plan = passes.plan(k)
+        slabs = _slabs(passes.source.shape[0], passes.source.shape[1] * k, plan)
+        plan = replace(plan, slabs=slabs)
+        if made:
+            most = MadeTargets.rows_of_chunk(k, source.dtype.itemsize, plan.block)
+            plan = replace(plan, chunk=min(plan.chunk, most))
+        if len(_PLANS) >= _PLANS_MOST:
+            _PLANS.clear()
+        _PLANS[key] = plan
+    return plan
+
+
+def _slabs(m: int, nk: int, plan: Plan) -> int:
+    """Slabs of a plan, or more where there is one of `SLAB_FLOPS` for each thread that is worth waking."""
+    if plan.strategy == "class-parallel" or m > plan.chunk:
+        return plan.slabs
+    return max(plan.slabs, min(-(-m // plan.block), int(4.0 * m * nk / SLAB_FLOPS)))
+
+
+def _gradients(sums: Sums, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """dW (k, n) and db (k,): the slabs added in the order of their numbers. A single slab becomes the result."""
+    assert sums.grad is not None and sums.bias is not None
+    grad = sums.grad[0] if len(sums.grad) == 1 else np.add.reduce(sums.grad, axis=0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return grad.astype(dtype, copy=False), np.add.reduce(sums.bias, axis=0).astype(dtype)
