@@ -14,6 +14,7 @@ EXTRAS = {
     "rich": "cli",
     "safetensors": "safetensors",
     "sklearn": "sklearn",
+    "torch": "torch",
 }
 
 

@@ -50,6 +50,8 @@ def run_examples(module):
 
 @pytest.mark.parametrize("name", WITH_EXAMPLES)
 def test_examples_print_what_they_say(name):
+    if name.startswith("fastsoftmax.torch."):
+        pytest.importorskip("torch", reason="PyTorch is not installed: no extra of the tests brings it")
     try:
         assert run_examples(importlib.import_module(name)) > 0
     except ImportError as error:

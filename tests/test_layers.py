@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "solvers": ["objective", "data", *KERNELS],
     "model": ["objective", "data", *KERNELS, "_extras", "_version"],
     "sklearn": ["model", "solvers", "objective", "data", "kernels.backends", "_extras"],
+    "torch": ["objective", "data", "_extras"],
     "cli": ["model", "solvers", "objective", "data", "datasets", "reference", "_extras", "_version"],
     "__main__": ["cli"],
     "__init__": ["model", "objective", "sklearn", "solvers", "kernels.backends", "_version"],
