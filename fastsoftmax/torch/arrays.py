@@ -103,7 +103,7 @@ def evaluate(
 def _targets(
     target: Tensor, weight: Tensor | None, k: int, dtype: np.dtype, options: Options
 ) -> tuple[np.ndarray | MakeTargets, np.ndarray, np.ndarray, float]:
-    """Targets as `batch.Batch` has them; for each row 1 if it counts, else 0, and its weight; what a mean is divided by."""
+    """Targets as `batch.Batch` has them; for each row whether it counts, 0 or 1, and its weight; a mean's divisor."""
     eps = options.label_smoothing
     v = None if weight is None else _array(weight, np.dtype(np.float64))
     if target.ndim == 2:
