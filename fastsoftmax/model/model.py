@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..data import validation
-from ..data.frames import column_names, columns_in_order, is_frame
+from ..data.arrays import as_array
+from ..data.frames import column_names, columns_in_order, is_frame, opened
 from ..data.validation_labels import check_labels
 from ..kernels.backends import select
 from ..kernels.contract import Csr, Parameters, Sums
@@ -75,7 +76,7 @@ class Model:
     metadata: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        theta = np.asarray(self.theta)
+        theta = as_array(self.theta, "theta")
         if theta.ndim != 2 or 0 in theta.shape:
             raise ValueError(f"theta has shape {theta.shape}; (features, classes) is wanted")
         n, k = theta.shape
@@ -198,6 +199,7 @@ class Model:
         there are fewer of them than of the frame."""
         order = None
         if self.feature_names is not None and is_frame(X):
+            X = opened(X)
             order = columns_in_order(column_names(X), self.feature_names)
         theta = self.theta if order is None else self.theta[order]
         return _Prediction(validation.check_X(X), theta, self.bias, backend, n_threads)
@@ -328,7 +330,7 @@ def predict_proba(
     array([[0.5, 0.5],
            [1. , 0. ]])
     """
-    theta = np.asarray(theta)
+    theta = as_array(theta, "theta")
     if theta.ndim != 2 or 0 in theta.shape:
         raise ValueError(f"theta has shape {theta.shape}; (features, classes) is wanted")
     array = validation.check_X(X)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..data import validation
+from ..data.arrays import as_array
 from ..data.sources.memory import Source
 from ..kernels.backends import select
 from ..kernels.contract import Parameters, RowOutputs, Rows, Sums
@@ -62,7 +63,10 @@ class Objective:
         are converted to CSR once, which copies every entry and index (12 bytes an entry in float64 with int32 indices)
         and takes the time of a few passes. CSR whose rows are not sorted by column, or repeat a column, is also
         copied once, and repeated entries are added up. All indices are checked; X itself is not changed.
-        A data frame of any library with columns of numbers and booleans is read as `data.frames.frame_values` says.
+        An array of another library (PyTorch, JAX, xarray, whatever has ``__array__`` or ``__dlpack__``) is read where
+        it is, if that is in the CPU's memory. Of a data frame of any library, or a stream of Arrow data, with columns
+        of numbers and booleans, columns of one dtype that lie one behind the other are read where they are; others are
+        copied once. ``y``, ``sample_weight`` and theta may be arrays and columns of other libraries too.
     y : array_like (m,) or (m, k)
         Class numbers 0..k-1, or soft targets: the nonnegative share t_ic of each class. The loss of a
         row is then sum_c t_ic (logsumexp(H_i) - H_ic).
@@ -347,7 +351,7 @@ def loss_and_grad(
     >>> grad
     array([[ 0.25, -0.25]])
     """
-    theta = np.asarray(theta)
+    theta = as_array(theta, "theta")
     if theta.ndim != 2:
         raise ValueError(f"theta has shape {theta.shape}; (features, classes) is wanted")
     obj = Objective(
