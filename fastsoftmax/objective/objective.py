@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,7 +22,11 @@ from ..kernels.contract import Parameters, RowOutputs, Rows, Sums
 from ..kernels.machine import default_threads
 from ..kernels.plan import Plan
 from . import reduce
+from .operator import hess_operator
 from .passes import SparsePasses, passes_over
+
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator
 
 
 @dataclass(frozen=True)
@@ -183,6 +187,10 @@ class Objective:
         for rows in map(weighted_by_mass, self._chunks()):
             self._passes.hess_prod(rows, params, along, self.plan, sums, self.threads)
         return self._reduce_gradient(sums, direction, "Hessian product").reshape(np.shape(v))
+
+    def hess_operator(self, theta: ArrayLike) -> LinearOperator:
+        """The Hessian at theta as SciPy's LinearOperator on flat vectors, symmetric. A product is one pass over X."""
+        return hess_operator(self, self._check(theta))
 
     def gram(self) -> np.ndarray:
         """X^T diag(w) X / sum(w) in float64; with an intercept X has a column of ones, which is last.
