@@ -108,7 +108,8 @@ def frame_values(frame: Any, name: str = "X") -> Any:
         array = np.asarray(frame)  # at once: taking the columns of a pandas frame is slow
         if array.ndim == 2 and array.dtype.kind in "fiub":
             return array
-    columns = [_numbers(_column(frame, i), label, name) for i, label in enumerate(column_names(frame))]
+    labelled = zip(_columns(frame), column_names(frame), strict=True)
+    columns = [[_numbers(chunk, label, name) for chunk in _chunks(column)] for column, label in labelled]
     joined = _one_behind_the_other(columns)
     return _copied(columns, len(frame)) if joined is None else joined
 
@@ -128,12 +129,13 @@ class _Joined:
         }
 
 
-def _one_behind_the_other(columns: list[np.ndarray]) -> np.ndarray | None:
+def _one_behind_the_other(chunked: list[list[np.ndarray]]) -> np.ndarray | None:
     """The array in F order that the columns are in memory, or None if they are none. It is read-only."""
-    if not columns or len(columns[0]) == 0 or len({column.dtype for column in columns}) > 1:
+    columns = [chunks[0] for chunks in chunked if len(chunks) == 1]
+    if not columns or len(columns) < len(chunked) or len({column.dtype for column in columns}) > 1:
         return None
     first, size = _address(columns[0]), columns[0].nbytes
-    for i, column in enumerate(columns):
+    for i, column in enumerate(columns if size else ()):
         if not column.flags.c_contiguous or _address(column) != first + i * size:
             return None
     return np.asarray(_Joined(columns))
@@ -144,12 +146,16 @@ def _address(column: np.ndarray) -> int:
     return address
 
 
-def _copied(columns: list[np.ndarray], m: int) -> np.ndarray:
-    """The columns in a new array in F order. Each is let go of once it is copied: some are copies themselves."""
-    out = np.empty((m, len(columns)), np.result_type(*columns) if columns else np.float64, order="F")
-    for i in range(len(columns)):
-        out[:, i] = columns[i]
-        columns[i] = out[:0, 0]
+def _copied(columns: list[list[np.ndarray]], m: int) -> np.ndarray:
+    """The columns, each in its chunks, in a new array in F order."""
+    dtypes = {chunk.dtype for chunks in columns for chunk in chunks}
+    out = np.empty((m, len(columns)), np.result_type(*dtypes) if dtypes else np.float64, order="F")
+    for i, chunks in enumerate(columns):
+        start = 0
+        for chunk in chunks:
+            out[start : start + len(chunk), i] = chunk
+            start += len(chunk)
+        chunks.clear()  # some are copies themselves
     return out
 
 
@@ -161,17 +167,23 @@ def _dtypes(frame: Any) -> list[Any]:
     return list(schema.types if hasattr(schema, "types") else schema.values())
 
 
-def _column(frame: Any, i: int) -> Any:
-    """A column by its number, since names may occur twice."""
-    if hasattr(frame, "iloc"):
-        return frame.iloc[:, i]
-    return frame.column(i) if hasattr(frame, "column") else frame.get_column(frame.columns[i])
+def _columns(frame: Any) -> list[Any]:
+    """The columns in their order, not by name, since names may occur twice."""
+    if hasattr(frame, "get_columns"):
+        return list(frame.get_columns())
+    take = (lambda i: frame.iloc[:, i]) if hasattr(frame, "iloc") else frame.column
+    return [take(i) for i in range(frame.shape[1])]
+
+
+def _chunks(column: Any) -> list[Any]:
+    """The parts of a column of pyarrow or polars, which as a whole would be copied; others are one part."""
+    if hasattr(column, "num_chunks"):
+        return list(column.chunks)
+    return list(column.get_chunks()) if hasattr(column, "get_chunks") else [column]
 
 
 def _numbers(column: Any, label: Any, name: str) -> np.ndarray:
     """A column as an array of numbers or booleans."""
-    if getattr(column, "num_chunks", 0) == 1:  # of several chunks, and of one too, pyarrow makes a copy
-        column = column.chunk(0)
     array = np.asarray(column)
     if array.dtype.kind == "O":  # decimals, and columns of dtypes that NumPy lacks with values missing
         values = [np.nan if _is_missing(value) else value for value in array.tolist()]

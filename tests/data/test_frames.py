@@ -142,6 +142,7 @@ APART = {
     "Table": lambda: pa.table({name: column.copy() for name, column in zip(WIDE_NAMES, WIDE.T, strict=True)}),
     "chunks": lambda: pa.concat_tables([APART["Table"]()[:9], APART["Table"]()[9:]]),
     "polars chunks": lambda: pytest.importorskip("polars").from_arrow(APART["chunks"](), rechunk=False),
+    "polars": lambda: pytest.importorskip("polars").DataFrame(APART["Table"]()),
     "pandas blocks": lambda: SHARING["pandas"]().assign(f=WIDE[:, 5].copy()),
     "two dtypes": lambda: SHARING["pandas"]().assign(f=WIDE[:, 5].astype(np.float32)),
     "backwards": lambda: pa.table(dict(zip(WIDE_NAMES, WIDE[:, ::-1].T, strict=True))),
