@@ -179,7 +179,7 @@ class Objective:
         return Evaluation(value, out, wanted.dX, wanted.loss, wanted.label)
 
     def hess_prod(self, theta: ArrayLike, v: ArrayLike) -> np.ndarray:
-        """The Hessian at theta times v, shaped and typed like v. One pass over X."""
+        """The Hessian at theta times v, shaped and typed like v: ``hessp`` of SciPy's minimizers. One pass over X."""
         checked = self._check(theta)
         direction = self._check(v, "v")
         params, along = self._parameters(checked), self._parameters(direction)
