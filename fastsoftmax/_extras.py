@@ -10,6 +10,7 @@ EXTRAS = {
     "click": "cli",
     "matplotlib": "cli",
     "numba": "numba",
+    "onnx": "onnx",
     "pyarrow": "cli",
     "rich": "cli",
     "safetensors": "safetensors",

@@ -10,7 +10,7 @@ from ..harness.records import Json
 from ..peers import PEERS
 from ..sections import dense
 from . import targets
-from .tables import phases, solvers, sparse
+from .tables import drop_in, phases, solvers, sparse
 from .tables.text import number, table, times
 from .targets import best_peer, ms
 
@@ -214,6 +214,11 @@ def sparse_text(section: Json) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
+def drop_in_text(section: Json) -> str:
+    """Times before and after."""
+    return table(*drop_in.rows(section))
+
+
 def targets_table(results: Json) -> str:
     judged = targets.judge(results)
     rows = [[t.text, t.wanted, t.measured or "–", t.verdict] for t in judged]
@@ -293,6 +298,14 @@ _PARTS = (
         " peer is in bold. roof: arithmetic, or X and theta read and the gradient written once.",
         sparse_text,
     ),
+    (
+        "drop-in",
+        "Drop-in: before and after",
+        "Whole fits by programs that know only scikit-learn, with default settings, plain and under"
+        " `python -m fastsoftmax.accel`, each in a process of its own and in turn. Objective: that of the final model,"
+        " by the same code; a gain counts only where the accelerated program ends no higher.",
+        drop_in_text,
+    ),
 )
 
 
@@ -314,7 +327,7 @@ def render(results: Json, plots: list[str]) -> str:
     for name, title, text, show in _PARTS:
         section = results["sections"].get(name)
         if not section or not (
-            section.get("cases") or {"phases", "line", "memory", "calls", "solvers", "fit"} & set(section)
+            section.get("cases") or {"phases", "line", "memory", "calls", "solvers", "fit", "programs"} & set(section)
         ):
             continue
         parts += [f"## {title}", stamp(section), text, show(section)]
