@@ -23,7 +23,7 @@ TWINS = {
     "passes/sparse": "add_squares do_range sparse_logits",
     "block/pack": "",
     "block/convert": "convert_line transpose_bytes",
-    "block/products": "backward forward input_gradient",
+    "block/products": "backward forward",
     "block/softmax": "add_column_sums exponentials hessian_residual label_rows load_targets not_finite "
     "residual_of_labels residual_of_soft",
     "block/reduce": "reduce_gradient",
@@ -40,12 +40,13 @@ TWINS = {
 # beside its micro-kernel, and C++ keeps the choice between micro-kernels in one place.
 ELSEWHERE = (
     "backward_by_dots backward_by_narrow_tiles flush_hot_columns forward_by_class_lanes "
-    "forward_by_dots forward_by_kc_blocks logits_of_block pack_parameters sparse_backward store_dX"
+    "forward_by_dots forward_by_kc_blocks input_gradient logits_of_block pack_parameters sparse_backward store_dX"
 )
 
 # File of one wing alone: why the other has none.
 ALONE = {
     "cython": {
+        "block/input_gradient": "theta by class in place, and dX from it; Numba copies it, and has dX in block/products",
         "block/kc_blocks": "both products by blocks of the features; Numba has them with its dot tiles",
         "block/pass": "what a pass is, known when C++ is compiled; Numba reads it from a record, see block/job",
         "microkernels/transpose": "shuffles in C++; Numba's transpose is an intrinsic of microkernels/simd",

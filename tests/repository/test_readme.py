@@ -11,7 +11,7 @@ from fastsoftmax import reference
 README = (Path(__file__).parents[2] / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 EXAMPLES = [code for language, code in BLOCKS if language == "python"]
-OPTIONAL = {"onnxruntime", "skops"}
+OPTIONAL = {"onnxruntime", "skops", "torch"}
 SHELL = [code for language, code in BLOCKS if language == "sh"]
 
 
