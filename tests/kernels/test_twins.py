@@ -46,7 +46,7 @@ ELSEWHERE = (
 # File of one wing alone: why the other has none.
 ALONE = {
     "cython": {
-        "block/input_gradient": "theta by class in place, and dX from it; Numba copies it, and has dX in block/products",
+        "block/input_gradient": "theta by class in place, and dX; Numba copies it, and has dX in block/products",
         "block/kc_blocks": "both products by blocks of the features; Numba has them with its dot tiles",
         "block/pass": "what a pass is, known when C++ is compiled; Numba reads it from a record, see block/job",
         "microkernels/transpose": "shuffles in C++; Numba's transpose is an intrinsic of microkernels/simd",
