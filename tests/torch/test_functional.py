@@ -3,10 +3,13 @@
 import os
 
 import pytest
-import torch
-import torch.nn.functional as F
 
-from fastsoftmax.torch import linear_cross_entropy
+pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'fastsoftmax[torch]'")
+
+import torch  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
+
+from fastsoftmax.torch import linear_cross_entropy  # noqa: E402
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 n, k = 5, 4

@@ -1,9 +1,12 @@
 """`LinearCrossEntropyLoss` beside PyTorch's module: parameters, state, losses."""
 
 import pytest
-import torch
 
-from fastsoftmax.torch import LinearCrossEntropyLoss
+pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'fastsoftmax[torch]'")
+
+import torch  # noqa: E402
+
+from fastsoftmax.torch import LinearCrossEntropyLoss  # noqa: E402
 
 CASES = [
     {},

@@ -1,10 +1,13 @@
 """The operators by PyTorch's own checks; `torch.func`, `torch.compile`, second derivatives, graphs walked twice."""
 
 import pytest
-import torch
-import torch.nn.functional as F
 
-from fastsoftmax.torch import LinearCrossEntropyLoss, linear_cross_entropy, operator
+pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'fastsoftmax[torch]'")
+
+import torch  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
+
+from fastsoftmax.torch import LinearCrossEntropyLoss, linear_cross_entropy, operator  # noqa: E402
 
 REDUCTIONS = ["mean", "sum", "none"]
 
