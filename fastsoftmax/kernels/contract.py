@@ -302,7 +302,6 @@ class Parameters:
     Attributes
     ----------
     theta : ndarray (n, L k) in C order, of the dtype of the computation
-        `Kernels.value_and_grad` of dense X takes F order too, as layers of neural networks have it, for L = 1.
     bias : ndarray (L k,), or None
     models : int
         L. Above 1 only for `Kernels.value_and_grad` with labels, and without outputs by row.

@@ -66,7 +66,6 @@ struct Call {
     double smoothing;
     const double* w;
     const void *theta, *bias, *direction, *direction_bias;
-    const void* by_class;  // theta as (k, n)
     double *loss, *bias_grad;
     void *grad, *out;
     void *dX, *row_loss;

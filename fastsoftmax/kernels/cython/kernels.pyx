@@ -76,7 +76,6 @@ cdef extern from "call.hpp" namespace "fastsoftmax" nogil:
         const void* bias
         const void* direction
         const void* direction_bias
-        const void* by_class
         double* loss
         double* bias_grad
         void* grad
@@ -125,8 +124,6 @@ def max_threads():
     """Threads that OpenMP would use, which threadpoolctl can lower; 0 in a build without OpenMP."""
     return openmp_threads()
 
-
-PAST = 16  # numbers of the widest vector
 
 _forked = False
 
@@ -195,49 +192,6 @@ def predict(rows, params, plan, kind, out, sums, int n_threads):
 cdef void* _address(array) noexcept:
     """The address of an array's data; NULL for None."""
     return NULL if array is None else cnp.PyArray_DATA(array)
-
-
-ctypedef fused Real:
-    float
-    double
-
-
-cdef void _transpose(const Real[:, ::1] array, Real[:, ::1] out) noexcept nogil:
-    cdef Py_ssize_t i, j, a, b, rows = array.shape[0], columns = array.shape[1]
-    for i in range(0, rows, 16):
-        for j in range(0, columns, 16):
-            for a in range(i, min(i + 16, rows)):
-                for b in range(j, min(j + 16, columns)):
-                    out[b, a] = array[a, b]
-
-
-cdef _transposed(array, past=0):
-    """The transposed copy in C order; ``past`` more numbers may be read behind it."""
-    rows, columns = array.shape
-    memory = np.empty(rows * columns + past, array.dtype)
-    out = memory[: rows * columns].reshape(columns, rows)
-    if array.dtype.char == "f":
-        _transpose[float](array, out)
-    else:
-        _transpose[double](array, out)
-    return out
-
-
-cdef _both_orders(theta, bint class_parallel, bint dX):
-    """theta in C order and transposed: what the pass reads, a copy of what is not given, None for what is not needed.
-
-    Of few features, dX reads rows of the transposed theta to a whole number of vectors.
-    """
-    cdef bint past = dX and len(theta) % PAST and len(theta) < 4 * PAST
-    if theta.flags.c_contiguous:
-        return theta, _transposed(theta, PAST) if dX else None
-    by_class = theta.T
-    theta = None if class_parallel else _transposed(by_class)
-    if past:
-        memory = np.empty(by_class.size + PAST, by_class.dtype)
-        memory[: by_class.size] = by_class.ravel()
-        by_class = memory[: by_class.size].reshape(by_class.shape)
-    return theta, by_class if dX or class_parallel else None
 
 
 cdef void _describe_dense(Source* source, cnp.ndarray X):
@@ -350,10 +304,7 @@ cdef _run(
         cut = _cut(operation, plan, X, call.k, sums.grad is not None)
         call.products, block, flush_rows = cut.products, cut.block, cut.flush_rows
     call.y, call.w = <const int32_t*>_address(rows.y), <const double*>_address(rows.w)
-    theta, by_class = (None, None) if params is None else _both_orders(
-        params.theta, call.class_parallel, outputs is not None and outputs.dX is not None
-    )
-    call.theta, call.by_class = _address(theta), _address(by_class)
+    call.theta = _address(None if params is None else params.theta)
     call.bias = _address(None if params is None else params.bias)
     call.direction = _address(None if direction is None else direction.theta)
     call.direction_bias = _address(None if direction is None else direction.bias)

@@ -7,7 +7,6 @@ that compiled code is called with. Start reading at `passes/dense.py`: one worke
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
@@ -56,9 +55,7 @@ def threading() -> str:
 def value_and_grad(
     rows: Rows, params: Parameters, plan: Plan, sums: Sums, n_threads: int, outputs: RowOutputs | None = None
 ) -> None:
-    """Loss and gradient; see `fastsoftmax.kernels.contract`. Of theta in F order it makes a copy."""
-    if not params.theta.flags.c_contiguous:
-        params = replace(params, theta=np.ascontiguousarray(params.theta))
+    """Loss and gradient; see `fastsoftmax.kernels.contract`."""
     task = jobs.VALUE if sums.grad is None else jobs.GRADIENT
     _pass_over(rows)(task, rows, plan, sums, n_threads, params, outputs=outputs)
 

@@ -17,7 +17,6 @@ struct Pass {
     T smoothing;                          // this share of each target is spread evenly over the classes
     const double* w;                      // weights; null: all are 1
     const T *theta, *bias;                // (n, k) in C order; bias (k,) or null
-    const T* by_class;                    // (k, n) in C order: for dX, and in place of theta if class-parallel; or null
     const T *direction, *direction_bias;  // of a Hessian product, like theta; null for other passes
     double *loss, *bias_grad;             // of each slab: 1 number, and k numbers or null
     void* grad;                           // of each slab: (k, n), float64; null where only the loss is wanted
@@ -43,7 +42,6 @@ Pass<T> pass_of(const Call& c) {
     p.soft = (const T*)c.soft, p.smoothing = T(c.smoothing);
     p.dX = (T*)c.dX, p.row_loss = (T*)c.row_loss, p.row_label = c.row_label;
     p.theta = (const T*)c.theta, p.bias = (const T*)c.bias;
-    p.by_class = (const T*)c.by_class;
     p.direction = (const T*)c.direction, p.direction_bias = (const T*)c.direction_bias;
     p.loss = c.loss, p.grad = c.grad, p.bias_grad = c.bias_grad, p.single_grad = c.single_grad;
     p.models = c.models, p.fold = c.fold, p.left_out = c.left_out, p.held = c.held;
@@ -67,7 +65,6 @@ struct BlockBuffers {
     typedef typename Lanes<T>::Int Int;
     T *H, *U;        // [class][row]: logits, then residuals D; logits along the direction, or soft targets
     T* columns;      // X with rows in the lanes
-    T* packed;       // residuals as scalars of the tiles of dX, and a tile
     T* bias;         // running column sums of D, a vector for each class
     T *wt, *top, *hit, *logs;  // of each row: weight, largest logit, logit of the label, log of the sum of exponentials
     double* w;  // of each row: weight times `scale`
@@ -78,7 +75,7 @@ struct BlockBuffers {
 template <class T>
 struct Scratch : BlockBuffers<T> {
     using Base = BlockBuffers<T>;
-    using Base::H, Base::U, Base::columns, Base::packed, Base::bias, Base::wt, Base::top, Base::hit, Base::logs, Base::w, Base::label;
+    using Base::H, Base::U, Base::columns, Base::bias, Base::wt, Base::top, Base::hit, Base::logs, Base::w, Base::label;
     using typename Base::Int;
     T *staged, *panel;  // a converted block of X; a panel of X with features in the lanes
     T* G;  // running sums of the gradient since the last flush
@@ -100,7 +97,6 @@ struct Scratch : BlockBuffers<T> {
         panel = take(round_up<T>(R) * TILE_LANES<T>);
         H = take(R * p.k);
         U = take(p.direction || p.soft ? R * p.k : 0);
-        packed = take(p.dX ? R * p.k + TILE_SCALARS * TILE_LANES<T> : 0);
         G = take(p.grad ? outputs * wide : 0);
         bias = take(p.bias_grad ? std::max(outputs * VL<T>, wide) : 0);  // of a Gram matrix: one row
         wt = take(R), top = take(R), hit = take(R), logs = take(R);

@@ -2,6 +2,7 @@
 //
 //     forward           H = X theta + bias      by register tiles, `dot_tile` or `class_lane_tile`
 //     backward          G += D^T X              by register tiles, `dot_tile` or `narrow_tile`
+//     input_gradient    dX = scale D theta^T    by register tiles
 //
 // Which one is in `Pass::products`, the same for all blocks of a pass: strategy.py chooses by the order of X and by the
 // numbers of features and classes.
@@ -86,7 +87,7 @@ ptrdiff_t block_steps(const Pass<T>& p, ptrdiff_t outputs) {
     const ptrdiff_t tiles = by_lines ? (p.n + TILE_VECTORS - 1) / TILE_VECTORS : PanelsOf<T>(p.n).count;
     const ptrdiff_t summed = scalars * tiles * (by_lines ? p.block / VL<T> : p.block);
     const ptrdiff_t backward = !p.grad ? 0 : products.backward == NARROW ? narrow_steps<T>(p.n, p.k, p.block) : summed;
-    const ptrdiff_t dX = p.dX ? PanelsOf<T>(p.n).count * Split(int(p.block), TILE_SCALARS).parts * p.k : 0;
+    const ptrdiff_t dX = p.dX ? Split(p.n, TILE_SCALARS).parts * row_panels * p.k : 0;
     return forward + softmax + backward / (p.theta ? 1 : 2) + dX;
 }
 
@@ -274,6 +275,31 @@ void backward(const Matrix<T>& X, int rows, const Scalars<T>& B, ptrdiff_t n, co
             X.by_row ? copy_panel(X, panels[i], rows, n, buffer) : pack_panel(X, panels[i], rows, n, buffer);
             for (int part = begin; part < end; ++part) product(part, panels[i], buffer, TILE_LANES<T>);
         }
+    }
+}
+
+// dX^T (n, block) = theta D^T, in `columns`, for the feature tiles from .. to: the forward tile with classes as steps
+// and features as scalars. Classes are taken so many at a time that their residuals stay in L2 for all features.
+constexpr ptrdiff_t DX_CLASSES = 256;
+
+template <class T>
+void input_gradient(int from, int to, int rows, const Pass<T>& p, const BlockBuffers<T>& s, Prefetcher& prefetch) {
+    const Split features(p.n, TILE_SCALARS);
+    const ptrdiff_t R = p.block;
+    const int vectors = (rows + VL<T> - 1) / VL<T>;
+    for (ptrdiff_t c = 0; c < p.k; c += DX_CLASSES) {
+        const ptrdiff_t classes = std::min(DX_CLASSES, p.k - c);
+        for (int part = from; part < to; ++part)
+            for (int v = 0; v < vectors; v += TILE_VECTORS) {
+                const ptrdiff_t begin = features.begin(part);
+                const int nv = std::min(TILE_VECTORS, vectors - v), ns = features.size(part);
+                const T *D = s.H + c * R + v * VL<T>, *theta = p.theta + begin * p.k + c;
+                T* out = s.columns + begin * R + v * VL<T>;
+                if (c == 0)
+                    run_tile<T, false>(nv, ns, D, R, theta, 1, p.k, out, R, nullptr, classes, prefetch);
+                else
+                    run_tile<T, true>(nv, ns, D, R, theta, 1, p.k, out, R, nullptr, classes, prefetch);
+            }
     }
 }
 

@@ -6,11 +6,8 @@
 // of the exponentials. Groups are added up in the order of their numbers, so the result depends neither on the number
 // of threads nor on which thread took which group.
 //
-//     forward, max of group | max of row | exps, sum of group | sum of row | residual, backward, dX of part | dX of row
-//     ----- groups -------- | -- rows -- | ----- groups ----- | -- rows -- | groups, or parts where dX is wanted | rows
-//
-// dX needs all classes of a row. Groups are joined to a fixed number of parts, each with a sum of its own, which a
-// thread adds to while residuals and parameters of a group are in its cache.
+//     forward, max of group | max of row | exps, sum of group | sum of row | residual, backward | dX by features
+//     ----- groups -------- | -- rows -- | ----- groups ----- | -- rows -- | ----- groups ----- | -- features --
 #pragma once
 
 #include <type_traits>
@@ -23,20 +20,6 @@ namespace {
 // Classes of a group. Their share of theta, 196 kB at n = 512 in float32, stays in L2.
 constexpr int GROUP = 16 * TILE_SCALARS;
 
-// Sums of dX of all parts together, and how many parts there are at least and at most.
-constexpr ptrdiff_t DX_BYTES = 32 << 20;
-constexpr int DX_PARTS_MIN = 4, DX_PARTS_MAX = 16;
-
-// Parts of the groups for the backward step: the groups themselves, or fewer where each has a sum of dX.
-template <class T>
-Split parts_of(const Pass<T>& p) {
-    const int groups = int((p.k + GROUP - 1) / GROUP);
-    if (!p.dX) return Split(groups, 1);
-    const ptrdiff_t fit = DX_BYTES / (p.block * round_up<T>(p.n) * ptrdiff_t(sizeof(T)));
-    const int parts = int(std::min<ptrdiff_t>(DX_PARTS_MAX, std::max<ptrdiff_t>(DX_PARTS_MIN, fit)));
-    return Split(groups, (groups + parts - 1) / parts);
-}
-
 // Buffers that all threads share, cut from Pass::work. Those of the threads come after them.
 template <class T>
 struct Shared : BlockBuffers<T> {
@@ -47,7 +30,6 @@ struct Shared : BlockBuffers<T> {
     T* sum;  // of the exponentials
     T* more;  // what else is summed over the classes; see `group_exponentials`
     T* mass;  // of the soft targets
-    T* dX;    // of each part: [row][slot of feature]
     ptrdiff_t size;
     Shared(T* at, const Pass<T>& p) {
         T* start = at;
@@ -66,20 +48,17 @@ struct Shared : BlockBuffers<T> {
         top = take(R), sum = take(R), more = take(R), mass = take(R), hit = take(R), logs = take(R), wt = take(R);
         w = (double*)take(R * (sizeof(double) / sizeof(T)));
         label = (typename Lanes<T>::Int*)take(R);
-        dX = take(p.dX ? parts_of(p).parts * R * round_up<T>(p.n) : 0);
         size = at - start;
     }
 };
 
-// A thread's own buffers: a group's share of theta, its soft targets, its residuals as scalars of dX, a tile of
-// products.
+// A thread's own buffers: a group's share of theta, its soft targets, a tile of products.
 template <class T>
 struct Own {
-    T *parameters, *soft, *packed, *tile;
+    T *parameters, *soft, *tile;
     Own(T* at, const Pass<T>& p) : parameters(at) {
         soft = parameters + round_up<T>(GROUP * p.n);
-        packed = soft + (p.soft ? round_up<T>(GROUP * p.block) : 0);
-        tile = packed + (p.dX ? round_up<T>(GROUP * p.block) : 0);
+        tile = soft + (p.soft ? round_up<T>(GROUP * p.block) : 0);
     }
     static ptrdiff_t size(const Pass<T>& p) {
         return Own(nullptr, p).tile - (T*)nullptr + TILE_SCALARS * TILE_LANES<T>;
@@ -96,18 +75,15 @@ struct Group {
     int index, begin, size;
 };
 
-// H^T of a group's classes. Only the group's share of theta is packed, so there is never a copy of all of theta; and none
-// where it is by class, `theta` then being null.
+// H^T of a group's classes. Only the group's share of theta is packed, so there is never a copy of all of theta.
 template <class T>
 void group_forward(Group g, const View<T>& columns, int rows, const T* theta, const T* bias, const Pass<T>& p, T* H,
                    T* parameters, Prefetcher& prefetch) {
     Pass<T> group_pass = p;
     group_pass.k = g.size;
-    bias = bias ? bias + g.begin : nullptr;
-    H += g.begin * p.block;
-    if (!theta) return forward_by_class(columns, rows, p.by_class + g.begin * p.n, bias, group_pass, H, prefetch);
     pack_parameters(theta, p.n, p.k, g.begin, g.size, parameters);
-    forward(columns, rows, parameters, bias, group_pass, H, prefetch, 0, p.n);
+    forward(columns, rows, parameters, bias ? bias + g.begin : nullptr, group_pass, H + g.begin * p.block, prefetch, 0,
+            p.n);
 }
 
 // The largest logit of a group, for each row.
@@ -246,41 +222,15 @@ void group_backward(Group g, const View<T>& X, int rows, const Pass<T>& p, const
     }
 }
 
-// A part's sum of dX: that of its first group, or more of it.
-template <class T>
-void group_input_gradient(Group g, bool add, int rows, const Pass<T>& p, const Shared<T>& s, T* packed, T* dX,
-                          Prefetcher& prefetch) {
-    const T *D = s.H + g.begin * p.block, *W = p.by_class + g.begin * p.n;
-    const ptrdiff_t wide = round_up<T>(p.n);
-    if (add)
-        add_input_gradient<T, true>(D, W, g.size, rows, p, packed, dX, wide, prefetch);
-    else
-        add_input_gradient<T, false>(D, W, g.size, rows, p, packed, dX, wide, prefetch);
-}
-
-// A row of dX: the sums of the parts, in the order of their numbers.
-template <class T>
-void store_dX(ptrdiff_t first, int r, int parts, const Pass<T>& p, const Shared<T>& s) {
-    const PanelsOf<T> panels(p.n);
-    const ptrdiff_t wide = round_up<T>(p.n), size = p.block * wide;
-    T *row = s.dX + r * wide, *dX = p.dX + (first + r) * p.n;
-    for (int part = 1; part < parts; ++part)
-        for (ptrdiff_t j = 0; j < wide; ++j) row[j] += row[part * size + j];
-    for (int i = 0; i < panels.count; ++i) {
-        const Panel panel = panels[i];
-        const ptrdiff_t end = std::min(p.n, panel.begin + panel.vectors * VL<T>);
-        for (ptrdiff_t j = panel.slot; j < end; ++j) dX[j] = row[panel.slot - panel.begin + j] * T(p.scale);
-    }
-}
-
 // The pass for the loss and for the Hessian product; A is the dtype of the gradient.
 template <class T, class A>
 void class_parallel(const Pass<T>& p) {
     const Shared<T> s(parameter_space(p), p);
     T* owned = parameter_space(p) + s.size;
-    const int groups = int((p.k + GROUP - 1) / GROUP);
-    const Split parts = parts_of(p);
+    const int groups = int((p.k + GROUP - 1) / GROUP), features = Split(p.n, TILE_SCALARS).parts;
     auto group = [&](int i) { return Group{i, i * GROUP, int(std::min<ptrdiff_t>(GROUP, p.k - i * GROUP))}; };
+    // Feature tiles of dX that a thread takes at a time: many, since each time it reads all residuals.
+    const int tiles_at_once = std::max(1, (features + 2 * p.threads - 1) / (2 * p.threads));
     Matrix<T> X{};
     View<T> columns{}, lanes{};
 #pragma omp parallel num_threads(std::min(p.threads, groups))
@@ -330,18 +280,17 @@ void class_parallel(const Pass<T>& p) {
             }
             if (!p.grad) continue;
 #pragma omp for schedule(dynamic, 1)
-            for (int part = 0; part < parts.parts; ++part)
-                for (int i = parts.begin(part); i < parts.begin(part) + parts.size(part); ++i) {
-                    if (p.soft) load_targets(p, first, rows, group(i).begin, group(i).size, own.soft);
-                    group_residual(group(i), rows, p, s, p.soft ? own.soft : nullptr);
-                    group_backward(group(i), lanes, rows, p, s, (A*)p.grad, p.bias_grad, own.tile, prefetch);
-                    if (p.dX)
-                        group_input_gradient(group(i), i > parts.begin(part), rows, p, s, own.packed,
-                                             s.dX + part * p.block * round_up<T>(p.n), prefetch);
-                }
+            for (int i = 0; i < groups; ++i) {
+                if (p.soft) load_targets(p, first, rows, group(i).begin, group(i).size, own.soft);
+                group_residual(group(i), rows, p, s, p.soft ? own.soft : nullptr);
+                group_backward(group(i), lanes, rows, p, s, (A*)p.grad, p.bias_grad, own.tile, prefetch);
+            }
             if (!p.dX) continue;
-#pragma omp for schedule(static)
-            for (int r = 0; r < rows; ++r) store_dX(first, r, parts.parts, p, s);
+#pragma omp for schedule(dynamic, 1)
+            for (int f = 0; f < features; f += tiles_at_once)
+                input_gradient(f, std::min(f + tiles_at_once, features), rows, p, s, prefetch);
+#pragma omp single
+            store_dX(first, rows, p, s);
         }
     }
 }

@@ -47,7 +47,6 @@
 #include <omp.h>
 #endif
 
-#include "block/input_gradient.hpp"
 #include "block/kc_blocks.hpp"
 #include "passes/models.hpp"
 
@@ -72,7 +71,9 @@ void value_and_grad(const Pass<T>& p) {
         }
         if (p.row_loss) write_losses(first, rows, p, s);
         if (p.grad) gradient_of_block(X, rows, p, s, prefetch);
-        if (p.dX) input_gradient(first, rows, p, s.H, s.packed + TILE_SCALARS * TILE_LANES<T>, s.packed, prefetch);
+        if (!p.dX) return;
+        input_gradient(0, Split(p.n, TILE_SCALARS).parts, rows, p, s, prefetch);
+        store_dX(first, rows, p, s);
     });
 }
 
@@ -280,6 +281,13 @@ void scale_rows(const Matrix<T>& X, int rows, ptrdiff_t n, const T* w, T* out) {
         for (ptrdiff_t j = 0; j < n; ++j)
             for (int r = 0; r < rows; ++r) out[j * rows + r] = w[r] * X.data[j * X.feature_step + r];
     }
+}
+
+// dX = scale times what `input_gradient` has written, transposed.
+template <class T>
+void store_dX(ptrdiff_t first, int rows, const Pass<T>& p, const BlockBuffers<T>& s) {
+    for (int r = 0; r < rows; ++r)
+        for (ptrdiff_t j = 0; j < p.n; ++j) p.dX[(first + r) * p.n + j] = s.columns[j * p.block + r] * T(p.scale);
 }
 
 }  // namespace
