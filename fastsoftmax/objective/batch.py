@@ -39,7 +39,7 @@ class Batch:
     X : ndarray (m, n), m and n at least 1
         Of any strides; float32, float64, float16, or uint16 with the bits of bfloat16.
     W : ndarray (k, n) of the dtype of the computation
-        theta, transposed; in C order or F order kernels read it as it is, or copy it where it is small.
+        theta, transposed; copied once a call.
     bias : ndarray (k,) of the dtype of the computation, or None
     targets : int32 ndarray (m,), or ndarray (m, k) of the dtype of the computation in C order, or `MakeTargets`
         Labels in 0..k-1, or soft targets, which may have any values and any sum.
@@ -94,7 +94,7 @@ def evaluate(
         dX=np.empty(source.shape, source.dtype) if dX else None,
         loss=np.empty(m, source.dtype) if row_loss else None,
     )
-    theta = batch.W.T if batch.W.flags.forc else np.ascontiguousarray(batch.W).T
+    theta = np.ascontiguousarray(batch.W.T)
     params, threads = Parameters(theta, batch.bias), min(n_threads, plan.threads)
     wanted = outputs if dX or row_loss else None
     for rows in source.chunks(plan.chunk):
