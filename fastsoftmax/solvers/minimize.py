@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..data import validation
+from ..objective.problem import Problem, has_hessian
 from .blas import one_thread
 from .certificates.finish import Finish
 from .geometry.centering import to_centered
-from .geometry.hessian import has_hessian, has_own_passes
-from .result import Callback, Problem, Result
+from .geometry.hessian import has_own_passes
+from .result import Callback, Result
 from .run import Run, Stop
 
 
@@ -87,7 +88,8 @@ def minimize(
     ----------
     obj : Objective
         Or anything with ``shape``, ``n_passes``, ``l2``, ``fit_intercept``, ``value_and_grad`` and ``gram``; newton_cg
-        also needs ``hess_prod``, newton and sgd need the rows themselves. X may be sparse. Where there is an intercept
+        also needs ``hess_prod``, newton and sgd need sweeps over the rows: see `fastsoftmax.objective.problem`. X may
+        be sparse. Where there is an intercept
         and columns lie far from zero (90 standard deviations in float32), passes read a centered copy: see
         `solvers.geometry.centering`.
     solver : {"auto", "lbfgs", "newton", "newton_cg", "sgd", "gradient_descent"}

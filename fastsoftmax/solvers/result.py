@@ -1,4 +1,4 @@
-"""What a run is given and returns: the protocols `Problem`, `PreviousRuns` and `Ending`, `Step` and `Result`."""
+"""What a run is given and returns: the protocols `PreviousRuns` and `Ending`, `Step` and `Result`."""
 
 from __future__ import annotations
 
@@ -7,19 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-
-
-class Problem(Protocol):
-    """All that a solver may use of an objective; `fastsoftmax.Objective` has it."""
-
-    shape: tuple[int, int]
-    n_passes: int
-    l2: float
-    fit_intercept: bool
-
-    def value_and_grad(self, theta: np.ndarray, /) -> tuple[float, np.ndarray]: ...
-
-    def gram(self) -> np.ndarray: ...
 
 
 class PreviousRuns(Protocol):

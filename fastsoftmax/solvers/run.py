@@ -27,6 +27,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ..objective.problem import Problem, has_rows
 from .certificates.duality_gap import TINY, GapBound
 from .certificates.separation import (
     ABSENT,
@@ -37,12 +38,11 @@ from .certificates.separation import (
     some_are_separable,
 )
 from .geometry.centering import centered, to_original
-from .geometry.hessian import can_walk
 from .geometry.hessian_metric import HessianMetric
 from .geometry.line_search import change
 from .geometry.metric import NOISE, Metric, Moments
 from .geometry.parallel import Parallel, parallel
-from .result import Callback, Ending, PreviousRuns, Problem, Result, Step, counted
+from .result import Callback, Ending, PreviousRuns, Result, Step, counted
 
 # After so many passes without a new lowest value or gradient norm, rounding is taken to hide any progress.
 PATIENCE = 50
@@ -261,7 +261,7 @@ class Run:
         if self.proven or self.hessian_metric is None:
             return
         self._set_gap_bound(self._hessian_gap(asked=True))
-        if not self.proven and self.obj.l2 == 0:
+        if not self.proven and self.obj.l2 == 0 and has_rows(self.obj):
             if self.hessian_metric.theta is not self.theta:
                 self.hessian_metric = HessianMetric(self.obj, self.theta, self.hessian_metric.design)
                 self._set_gap_bound(self._hessian_gap(asked=True))
@@ -301,7 +301,7 @@ class Run:
         """The columns of which the metric does not tell what they may gain. Asked for only near the end of a run."""
         noise = NOISE * self.moments.eps * len(self.moments.diagonal)
         floor = self.tol / CURVED if self.metric.factor is None else noise
-        return parallel(self.obj, self.moments, self.obj.l2, floor) if can_walk(self.obj) else None
+        return parallel(self.obj, self.moments, self.obj.l2, floor) if has_rows(self.obj) else None
 
     def _penalized(self, theta: np.ndarray) -> np.ndarray:
         """theta, or a gradient, without the row of the bias: a view."""
