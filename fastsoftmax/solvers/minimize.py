@@ -18,12 +18,12 @@ from numpy.typing import ArrayLike
 
 from ..data import validation
 from ..objective.problem import Problem, has_hessian
-from .blas import one_thread
-from .certificates.finish import Finish
+from .finish import Finish
 from .geometry.centering import to_centered
 from .geometry.hessian import has_own_passes
 from .result import Callback, Result
 from .run import Run, Stop
+from .run.blas import one_thread
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,9 @@ def minimize(
     A run has converged where one of two numbers is at most ``tol``: ``gap_bound``, a proven upper bound on
     (value - minimum) / value, which needs a penalty or an exact Hessian; or ``grad_norm``,
     sqrt(g^T M^-1 g / (2 value)) with M a bound on the Hessian, the size of the gradient independent of the units of X.
-    The second is no proof, but the gap goes with its square: see `solvers.run`. Whatever the solver, the run ends with
-    the steps and the proof of an exact Hessian where that is cheap (`solvers.certificates.finish`), so that theta of
-    small problems has six right digits or more with any ``tol``. ``message`` says where nothing is proven.
+    The second is no proof, but the gap goes with its square: see `solvers.run.stopping`. Whatever the solver, the run
+    ends with the steps and the proof of an exact Hessian where that is cheap (`solvers.finish`), so that theta of small
+    problems has six right digits or more with any ``tol``. ``message`` says where nothing is proven.
 
     Parameters
     ----------
@@ -151,12 +151,12 @@ def check_options(solver: str, l1: float, tol: float, max_iter: int, callback: C
 
 
 def blas_for(obj: Problem) -> AbstractContextManager[Any]:
-    """The context of a run: `blas.one_thread`, unless the objective's own passes may be BLAS, as NumPy's are."""
+    """The context of a run: `run.blas.one_thread`, unless the objective's own passes may be BLAS, as NumPy's are."""
     return one_thread() if getattr(obj, "backend", "numpy") != "numpy" else nullcontext()
 
 
 def run_solver(run: Run, theta: np.ndarray, solver: str, *, finished: bool = True) -> Result:
-    """Run a solver from theta to the end; with ``finished`` it takes the last steps of `certificates.finish`. The
+    """Run a solver from theta to the end; with ``finished`` it takes the last steps of `finish`. The
     caller has entered `blas_for`."""
     name, module = ("l1", importlib.import_module("fastsoftmax.solvers.methods.l1")) if run.l1 else select(solver)
     # A run that has converged at the start chose no method: for "auto" it reports the most frequent one.

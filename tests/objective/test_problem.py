@@ -1,11 +1,14 @@
 """The protocols: every objective of the package provides all of them, and they are enough for each solver."""
 
+import ast
 import inspect
+from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
+import fastsoftmax
 from fastsoftmax import Objective, datasets, minimize
 from fastsoftmax.objective.derived import Shifted
 from fastsoftmax.objective.problem import DesignMatrix, Problem, ProblemWithProducts, ProblemWithRows
@@ -180,3 +183,15 @@ def test_on_two_workers_too_it_is_seen_where_there_is_no_minimum(solver):
     assert not result.converged and "some classes are separable from the others" in result.message
     result = minimize(Halves(X, np.where(y == 2, 3, y), 4, fit_intercept=True), solver=solver)
     assert not result.converged and "class 2 has no row of positive weight" in result.message
+
+
+def test_solvers_count_no_passes_and_ask_for_sweeps_alone():
+    """Nothing but the objective's own room reads its source, its plan or its kernels."""
+    files = sorted((Path(fastsoftmax.__file__).parent / "solvers").rglob("*.py"))
+    assert len(files) > 20
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Attribute):
+                assert node.attr not in {"source", "plan", "_passes", "_kernels"}, (file.name, node.lineno)
+                written = isinstance(node.ctx, ast.Store) and node.attr == "n_passes"
+                assert not written or ast.unparse(node.value) == "self", (file.name, node.lineno)
