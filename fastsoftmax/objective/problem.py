@@ -3,12 +3,12 @@
 `Objective` is for rows in memory. Any other class that provides the same methods can be minimized as well, and needs
 only as much as the solvers that it is to be used with:
 
-====================  ==========================================================================================
-`Problem`             lbfgs and gradient_descent, with the metric of the Gram matrix; so "auto" and l1
+=====================  =============================================================================================
+`Problem`              lbfgs and gradient_descent, with the metric of the Gram matrix; so "auto" and l1
 `ProblemWithProducts`  newton_cg
-`ProblemWithRows`     newton and sgd; the metric that follows the curvature; the last steps and their proof; tests for
-                      separable classes, classes without rows, and nearly parallel columns
-====================  ==========================================================================================
+`ProblemWithRows`      newton and sgd; the metric that follows the curvature; the last steps and their proof; tests for
+                       separable classes, classes without rows, and nearly parallel columns
+=====================  =============================================================================================
 
 Every sweep is one method, which counts itself in ``n_passes``, and returns what one walk over all rows can add up or
 compare: numbers whose size does not go with the number of rows. So several workers can each sweep their own rows.
@@ -151,8 +151,8 @@ class ProblemWithRows(ProblemWithProducts, Protocol):
         """All rows in order, a chunk at a time, as one pass."""
 
     def gradient_on(self, rows: Rows, theta: np.ndarray) -> np.ndarray:
-        """The gradient at theta of the problem that some of the rows make, in the memory of no one else. It is part of
-        a walk, and counts as no pass of its own."""
+        """The gradient at theta of the problem that some of the rows make, in new memory. It is part of a walk, and
+        counts as no pass of its own."""
 
 
 def has_rows(obj: Problem) -> TypeGuard[ProblemWithRows]:
