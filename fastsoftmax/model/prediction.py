@@ -12,8 +12,7 @@ from ..kernels.backends import select
 from ..kernels.contract import Csr, Parameters, Sums
 from ..kernels.machine import default_threads
 from ..kernels.plan import Plan
-from ..objective.objective import explain_nonfinite
-from ..objective.passes import passes_over
+from ..objective.passes import explain_nonfinite, passes_over
 
 
 class Prediction:
