@@ -25,6 +25,7 @@ struct Prefetcher {
     ptrdiff_t left;  // lines of all pieces that are still to come
     double share, credit;  // lines a step, on average; lines by which the tiles are behind that
     bool far = false;  // whether the gradient that the tiles add to lies beyond L2
+    int lines = 0;     // what `plan_lines` found
 
     // Prefetches `count` pieces of `bytes` bytes, `stride` apart, within `steps` steps.
     static Prefetcher pieces(const char* data, ptrdiff_t count, ptrdiff_t bytes, ptrdiff_t stride, ptrdiff_t steps) {
@@ -47,6 +48,8 @@ struct Prefetcher {
         left -= lines * steps;
         return lines;
     }
+    // The same, kept for the tile.
+    int plan_lines(ptrdiff_t steps) { return lines = lines_per_step(steps); }
     INLINE void next_line() {
         __builtin_prefetch(at, 0, 2);
         const bool last = --rest == 0;
@@ -57,6 +60,25 @@ struct Prefetcher {
         Prefetcher prefetch = *this;  // a copy stays in registers
         for (int i = 0; i < lines; ++i) prefetch.next_line();
         at = prefetch.at, rest = prefetch.rest;
+    }
+};
+
+// The lines that a step of a tile prefetches: 0, 1 or 2, or ANY_LINES for what the prefetcher says. A tile prefetches by
+// a copy of where the prefetcher stands, which stays in registers.
+constexpr int ANY_LINES = -1;
+
+template <int LINES>
+struct PrefetchedLines {
+    Prefetcher at;
+    explicit PrefetchedLines(const Prefetcher& shared) : at(shared) {}
+    INLINE void step() {
+        if constexpr (LINES > 0) at.next_line();
+        if constexpr (LINES > 1) at.next_line();
+        if constexpr (LINES == ANY_LINES)
+            for (int i = 0; i < at.lines; ++i) at.next_line();
+    }
+    INLINE void put_back(Prefetcher& shared) const {
+        if constexpr (LINES != 0) shared.at = at.at, shared.rest = at.rest;
     }
 };
 

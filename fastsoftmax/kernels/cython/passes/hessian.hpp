@@ -47,8 +47,7 @@ void pair_grams(const T* X, ptrdiff_t ld, int rows, const Pass<T>& p, Scratch<T>
                 const int i = scalars.begin(part), count = scalars.size(part);
                 for (ptrdiff_t j = i / TILE_VECTORS * TILE_VECTORS; j < n; j += TILE_VECTORS) {
                     const Lines<T> lines{X + j * ld, ld, int(std::min<ptrdiff_t>(TILE_VECTORS, n - j)) - 1};
-                    run_dot_tile<T, true>(count, lines, weighted + i * R, R, G + i * wide + j, wide, nullptr, length,
-                                          prefetch);
+                    run_dot_tile(count, lines, weighted + i * R, R, {G + i * wide + j, wide}, length, prefetch);
                 }
             }
         }
@@ -69,7 +68,6 @@ void hessian(const Pass<T>& p) {
         } else {
             pair_grams<T>(X.data, X.feature_step, rows, p, s, s.columns, prefetch);
         }
-        s.plain = true;
     });
 }
 
