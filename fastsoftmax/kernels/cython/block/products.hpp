@@ -55,7 +55,7 @@ Matrix<T> stage_block(ptrdiff_t first, int rows, const Pass<T>& p, T* buffer) {
 constexpr ptrdiff_t softmax_steps(ptrdiff_t k) { return k <= 16 ? 2 * k : 0; }
 
 // Steps of all tiles of a shape of a backward product.
-template <class T, class Shape>
+template <class Shape>
 ptrdiff_t backward_steps(ptrdiff_t n, ptrdiff_t count, ptrdiff_t rows) {
     const Split scalars(count, Shape::SCALARS);
     ptrdiff_t tiles = 0;
@@ -74,10 +74,11 @@ ptrdiff_t block_steps(const Pass<T>& p, ptrdiff_t outputs) {
     const ptrdiff_t forward = p.theta ? once * (p.direction ? 2 : 1) : 0;
     const bool residuals = p.theta && (p.y || p.soft) && !p.direction && outputs == p.k;
     const ptrdiff_t softmax = residuals ? vectors * softmax_steps(p.k / p.models) * p.models : 0;
+    const ptrdiff_t dots = scalars * ((p.n + TILE_VECTORS - 1) / TILE_VECTORS) * vectors;
     const ptrdiff_t backward = !p.grad                         ? 0
-                               : p.products.backward == NARROW ? backward_steps<T, Narrow<T>>(p.n, outputs, p.block)
-                               : p.products.backward == TILE   ? backward_steps<T, Wide<T>>(p.n, outputs, p.block)
-                                                             : scalars * ((p.n + TILE_VECTORS - 1) / TILE_VECTORS) * vectors;
+                               : p.products.backward == NARROW ? backward_steps<Narrow<T>>(p.n, outputs, p.block)
+                               : p.products.backward == TILE   ? backward_steps<Wide<T>>(p.n, outputs, p.block)
+                                                               : dots;
     const ptrdiff_t dX = p.dX ? Split(p.n, TILE_SCALARS).parts * row_panels * p.k : 0;
     return forward + softmax + backward / (p.theta ? 1 : 2) + dX;
 }

@@ -13,13 +13,12 @@ namespace {
 // What a residual comes from. Of many classes, labels are looked up row by row; of few, they are compared with each
 // class, for a vector of rows at once. `other` is the direction's logits U or the targets t, [class][row] as H is:
 //
-//     COMPARED, LABELS   D = w (Z - I)                   loss  (top - h_y) + log(sum)
-//     SMOOTHED           D = w (Z - t)                         (1 - eps) (top - h_y) + eps / k sum_c (top - h_c) + log(sum)
-//                        t = (1 - eps) I + eps / k
-//     SOFT               D = w (S Z - t), S = sum_c t_c        sum_c t_c (top - h_c) + S log(sum)
-//     DIRECTION          D = w Z (U - sum_c Z U)         of a Hessian product: none
+//     COMPARED, LABELS   D = w (Z - I)              loss (top - h_y) + log(sum)
+//     SMOOTHED           D = w (Z - t)              loss (1 - eps) (top - h_y) + eps / k sum_c (top - h_c) + log(sum)
+//     SOFT               D = w (S Z - t)            loss sum_c t_c (top - h_c) + S log(sum)
+//     DIRECTION          D = w Z (U - sum_c Z U)    no loss
 //
-// with Z = exp(H - top) / sum and sum = sum_c exp(h_c - top).
+// with sum = sum_c exp(h_c - top), Z = exp(H - top) / sum, S = sum_c t_c; t = (1 - eps) I + eps / k where smoothed.
 enum Target { COMPARED, LABELS, SMOOTHED, SOFT, DIRECTION };
 
 constexpr ptrdiff_t COMPARED_CLASSES = 16;  // or fewer are compared

@@ -85,7 +85,8 @@ void dot_tile(const Lines<T>& A, const T* B, ptrdiff_t ldb, const Out<T>& to, pt
         const Vec<T> all = sum_of_lanes<T>(acc[s], std::make_integer_sequence<int, VL<T>>{});
         const Sums sums = first_lanes<T>(all, std::make_integer_sequence<int, TILE_VECTORS>{});
         T* o = out.data + s * out.ld;
-        store<T, TILE_VECTORS>(o, sums + (out.add ? load<T, TILE_VECTORS>(o) : out.init ? out.init[s] - Sums{} : Sums{}));
+        const Sums before = out.add ? load<T, TILE_VECTORS>(o) : out.init ? out.init[s] - Sums{} : Sums{};
+        store<T, TILE_VECTORS>(o, sums + before);
     }
     prefetch.put_back(shared);
 }
@@ -103,7 +104,7 @@ INLINE DotTile<T> dot_tile_of(int lines, int ns, std::integer_sequence<int, I...
 template <class T>
 INLINE void run_dot_tile(int ns, const Lines<T>& A, const T* B, ptrdiff_t ldb, const Out<T>& out, ptrdiff_t length,
                          Prefetcher& prefetch) {
-    const int lines = prefetch.plan_lines((length + VL<T> - 1) / VL<T>);
+    const int lines = prefetch.lines_per_step((length + VL<T> - 1) / VL<T>);
     constexpr auto all = std::make_integer_sequence<int, 3 * TILE_SCALARS>{};
     dot_tile_of<T>(lines, ns, all)(A, B, ldb, out, length, prefetch);
 }

@@ -5,8 +5,8 @@
 // It is the loop of `tile.hpp` with another store. A step takes one number of X from each of 8 rows, straight from
 // memory into a multiply-add, and a vector of theta with a lane for each class, 4 lanes for 3 classes. The sums are
 // transposed at the end. The idle lanes cost less than a transposed copy of X (6 cycles a vector) as long as rows are
-// short; where rows are long, `dot_tile` is better still. A row may be shorter than a vector. Features are summed in the
-// order in which `tile` sums them, so the bits are the same.
+// short; where rows are long, `dot_tile` is better still. A row may be shorter than a vector. Features are summed in
+// the order in which `tile` sums them, so the bits are the same.
 #pragma once
 
 #include "microkernels/tile.hpp"
@@ -22,9 +22,9 @@ constexpr int ROWS = VL<T> < 8 ? VL<T> : 8;
 
 // v[0], v[L], v[2 L], ... of L lanes each, side by side in a vector of LANES lanes.
 template <class T, int L, int LANES, int... I>
-INLINE VecOf<T, LANES> join_classes(const VecOf<T, L> (*v)[1], std::integer_sequence<int, I...>) {
+INLINE VecOf<T, LANES> join_classes(const VecOf<T, L>* v, std::integer_sequence<int, I...>) {
     if constexpr (L == LANES) {
-        return v[0][0];
+        return v[0];
     } else {
         constexpr int HALF = LANES / 2;
         constexpr auto half = std::make_integer_sequence<int, HALF>{};
@@ -44,15 +44,12 @@ template <class T, int L, int LINES>
 void class_lane_tile(const T* X, ptrdiff_t row_step, const T* theta, const T* bias, ptrdiff_t n, T* H, ptrdiff_t ld,
                      int k, Prefetcher& prefetch) {
     const VecOf<T, L> start = load<T, L>(bias);
-    VecOf<T, L> sums[VL<T>][1];
+    VecOf<T, L> sums[VL<T>];
 #pragma GCC unroll 4
     for (int r = 0; r < VL<T>; r += ROWS<T>) {
-        VecOf<T, L> acc[ROWS<T>][1];
 #pragma GCC unroll 8
-        for (int i = 0; i < ROWS<T>; ++i) acc[i][0] = start;
-        add_products<T, L, LINES>(theta, L, 0, {X + r * row_step, 1, row_step}, n, acc, prefetch);
-#pragma GCC unroll 8
-        for (int i = 0; i < ROWS<T>; ++i) sums[r + i][0] = acc[i][0];
+        for (int i = 0; i < ROWS<T>; ++i) sums[r + i] = start;
+        add_products<T, L, 1, ROWS<T>, LINES>(theta, L, 0, {X + r * row_step, 1, row_step}, n, sums + r, prefetch);
     }
     Vec<T> out[L];
 #pragma GCC unroll 16
@@ -80,7 +77,7 @@ template <class T>
 INLINE void run_class_lane_tile(const T* X, ptrdiff_t row_step, const T* theta, const T* bias, ptrdiff_t n, T* H,
                                 ptrdiff_t ld, int k, int lanes, Prefetcher& prefetch) {
     if constexpr (VL<T> >= 4) {
-        const int lines = prefetch.plan_lines(tile_steps<T>(n));
+        const int lines = prefetch.lines_per_step(tile_steps<T>(n));
         class_lane_tile_of<T, 4>(lanes, lines)(X, row_step, theta, bias, n, H, ld, k, prefetch);
     }
 }

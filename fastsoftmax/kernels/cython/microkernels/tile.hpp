@@ -14,7 +14,6 @@
 // `few_classes.hpp` has the same loop and ends in another store.
 #pragma once
 
-#include <array>
 #include <utility>
 
 #include "microkernels/prefetch.hpp"
@@ -76,9 +75,9 @@ struct Split {
 };
 
 // The lanes of a tile, of the n that a line has. Vectors follow each other, but the last vector of a line begins early,
-// so that it ends with the line: no vector reads past the data and nothing is padded. Its first lanes overlap the vector
-// before; they are computed twice and added once. Only a line that is shorter than a vector is read past its end, where
-// `stage` makes sure that there is something.
+// so that it ends with the line: no vector reads past the data and nothing is padded. Its first lanes overlap the
+// vector before; they are computed twice and added once. Only a line that is shorter than a vector is read past its
+// end, where `stage` makes sure that there is something.
 struct Panel {
     ptrdiff_t begin;  // the first lane
     int vectors;
@@ -119,8 +118,8 @@ struct Scalars {
     Scalars from(ptrdiff_t s) const { return {data + s * scalar, step, scalar}; }
 };
 
-// Where the sums of a tile go: those of scalar s begin at data[s * ld]. They are added to what is there or, without `add`,
-// to init[s], or to nothing if init is null.
+// Where the sums of a tile go: those of scalar s begin at data[s * ld]. They are added to what is there or, without
+// `add`, to init[s], or to nothing if init is null.
 template <class T>
 struct Out {
     T* data;
@@ -129,11 +128,11 @@ struct Out {
     const T* init = nullptr;
 };
 
-// acc[s][v] += sum over t of A[t][v] * B[t][s], where A[t] begins at t * lda and its last vector at `last` from there.
-// Whichever are fewer, the vectors or the scalars of a step, stay in registers.
-template <class T, int L, int LINES, int NV, int NS>
-INLINE void add_products(const T* A, ptrdiff_t lda, ptrdiff_t last, Scalars<T> B, ptrdiff_t steps,
-                         VecOf<T, L> (&acc)[NS][NV], Prefetcher& shared) {
+// acc[s * NV + v] += sum over t of A[t][v] * B[t][s], where A[t] begins at t * lda and its last vector at `last` from
+// there. Whichever are fewer, the vectors or the scalars of a step, stay in registers.
+template <class T, int L, int NV, int NS, int LINES>
+INLINE void add_products(const T* A, ptrdiff_t lda, ptrdiff_t last, Scalars<T> B, ptrdiff_t steps, VecOf<T, L>* acc,
+                         Prefetcher& shared) {
     typedef VecOf<T, L> V;
     PrefetchedLines<LINES> prefetch(shared);
     for (ptrdiff_t t = 0; t < steps; ++t, A += lda, B.data += B.step) {
@@ -146,7 +145,7 @@ INLINE void add_products(const T* A, ptrdiff_t lda, ptrdiff_t last, Scalars<T> B
             for (int s = 0; s < NS; ++s) {
                 const V b = B.data[s * B.scalar] - V{};
 #pragma GCC unroll 8
-                for (int v = 0; v < NV; ++v) acc[s][v] += a[v] * b;
+                for (int v = 0; v < NV; ++v) acc[s * NV + v] += a[v] * b;
             }
         } else {
             V b[NS];
@@ -156,7 +155,7 @@ INLINE void add_products(const T* A, ptrdiff_t lda, ptrdiff_t last, Scalars<T> B
             for (int v = 0; v < NV; ++v) {
                 const V a = load_once<T, L>(v + 1 < NV ? A + v * L : A + last);
 #pragma GCC unroll 8
-                for (int s = 0; s < NS; ++s) acc[s][v] += a * b[s];
+                for (int s = 0; s < NS; ++s) acc[s * NV + v] += a * b[s];
             }
         }
     }
@@ -166,38 +165,37 @@ INLINE void add_products(const T* A, ptrdiff_t lda, ptrdiff_t last, Scalars<T> B
 // v with zeros in its first lanes.
 template <class T, int L>
 INLINE VecOf<T, L> clear_lanes(VecOf<T, L> v, int count) {
-    T lanes[L];
-    std::memcpy(lanes, &v, sizeof lanes);
-    for (int i = 0; i < count; ++i) lanes[i] = 0;
-    std::memcpy(&v, lanes, sizeof lanes);
-    return v;
+    typedef typename Lanes<T>::Int Int;
+    VecOf<Int, L> lane;
+    for (int i = 0; i < L; ++i) lane[i] = i;
+    return lane >= Int(count) ? v : VecOf<T, L>{};
 }
 
 // The products of the lanes of a panel and NS scalars; A, B and out begin with the panel's first lane.
-template <class T, int L, int LINES, int NV, int NS>
+template <class T, int L, int NV, int NS, int LINES>
 void tile(const T* A, ptrdiff_t lda, const Panel& panel, const Scalars<T>& B, const Out<T>& to, ptrdiff_t steps,
           Prefetcher& prefetch) {
     typedef VecOf<T, L> V;
     const Out<T> out = to;  // copies stay in registers
     const ptrdiff_t last = panel.last;
-    V acc[NS][NV];
+    V acc[NS * NV];
     if (out.add && prefetch.far)  // a large gradient is on its way while the products are summed
         for (int s = 0; s < NS; ++s)
             for (int v = 0; v < NV; ++v) __builtin_prefetch(out.data + s * out.ld + v * L, 1, 3);
 #pragma GCC unroll 8
     for (int s = 0; s < NS; ++s)
 #pragma GCC unroll 8
-        for (int v = 0; v < NV; ++v) acc[s][v] = out.init ? out.init[s] - V{} : V{};
-    add_products<T, L, LINES>(A, lda, last, B, steps, acc, prefetch);
+        for (int v = 0; v < NV; ++v) acc[s * NV + v] = out.init ? out.init[s] - V{} : V{};
+    add_products<T, L, NV, NS, LINES>(A, lda, last, B, steps, acc, prefetch);
     if (out.add && panel.repeated)
 #pragma GCC unroll 8
-        for (int s = 0; s < NS; ++s) acc[s][NV - 1] = clear_lanes<T, L>(acc[s][NV - 1], panel.repeated);
+        for (int s = 0; s < NS; ++s) acc[s * NV + NV - 1] = clear_lanes<T, L>(acc[s * NV + NV - 1], panel.repeated);
 #pragma GCC unroll 8
     for (int s = 0; s < NS; ++s)
 #pragma GCC unroll 8
         for (int v = 0; v < NV; ++v) {
             T* o = out.data + s * out.ld + (v + 1 < NV ? v * L : last);
-            store<T, L>(o, out.add ? load<T, L>(o) + acc[s][v] : acc[s][v]);
+            store<T, L>(o, out.add ? load<T, L>(o) + acc[s * NV + v] : acc[s * NV + v]);
         }
 }
 
@@ -210,13 +208,13 @@ constexpr Tile<T> tile_of() {
     constexpr int NS = I % Shape::SCALARS + 1, NV = I / Shape::SCALARS % Shape::VECTORS + 1;
     constexpr int LINES = Shape::LINES == 1 ? ANY_LINES : I / Shape::SCALARS / Shape::VECTORS;
     if constexpr (NV <= most_vectors<Shape>(NS))
-        return tile<T, Shape::LANES, LINES, NV, NS>;
+        return tile<T, Shape::LANES, NV, NS, LINES>;
     else
         return nullptr;
 }
 template <class T, class Shape, int... I>
 INLINE Tile<T> tile_of(int lines, int nv, int ns, std::integer_sequence<int, I...>) {
-    static constexpr std::array<Tile<T>, sizeof...(I)> table{tile_of<T, Shape, I>()...};
+    static constexpr Tile<T> table[] = {tile_of<T, Shape, I>()...};
     return table[((Shape::LINES == 1 ? 0 : lines) * Shape::VECTORS + nv - 1) * Shape::SCALARS + ns - 1];
 }
 
@@ -225,7 +223,7 @@ template <class Shape, class T>
 INLINE void run_tile(int ns, const T* A, ptrdiff_t lda, const Panel& panel, const Scalars<T>& B, const Out<T>& out,
                      ptrdiff_t steps, Prefetcher& prefetch) {
     constexpr auto all = std::make_integer_sequence<int, Shape::LINES * Shape::VECTORS * Shape::SCALARS>{};
-    const int lines = prefetch.plan_lines(steps);
+    const int lines = prefetch.lines_per_step(steps);
     tile_of<T, Shape>(lines, panel.vectors, ns, all)(A, lda, panel, B, out, steps, prefetch);
 }
 

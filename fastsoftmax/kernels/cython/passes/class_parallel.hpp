@@ -160,7 +160,8 @@ void group_backward(Group g, const View<T>& X, int rows, const Pass<T>& p, const
             const T* lanes = X.data + (X.panel ? i * X.panel + shift : panel.begin);
             if constexpr (std::is_same<T, A>::value)
                 if (p.n >= VL<T>) {
-                    run_tile<Wide<T>>(ns, lanes, X.ld, panel, D, {grad + begin * p.n + panel.begin, p.n}, rows, prefetch);
+                    run_tile<Wide<T>>(ns, lanes, X.ld, panel, D, {grad + begin * p.n + panel.begin, p.n}, rows,
+                                      prefetch);
                     continue;
                 }
             run_tile<Wide<T>>(ns, lanes, X.ld, panel, D, {out + shift, TILE_LANES<T>, false}, rows, prefetch);

@@ -52,7 +52,7 @@ namespace {
 
 // ------------------------------------------------------------------------------------ the passes
 
-// Loss and gradient, or the loss alone, and what is wanted of each row besides. With a direction, the Hessian times that.
+// Loss and gradient, or the loss alone, and what is wanted of each row besides; with a direction, the Hessian times it.
 template <class T>
 void value_and_grad(const Pass<T>& p) {
     const T* theta = prepare_parameters(p.theta, p, parameter_space(p));
