@@ -154,9 +154,9 @@ void look_up_labels(int rows, const Pass<T>& p, const BlockBuffers<T>& s) {
 // The part of the labels in D, for `count` classes from `begin` on.
 template <class T>
 void subtract_labels(ptrdiff_t begin, ptrdiff_t count, int rows, const Pass<T>& p, const BlockBuffers<T>& s) {
+    const T keep = keep_of(p);
     for (int r = 0; r < rows; ++r)
-        if (s.label[r] >= begin && s.label[r] < begin + count)
-            s.H[s.label[r] * p.block + r] -= s.wt[r] * keep_of(p);
+        if (s.label[r] >= begin && s.label[r] < begin + count) s.H[s.label[r] * p.block + r] -= s.wt[r] * keep;
 }
 
 // Lines to prefetch during the softmax of a vector of rows: no more than are left, or blocks of few features would be
@@ -296,33 +296,36 @@ double not_finite(int rows, const Pass<T>& p, const BlockBuffers<T>& s) {
     return sum_lanes<T>(sum) + double(rest);
 }
 
-// H^T becomes Z^T, the probabilities, by multiplication with the reciprocals of the sums.
-template <class T>
+// H^T becomes Z^T, the probabilities: by division, which rounds once, or multiplied by the reciprocals of the sums.
+template <class T, bool DIVIDE>
 void proba_rows(int rows, const Pass<T>& p, BlockBuffers<T>& s) {
     for (int r = 0; r < rows; r += VL<T>) {
         T* H = s.H + r;
-        const Vec<T> top = largest(H, p.block, p.k), by = splat<T>(T(1)) / exponentials<T>(H, H, p.block, p.k, top).sum;
-        for (ptrdiff_t c = 0; c < p.k; ++c) store<T>(H + c * p.block, load(H + c * p.block) * by);
+        const Vec<T> sum = exponentials<T>(H, H, p.block, p.k, largest(H, p.block, p.k)).sum;
+        const Vec<T> by = splat<T>(T(1)) / sum;
+        for (ptrdiff_t c = 0; c < p.k; ++c) {
+            const Vec<T> e = load(H + c * p.block);
+            store<T>(H + c * p.block, DIVIDE ? e / sum : e * by);
+        }
     }
 }
 
-// H^T becomes Z^T, by division, which rounds once, or log Z^T.
+// H^T becomes log Z^T.
 template <class T>
-void predict_rows(int rows, Prediction kind, const Pass<T>& p, BlockBuffers<T>& s) {
-    const ptrdiff_t R = p.block;
+void log_proba_rows(int rows, const Pass<T>& p, BlockBuffers<T>& s) {
     for (int r = 0; r < rows; r += VL<T>) {
         T* H = s.H + r;
-        const Vec<T> top = largest(H, R, p.k);
-        if (kind == PROBA) {
-            const Vec<T> sum = exponentials<T>(H, H, R, p.k, top).sum;
-            for (ptrdiff_t c = 0; c < p.k; ++c) store<T>(H + c * R, load(H + c * R) / sum);
-            continue;
-        }
+        const Vec<T> top = largest(H, p.block, p.k);
         Vec<T> sum{};
-        for (ptrdiff_t c = 0; c < p.k; ++c) sum += vexp<T>(load(H + c * R) - top);
+        for (ptrdiff_t c = 0; c < p.k; ++c) sum += vexp<T>(load(H + c * p.block) - top);
         const Vec<T> log_sum = vlog<T>(sum);
-        for (ptrdiff_t c = 0; c < p.k; ++c) store<T>(H + c * R, (load(H + c * R) - top) - log_sum);
+        for (ptrdiff_t c = 0; c < p.k; ++c) store<T>(H + c * p.block, (load(H + c * p.block) - top) - log_sum);
     }
+}
+
+template <class T>
+void predict_rows(int rows, Prediction kind, const Pass<T>& p, BlockBuffers<T>& s) {
+    kind == PROBA ? proba_rows<T, true>(rows, p, s) : log_proba_rows(rows, p, s);
 }
 
 }  // namespace

@@ -61,7 +61,7 @@ void hessian(const Pass<T>& p) {
         const Matrix<T> X = stage(p.X, first, rows, p.m, p.n, s.staged);
         logits_at_once<T>(X, rows, theta, nullptr, p, s, prefetch);
         load_rows(p, first, rows, s);
-        proba_rows(rows, p, s);
+        proba_rows<T, false>(rows, p, s);
         if (X.by_row) {
             copy_columns(X, rows, p.n, s.columns, p.block);
             pair_grams<T>(s.columns, p.block, rows, p, s, s.staged, prefetch);
