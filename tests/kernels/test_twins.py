@@ -24,22 +24,20 @@ TWINS = {
     "block/pack": "",
     "block/convert": "convert_line transpose_bytes",
     "block/products": "backward forward input_gradient",
-    "block/softmax": "add_column_sums exponentials hessian_residual label_rows load_targets not_finite "
-    "residual_of_labels residual_of_soft",
+    "block/softmax": "add_column_sums exponentials label_rows load_targets not_finite residual_of_labels",
     "block/reduce": "flush_hot_columns reduce_gradient",
     "microkernels/simd": "Lanes load load_double splat store sum_lanes",
     "microkernels/prefetch": "Prefetcher idle",
     "microkernels/tile": "Tile run_tile",
     "microkernels/dot_tile": "DotTile run_dot_tile",
-    "microkernels/few_classes": "ClassLaneTile NarrowTile class_lane_tile most_vectors narrow_tile "
-    "sum_rows tile_steps widen_parameters",
+    "microkernels/few_classes": "ClassLaneTile class_lane_tile tile_steps widen_parameters",
     "microkernels/sparse_rows": "Gather Scatter gather prefetch_row row_of scatter",
 }
 
 # Names that both wings define, in files that are not each other's twins: Numba compiles what few passes call by itself,
 # beside its micro-kernel, and C++ keeps the choice between micro-kernels in one place.
 ELSEWHERE = (
-    "backward_by_dots backward_by_narrow_tiles flush forward_by_class_lanes "
+    "backward_by_dots flush forward_by_class_lanes "
     "forward_by_dots forward_by_kc_blocks logits_of_block pack_parameters sparse_backward store_dX"
 )
 
