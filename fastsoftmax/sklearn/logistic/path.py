@@ -142,5 +142,10 @@ def _warn(call: Call, run: Run, done: int, slope: float) -> None:
     text += f"The largest entry of the gradient is {slope:.3g}, where tol={call.tol:.3g} was asked for.\n"
     if done >= call.max_iter:
         text += f"Increase the number of iterations to improve the convergence (max_iter={call.max_iter}).\n"
-    text += "You might also want to scale the data."
+    text += (
+        "You might also want to scale the data as shown in:\n"
+        "    https://scikit-learn.org/stable/modules/preprocessing.html\n"
+        "Please also refer to the documentation for alternative solver options:\n"
+        "    https://scikit-learn.org/stable/modules/linear_model.html#logistic-regression"
+    )
     warnings.warn(text, ConvergenceWarning, stacklevel=2)
