@@ -90,6 +90,12 @@ class Logistic:
             raise ValueError(f"Initialization coef is of shape {coef.shape}, expected shape {wanted}")
         return np.ascontiguousarray(coef.T)
 
+    def to_gradient(self, grad: np.ndarray) -> np.ndarray:
+        """The gradient with respect to scikit-learn's coefficients, in their shape, from that of theta."""
+        if self.two:
+            grad = 0.5 * (grad[:, 1:] - grad[:, :1])
+        return grad.T
+
     def slope(self, theta: np.ndarray, grad: np.ndarray, l1: float) -> float:
         """The largest entry of the gradient with respect to scikit-learn's coefficients, with l1 of the shortest
         subgradient: what its tol is compared to."""

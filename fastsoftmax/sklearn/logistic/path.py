@@ -20,6 +20,7 @@ from ...solvers.run import Run
 from ...solvers.warm_start import WarmStart
 from .call import Call
 from .objective import Logistic, logistic
+from .polish import polished
 from .progress import Progress
 
 # Our own tolerance, for a relative gap of the objective.
@@ -76,6 +77,8 @@ class _Path:
         if slope > call.tol and done < call.max_iter and run.value < separable_below(run.obj):
             theta, slope, steps = self._scaled(theta, call.max_iter - done)
             done += steps
+        if l1 and slope > call.tol and done < call.max_iter and model.column is None:
+            theta, slope = polished(model, theta, l1, call.tol)
         progress.close(theta)
         if self.warm_start is not None:
             self.warm_start.keep(run)
