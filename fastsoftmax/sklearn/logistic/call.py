@@ -1,0 +1,70 @@
+"""`Call`: what scikit-learn's ``_logistic_regression_path`` is asked for, and whether these kernels serve it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+
+# Solvers of scikit-learn that minimize the objective of `objective.Logistic`. liblinear also penalizes the intercept.
+SOLVERS = ("lbfgs", "newton-cg", "newton-cholesky", "sag", "saga")
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """The arguments of the path that matter, by the names they have in all versions."""
+
+    X: Any
+    y: Any
+    classes: Any
+    Cs: Any
+    fit_intercept: bool
+    max_iter: int
+    tol: float
+    verbose: int
+    solver: str
+    coef: Any
+    class_weight: Any
+    penalty: str | None
+    intercept_scaling: float
+    sample_weight: Any
+    l1_ratio: float | None
+    # Of versions before 1.8: the class whose model against the rest is asked for, and how classes are treated.
+    pos_class: Any = None
+    multi_class: str = "auto"
+    # Since 1.9.
+    callback_ctx: Any = None
+    estimator: Any = None
+
+    @classmethod
+    def of(cls, path: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        """From the arguments of a call of ``path``."""
+        bound = inspect.signature(path).bind(*args, **kwargs)
+        bound.apply_defaults()
+        given = bound.arguments
+        if "classes" not in given:
+            given["classes"] = np.unique(given["y"])
+        return cls(**{field.name: given[field.name] for field in fields(cls) if field.name in given})
+
+    @property
+    def l1_share(self) -> float:
+        """The share of l1 in the penalty."""
+        if self.penalty == "elasticnet":
+            return float(self.l1_ratio or 0.0)
+        return 1.0 if self.penalty == "l1" else 0.0
+
+
+def reason_to_hand_over(call: Call) -> str | None:
+    """Why scikit-learn's own code has to do it; None where these kernels do."""
+    X, k = call.X, len(call.classes)
+    reasons = (
+        (not (type(X) is np.ndarray or issparse(X)), f"X is of {type(X).__module__}, no array of NumPy or SciPy"),
+        (call.solver not in SOLVERS, f"solver={call.solver!r} penalizes the intercept"),
+        (call.pos_class is not None and k > 2, "one model for each class against the rest (multi_class='ovr')"),
+        (call.pos_class is None and k == 2 and call.multi_class == "multinomial", "multi_class='multinomial' of two"),
+    )
+    return next((reason for found, reason in reasons if found), None)

@@ -1,0 +1,86 @@
+"""``fit`` of scikit-learn's `LogisticRegression` on these kernels.
+
+The method is scikit-learn's own, with `logistic.path` in the place of its numerical work; what that does not serve goes
+to scikit-learn's functions, as before, and `fit_log` tells why.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import fit_log
+from .logistic import host
+from .logistic.call import Call, reason_to_hand_over
+from .logistic.path import fit_path
+
+
+class _Work:
+    """Does what one ``fit`` asks for, and keeps why any of it was handed over."""
+
+    def __init__(self, host_fit: Callable[..., Any]) -> None:
+        self._host_path = host.function(host_fit, host.PATH)
+        self.reason: str | None = None
+
+    def path(self, *args: Any, **kwargs: Any) -> Any:
+        """In the place of `host.PATH`."""
+        call = Call.of(self._host_path, args, kwargs)
+        reason = reason_to_hand_over(call)
+        if reason is None:
+            try:
+                return fit_path(call)
+            except FloatingPointError as error:
+                reason = str(error)
+        self.reason = reason
+        return self._host_path(*args, **kwargs)
+
+
+def fit_logistic(
+    estimator: Any, X: Any, y: Any, sample_weight: Any = None, host_fit: Callable[..., Any] = host.LOGISTIC_FIT
+) -> Any:
+    """Fit an estimator of scikit-learn's class `LogisticRegression` or of one derived from it.
+
+    Parameters
+    ----------
+    estimator : sklearn.linear_model.LogisticRegression
+    X, y, sample_weight
+        As its ``fit`` takes them.
+    host_fit : callable
+        ``sklearn.linear_model.LogisticRegression.fit``, as scikit-learn defines it.
+
+    Returns
+    -------
+    estimator
+    """
+    return _fit(estimator, host_fit, (X, y), {"sample_weight": sample_weight})
+
+
+def _fit(estimator: Any, host_fit: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    began = time.perf_counter()
+    if host.uses(host_fit, host.PATH):
+        work = _Work(host_fit)
+        names = {host.PATH: work.path, host.PARALLEL: _InOrder}
+        host.fit_with(host_fit, names)(estimator, *args, **kwargs)
+        reason = work.reason
+    else:
+        reason = "this version of scikit-learn fits by other functions than 1.6 to 1.9 do"
+        host_fit(estimator, *args, **kwargs)
+    shape = (len(args[1]), int(getattr(estimator, "n_features_in_", 0)))
+    ran_on: Any = "fastsoftmax" if reason is None else "scikit-learn"
+    seconds = time.perf_counter() - began
+    record = fit_log.FitRecord(type(estimator).__name__, shape, len(estimator.classes_), ran_on, seconds, reason)
+    fit_log.tell(record)
+    return estimator
+
+
+class _InOrder:
+    """In the place of joblib's Parallel: one call after the other, each on all threads."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def __call__(self, calls: Any) -> list[Any]:
+        return [call(*args, **kwargs) for call, args, kwargs in calls]
