@@ -20,7 +20,7 @@ from . import workers
 from .imports import after_import, forget
 
 HOST = "sklearn.linear_model._logistic"  # the module that has both classes
-OURS = "fastsoftmax.sklearn.logistic_regression"
+OURS = "fastsoftmax.sklearn.logistic_fit"
 # Class of scikit-learn -> the function of ours that fits it.
 FUNCTIONS = {"LogisticRegression": "fit_logistic", "LogisticRegressionCV": "fit_logistic_cv"}
 
@@ -122,11 +122,10 @@ def _method(host_fit: Callable[..., Any], function: str) -> Callable[..., Any]:
     """
 
     def fit(self: Any, X: Any, y: Any, sample_weight: Any, params: dict[str, Any]) -> Any:
-        ours = importlib.import_module(OURS)
-        if not _HOLDERS or isinstance(self, (ours.LogisticRegression, ours.LogisticRegressionCV)):
-            # Ours have fitted themselves, or decided that the host shall.
+        if not _HOLDERS or _is_ours(type(self)):
             return host_fit(self, X, y, sample_weight=sample_weight, **params)
-        return getattr(ours, function)(self, X, y, sample_weight, host_fit, **params)
+        ours = getattr(importlib.import_module(OURS), function)
+        return ours(self, X, y, sample_weight, host_fit=host_fit, **params)
 
     if function == "fit_logistic":
 
@@ -141,3 +140,8 @@ def _method(host_fit: Callable[..., Any], function: str) -> Callable[..., Any]:
         return fit(self, X, y, sample_weight, params)
 
     return routed
+
+
+def _is_ours(kind: type) -> bool:
+    """Whether an estimator is of this package, so that a call of the host's method is its own decision."""
+    return any(base.__module__.startswith("fastsoftmax.") for base in kind.__mro__)
