@@ -23,6 +23,7 @@ class _Work:
 
     def __init__(self, host_fit: Callable[..., Any]) -> None:
         self._host_path = host.function(host_fit, host.PATH)
+        self._host_scoring_path = host.function(host_fit, host.SCORING_PATH)
         self.reason: str | None = None
 
     def path(self, *args: Any, **kwargs: Any) -> Any:
@@ -36,6 +37,10 @@ class _Work:
                 reason = str(error)
         self.reason = reason
         return self._host_path(*args, **kwargs)
+
+    def scoring_path(self, *args: Any, **kwargs: Any) -> Any:
+        """In the place of `host.SCORING_PATH`, whose scores are scikit-learn's."""
+        return host.with_names(self._host_scoring_path, {host.PATH: self.path})(*args, **kwargs)
 
 
 def fit_logistic(
@@ -55,25 +60,40 @@ def fit_logistic(
     -------
     estimator
     """
-    return _fit(estimator, host_fit, (X, y), {"sample_weight": sample_weight})
+    return _fit(estimator, host_fit, X, y, sample_weight)
 
 
-def _fit(estimator: Any, host_fit: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def fit_logistic_cv(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    host_fit: Callable[..., Any] = host.LOGISTIC_CV_FIT,
+    **params: Any,
+) -> Any:
+    """`fit_logistic` for `LogisticRegressionCV`, whose ``fit`` takes ``params`` for its splitter and scorer."""
+    return _fit(estimator, host_fit, X, y, sample_weight, **params)
+
+
+def _fit(estimator: Any, host_fit: Callable[..., Any], X: Any, y: Any, sample_weight: Any, **params: Any) -> Any:
     began = time.perf_counter()
+    reason: str | None = "this version of scikit-learn does not fit by the functions that 1.6 to 1.9 have"
     if host.uses(host_fit, host.PATH):
         work = _Work(host_fit)
-        names = {host.PATH: work.path, host.PARALLEL: _InOrder}
-        host.fit_with(host_fit, names)(estimator, *args, **kwargs)
+        names = {host.PATH: work.path, host.SCORING_PATH: work.scoring_path, host.PARALLEL: _InOrder}
+        host.fit_with(host_fit, names)(estimator, X, y, sample_weight, **params)
         reason = work.reason
     else:
-        reason = "this version of scikit-learn fits by other functions than 1.6 to 1.9 do"
-        host_fit(estimator, *args, **kwargs)
-    shape = (len(args[1]), int(getattr(estimator, "n_features_in_", 0)))
+        host_fit(estimator, X, y, sample_weight, **params)
+    shape = (_num_rows(y), int(getattr(estimator, "n_features_in_", 0)))
     ran_on: Any = "fastsoftmax" if reason is None else "scikit-learn"
     seconds = time.perf_counter() - began
-    record = fit_log.FitRecord(type(estimator).__name__, shape, len(estimator.classes_), ran_on, seconds, reason)
-    fit_log.tell(record)
+    fit_log.tell(fit_log.FitRecord(type(estimator).__name__, shape, len(estimator.classes_), ran_on, seconds, reason))
     return estimator
+
+
+def _num_rows(y: Any) -> int:
+    return int(np.shape(y)[0])
 
 
 class _InOrder:

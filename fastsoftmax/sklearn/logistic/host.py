@@ -19,7 +19,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import _check_sample_weight
 
 # Names in scikit-learn's module: of the function that minimizes for a list of C; of the one that does so for a fold and
-# scores it; of what runs these in parallel; of the checks of X and y.
+# scores it; of what runs these in parallel.
 PATH, SCORING_PATH, PARALLEL, VALIDATE = (
     "_logistic_regression_path",
     "_log_reg_scoring_path",

@@ -13,7 +13,6 @@ is that of W, whatever the split.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
