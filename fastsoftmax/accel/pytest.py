@@ -59,10 +59,17 @@ def expected_failures(version: str, path: Path = LIST) -> list[Expected]:
     return [entry for entry in entries if SpecifierSet(entry.versions).contains(version, prereleases=True)]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The option for another list."""
+    shown = "list of the tests of scikit-learn that are expected to fail (default: that of the package)"
+    parser.getgroup("fastsoftmax").addoption("--expected-failures", metavar="FILE", default=str(LIST), help=shown)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Install before any test is imported."""
     install()
-    config.pluginmanager.register(_Strict(), "fastsoftmax-expected-failures")
+    entries = expected_failures(importlib.metadata.version("scikit-learn"), Path(config.getoption("expected_failures")))
+    config.pluginmanager.register(_Strict(entries), "fastsoftmax-expected-failures")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -78,8 +85,8 @@ def pytest_report_header() -> str:
 class _Strict:
     """Marks the tests of the list, and adds a failing one for each entry that matches none."""
 
-    def __init__(self) -> None:
-        self.expected = expected_failures(importlib.metadata.version("scikit-learn"))
+    def __init__(self, expected: Sequence[Expected]) -> None:
+        self.expected = expected
         spec = importlib.util.find_spec("sklearn")
         self.host = Path(str(spec and spec.origin)).resolve().parent
 
@@ -123,7 +130,7 @@ class _Stale(pytest.Item):
         return item
 
     def runtest(self) -> None:
-        pytest.fail(f"no test matches {self.entry.test!r}: take it out of {LIST.name}", pytrace=False)
+        pytest.fail(f"no test matches {self.entry.test!r}: take it out of the list", pytrace=False)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         return LIST, None, self.name

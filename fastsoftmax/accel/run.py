@@ -101,8 +101,9 @@ def find_standard_input() -> Program:
 def run(program: Program, arguments: Sequence[str]) -> None:
     """Run a program as `__main__`. It ends as under Python: what it raises, `SystemExit` too, goes on upward."""
     main = ModuleType("__main__")
-    names = {"__builtins__": __builtins__, "__package__": None, "__spec__": None, **program.names}
-    main.__dict__.update(names)
+    if "__annotations__" in vars(sys.modules["__main__"]):  # in some versions of Python
+        main.__dict__["__annotations__"] = {}
+    main.__dict__.update({"__builtins__": __builtins__, "__package__": None, "__spec__": None, **program.names})
     sys.modules["__main__"] = main
     sys.argv[:] = [program.name, *arguments]
     if not sys.flags.safe_path:
