@@ -12,6 +12,8 @@ from scipy.sparse import issparse
 
 # Solvers of scikit-learn that minimize the objective of `objective.Logistic`. liblinear also penalizes the intercept.
 SOLVERS = ("lbfgs", "newton-cg", "newton-cholesky", "sag", "saga")
+# Who asks for so few steps of Newton's method wants its iterates, not a minimum.
+NEWTON, FEW_STEPS = ("newton-cg", "newton-cholesky"), 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +66,7 @@ def reason_to_hand_over(call: Call) -> str | None:
     reasons = (
         (not (type(X) is np.ndarray or issparse(X)), f"X is of {type(X).__module__}, no array of NumPy or SciPy"),
         (call.solver not in SOLVERS, f"solver={call.solver!r} penalizes the intercept"),
+        (call.solver in NEWTON and call.max_iter <= FEW_STEPS, f"max_iter={call.max_iter} steps of {call.solver}"),
         (call.pos_class is not None and k > 2, "one model for each class against the rest (multi_class='ovr')"),
         (call.pos_class is None and k == 2 and call.multi_class == "multinomial", "multi_class='multinomial' of two"),
     )

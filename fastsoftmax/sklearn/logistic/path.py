@@ -1,15 +1,13 @@
 """Minima for a list of C, as scikit-learn's ``_logistic_regression_path`` returns them.
 
 The strongest penalty comes first, and each run goes on from what those before it found (`solvers.warm_start`). A run
-ends where our own criterion holds, a relative gap of `TOL` however large scikit-learn's tol is, and then scikit-learn's:
-no entry of the gradient above tol. Where that takes more, the run goes on from where it was.
+ends where both criteria hold: our own, a relative gap of `TOL`, and scikit-learn's, no entry of the gradient above tol.
+Where only the first does, the run goes on from there.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -65,7 +63,7 @@ class _Path:
             if slope <= call.tol or done >= call.max_iter or progress.stopped or stuck:
                 break
             before, tol = slope, max(_smaller(run, call.tol / slope), SMALLEST)
-        progress.close()
+        progress.close(to_original(run.obj, run.theta))
         if self.warm_start is not None:
             self.warm_start.keep(run)
         if not (slope <= call.tol or (converged and stuck) or progress.stopped):
@@ -104,18 +102,20 @@ def _smaller(run: Run, share: float) -> float:
     return MARGIN * min(norm, gap, run.tol)
 
 
-_WARNINGS: dict[str, Callable[[Call, int, float], str]] = {
-    "lbfgs": lambda call, done, slope: f"lbfgs failed to converge after {done} iteration(s) (status=1):\n",
-    "newton-cg": lambda call, done, slope: f"newton-cg failed to converge after {done} iteration(s):\n",
-    "newton-cholesky": lambda call, done, slope: f"Newton solver did not converge after {done} iterations:\n",
+# How scikit-learn's warnings begin, by solver.
+_WARNINGS = {
+    "lbfgs": "lbfgs failed to converge after {done} iteration(s) (status=1): ",
+    "newton-cg": "newton-cg failed to converge at loss = {value:.6g}. Increase the number of iterations. ",
+    "newton-cholesky": "Newton solver did not converge after {done} iterations. ",
+    "sag": "The max_iter was reached which means the coef_ did not converge. ",
 }
+_WARNINGS["saga"] = _WARNINGS["sag"]
 
 
 def _warn(call: Call, run: Run, done: int, slope: float) -> None:
-    default: Any = lambda call, done, slope: "The max_iter was reached which means the coef_ did not converge:\n"  # noqa: E731
-    text = _WARNINGS.get(call.solver, default)(call, done, slope)
-    text += f"the largest entry of the gradient is {slope:.3g}, tol is {call.tol:.3g}.\n"
+    text = _WARNINGS[call.solver].format(done=done, value=run.value)
+    text += f"The largest entry of the gradient is {slope:.3g}, where tol={call.tol:.3g} was asked for.\n"
     if done >= call.max_iter:
-        text += f"\nIncrease the number of iterations to improve the convergence (max_iter={call.max_iter}).\n"
-    text += "You might also want to scale the data"
+        text += f"Increase the number of iterations to improve the convergence (max_iter={call.max_iter}).\n"
+    text += "You might also want to scale the data."
     warnings.warn(text, ConvergenceWarning, stacklevel=2)

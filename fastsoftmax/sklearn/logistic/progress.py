@@ -42,20 +42,25 @@ class Progress:
             print(f"iteration {self._done:5d}  objective {step.value:.8g}  {step.seconds:.2f} s")
         if not self._hooks:
             return
-        fitted = self._attributes(theta)
-        if self._task is not None and self._task.call_on_fit_task_end(
-            **self._known(), reconstruction_attributes=fitted
-        ):
-            self.stopped = True
-        self._task = self._call.callback_ctx.subcontext(task_name=f"{self._call.solver}-iter")
-        self._task.call_on_fit_task_begin(**self._known(), reconstruction_attributes=fitted)
+        self._next_task(self._attributes(theta))
         if self.stopped:
             raise StopIteration("asked by a callback")
 
-    def close(self) -> None:
-        """End the task of the iteration that never ran."""
+    def close(self, theta: np.ndarray) -> None:
+        """End the task of the iteration that never ran. As there, one task at least ran before it."""
+        if self._task is None:
+            return
+        if self._done == 0:
+            self._next_task(self._attributes(theta))
+        self._task.call_on_fit_task_end(estimator=self._call.estimator)
+
+    def _next_task(self, fitted: dict[str, np.ndarray]) -> None:
+        """End the task of an iteration, if one has begun, and begin the next."""
+        told = {**self._known(), "reconstruction_attributes": fitted}
         if self._task is not None:
-            self._task.call_on_fit_task_end(estimator=self._call.estimator)
+            self.stopped = bool(self._task.call_on_fit_task_end(**told))
+        self._task = self._call.callback_ctx.subcontext(task_name=f"{self._call.solver}-iter")
+        self._task.call_on_fit_task_begin(**told)
 
     def _known(self) -> dict[str, Any]:
         call = self._call
