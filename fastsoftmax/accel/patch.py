@@ -97,7 +97,7 @@ def _replace() -> None:
         for name, function in FUNCTIONS.items():
             owner = getattr(host, name)
             _put(owner, "fit", _method(owner.__dict__["fit"], function))
-        for owner, method in workers.methods():
+        for owner, method in workers.methods(accelerated):
             _put(owner, method.__name__, method)
 
 

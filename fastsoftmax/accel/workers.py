@@ -11,11 +11,16 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from .report import watch_if_asked
+
 JOBLIB = "joblib.parallel"
 
 
-def methods() -> list[tuple[type, Callable[..., Any]]]:
-    """The method that replaces one of joblib's while installed, beside its class; none if joblib has changed."""
+def methods(accelerated: Callable[[], Any]) -> list[tuple[type, Callable[..., Any]]]:
+    """The method that replaces one of joblib's while installed, beside its class; none if joblib has changed.
+
+    A batch runs within ``accelerated()``, in the process that it is sent to.
+    """
     batches = getattr(sys.modules.get(JOBLIB), "BatchedCalls", None)
     if batches is None or "__reduce__" not in batches.__dict__:
         return []
@@ -23,7 +28,7 @@ def methods() -> list[tuple[type, Callable[..., Any]]]:
 
     @functools.wraps(host_reduce)
     def __reduce__(self: Any) -> tuple[Any, ...]:
-        return AcceleratedBatch, host_reduce(self)[:2]
+        return AcceleratedBatch, (accelerated, *host_reduce(self)[:2])
 
     return [(batches, __reduce__)]
 
@@ -31,15 +36,12 @@ def methods() -> list[tuple[type, Callable[..., Any]]]:
 class AcceleratedBatch:
     """A batch of joblib's tasks, made from what it was pickled as, that runs under accel."""
 
-    def __init__(self, make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-        self.batch = make(*arguments)
+    def __init__(self, accelerated: Callable[[], Any], make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self.accelerated, self.batch = accelerated, make(*arguments)
 
     def __call__(self) -> Any:
-        from .patch import accelerated
-        from .report import watch_if_asked
-
         watch_if_asked()
-        with accelerated():
+        with self.accelerated():
             return self.batch()
 
     def __len__(self) -> int:

@@ -126,16 +126,17 @@ def test_name_signature_and_documentation_are_the_hosts(kind):
         assert pickle.loads(pickle.dumps(kind.fit)) is kind.fit
 
 
-def test_a_function_that_others_put_over_ours_stays_and_ours_does_nothing_more(monkeypatch, records):
+def test_a_function_that_others_put_over_ours_stays_and_ours_does_nothing_more(records):
     accel.install()
     ours = LogisticRegression.fit
-    monkeypatch.setattr(LogisticRegression, "fit", HOST_FITS[0])  # what is put back in the end
-    monkeypatch.setattr(LogisticRegression, "fit", lambda self, *rest: ours(self, *rest))
-    theirs = LogisticRegression.fit
-    accel.uninstall()
-    assert LogisticRegression.fit is theirs
-    LogisticRegression(max_iter=1000).fit(X, Y)
-    assert not records
+    LogisticRegression.fit = theirs = lambda self, *rest: ours(self, *rest)
+    try:
+        accel.uninstall()
+        assert LogisticRegression.fit is theirs
+        LogisticRegression(max_iter=1000).fit(X, Y)
+        assert not records
+    finally:
+        LogisticRegression.fit = HOST_FITS[0]
 
 
 def test_subclasses_of_before_and_after_and_super_fit_with_ours(records):
