@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Sequence
 from importlib.abc import MetaPathFinder
@@ -11,8 +12,8 @@ from types import ModuleType
 
 def after_import(module: str, action: Callable[[], None]) -> None:
     """Call ``action`` at once if the module has been imported, else as soon as it is."""
-    loaded = sys.modules.get(module)
-    if loaded is not None and not getattr(loaded.__spec__, "_initializing", False):
+    if module in sys.modules:
+        importlib.import_module(module)  # waits for a thread that is importing it
         action()
     elif not any(isinstance(finder, _Watch) and finder.action is action for finder in sys.meta_path):
         sys.meta_path.insert(0, _Watch(module, action))

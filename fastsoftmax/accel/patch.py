@@ -80,12 +80,11 @@ def accelerated() -> Iterator[None]:
 
 
 def _hold(holder: object) -> None:
+    if HOST not in sys.modules and importlib.util.find_spec("sklearn") is None:
+        load("sklearn", "fastsoftmax.accel")  # raises, with the command that installs it
     with _LOCK:
-        if HOST not in sys.modules and importlib.util.find_spec("sklearn") is None:
-            load("sklearn", "fastsoftmax.accel")  # raises, with the command that installs it
         _HOLDERS.add(holder)
-        if not _REPLACED:
-            after_import(HOST, _replace)
+    after_import(HOST, _replace)  # without the lock: another thread may be importing it, and waits for the lock then
 
 
 def _replace() -> None:

@@ -2,6 +2,8 @@
 
 import importlib
 import sys
+import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -68,3 +70,24 @@ def test_a_failed_import_leaves_the_action_for_the_next_one(module, tmp_path):
     file.write_text("VALUE = 'another length'\n")
     importlib.import_module(module)
     assert seen == [1]
+
+
+def test_of_a_module_that_another_thread_is_importing_the_action_waits_for_its_end(module, tmp_path, monkeypatch):
+    begun, go = threading.Event(), threading.Event()
+    monkeypatch.setitem(sys.modules, "events_of_this_test", SimpleNamespace(begun=begun, go=go))
+    text = "from events_of_this_test import begun, go\nbegun.set()\ngo.wait()\nVALUE = 2\n"
+    (tmp_path / "watched_module.py").write_text(text)
+    seen = []
+    importing = threading.Thread(target=importlib.import_module, args=(module,))
+    importing.start()
+    begun.wait()
+
+    def act():
+        imports.after_import(module, lambda: seen.append(sys.modules[module].VALUE))
+
+    acting = threading.Thread(target=act)
+    acting.start()
+    go.set()
+    for thread in (importing, acting):
+        thread.join()
+    assert seen == [2]
