@@ -23,12 +23,25 @@ class _Work:
 
     def __init__(self, host_fit: Callable[..., Any]) -> None:
         self._host_path = host.function(host_fit, host.PATH)
+        self._host_liblinear = host.function(host_fit, host.LIBLINEAR)
         self._host_scoring_path = host.function(host_fit, host.SCORING_PATH)
         self.reason: str | None = None
 
     def path(self, *args: Any, **kwargs: Any) -> Any:
         """In the place of `host.PATH`."""
-        call = Call.of(self._host_path, args, kwargs)
+        return self._served(Call.of(self._host_path, args, kwargs)) or self._host_path(*args, **kwargs)
+
+    def liblinear(self, *args: Any, **kwargs: Any) -> Any:
+        """In the place of `host.LIBLINEAR`."""
+        call = Call.of_liblinear(self._host_liblinear, args, kwargs)
+        found = self._served(call)
+        if found is None:
+            return self._host_liblinear(*args, **kwargs)
+        coef, n_iter = found[0].astype(np.float64, copy=False), found[2]
+        return (coef[:, :-1], coef[:, -1], n_iter) if call.fit_intercept else (coef, 0.0, n_iter)
+
+    def _served(self, call: Call) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """What `fit_path` returns; None where scikit-learn has to do it, which is noted."""
         reason = reason_to_hand_over(call)
         if reason is None:
             try:
@@ -36,7 +49,7 @@ class _Work:
             except FloatingPointError as error:
                 reason = str(error)
         self.reason = reason
-        return self._host_path(*args, **kwargs)
+        return None
 
     def scoring_path(self, *args: Any, **kwargs: Any) -> Any:
         """In the place of `host.SCORING_PATH`, whose scores are scikit-learn's."""
@@ -80,7 +93,12 @@ def _fit(estimator: Any, host_fit: Callable[..., Any], X: Any, y: Any, sample_we
     reason: str | None = "this version of scikit-learn does not fit by the functions that 1.6 to 1.9 have"
     if host.uses(host_fit, host.PATH):
         work = _Work(host_fit)
-        names = {host.PATH: work.path, host.SCORING_PATH: work.scoring_path, host.PARALLEL: _InOrder}
+        names = {
+            host.PATH: work.path,
+            host.SCORING_PATH: work.scoring_path,
+            host.LIBLINEAR: work.liblinear,
+            host.PARALLEL: _InOrder,
+        }
         host.fit_with(host_fit, names)(estimator, X, y, sample_weight, **params)
         reason = work.reason
     else:

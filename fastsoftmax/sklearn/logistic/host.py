@@ -19,13 +19,9 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import _check_sample_weight
 
 # Names in scikit-learn's module: of the function that minimizes for a list of C; of the one that does so for a fold and
-# scores it; of what runs these in parallel.
-PATH, SCORING_PATH, PARALLEL, VALIDATE = (
-    "_logistic_regression_path",
-    "_log_reg_scoring_path",
-    "Parallel",
-    "validate_data",
-)
+# scores it; of the solver with a function of its own; of what runs these in parallel.
+PATH, SCORING_PATH = "_logistic_regression_path", "_log_reg_scoring_path"
+LIBLINEAR, PARALLEL = "_fit_liblinear", "Parallel"
 
 # As they are before anything is put in their place.
 LOGISTIC_FIT: Callable[..., Any] = sklearn.linear_model.LogisticRegression.fit

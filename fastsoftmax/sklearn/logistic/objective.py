@@ -8,13 +8,17 @@ which, divided by C sum(w), is the objective of `Objective` with l2 = (1 - p) / 
 two classes scikit-learn has one row of coefficients, the difference of two: those of a softmax at its optimum are
 opposite, +W/2 and -W/2, whose squares add up to half of W's. So l2 is twice as large there. The sum of absolute values
 is that of W, whatever the split.
+
+liblinear also penalizes the intercept: there X has a last column of ``intercept_scaling``, and no bias.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from scipy.sparse import hstack, issparse
 
 from ...objective.objective import Objective
 from ..base import encode
@@ -34,11 +38,14 @@ class Logistic:
         Sum of the weights of the rows.
     l1_share : float
         p of this file's head.
+    column : float or None
+        The constant column of X, which stands for an intercept that is penalized.
     """
 
     obj: Objective
     weight_sum: float
     l1_share: float
+    column: float | None = None
 
     @property
     def two(self) -> bool:
@@ -56,6 +63,8 @@ class Logistic:
         The sum over the classes of what no penalty holds is arbitrary, and 0 there."""
         if self.two:
             difference: np.ndarray = theta[:, 1] - theta[:, 0]
+            if self.column is not None:
+                difference[-1] *= self.column
             return difference
         n = self.obj.n_features if self.l1_share else 0
         theta = theta.copy()
@@ -102,8 +111,19 @@ def logistic(call: Call) -> Logistic:
     else:
         codes = _codes(y, classes)
     w = _weights(call, classes, codes)
-    obj = Objective(call.X, codes, len(classes), fit_intercept=call.fit_intercept, sample_weight=w)
-    return Logistic(obj, float(len(codes)) if w is None else float(w.sum(dtype=np.float64)), call.l1_share)
+    total = float(len(codes)) if w is None else float(w.sum(dtype=np.float64))
+    X, column = call.X, None
+    if call.solver == "liblinear" and call.fit_intercept:
+        X, column = _with_column(X, float(call.intercept_scaling)), float(call.intercept_scaling)
+    bias = call.fit_intercept and column is None
+    obj = Objective(X, codes, len(classes), fit_intercept=bias, sample_weight=w)
+    return Logistic(obj, total, call.l1_share, column)
+
+
+def _with_column(X: Any, value: float) -> Any:
+    """A copy of X with a last column of one value."""
+    column = np.full((X.shape[0], 1), value, X.dtype)
+    return hstack([X, column], format="csr") if issparse(X) else np.hstack([X, column])
 
 
 def _codes(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -111,7 +131,9 @@ def _codes(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
     found, codes = encode(y)
     if len(found) == len(classes):
         return codes
-    return np.searchsorted(classes, found).astype(np.int32)[codes]
+    numbers: np.ndarray = np.searchsorted(classes, found).astype(np.int32)
+    of_rows: np.ndarray = numbers[codes]
+    return of_rows
 
 
 def _weights(call: Call, classes: np.ndarray, codes: np.ndarray) -> np.ndarray | None:
@@ -122,4 +144,5 @@ def _weights(call: Call, classes: np.ndarray, codes: np.ndarray) -> np.ndarray |
     if call.class_weight is None:
         return w
     by_class = host.class_weights(call.class_weight, classes, call.y, call.sample_weight)
-    return w * np.asarray(by_class)[codes].astype(w.dtype, copy=False)
+    weights: np.ndarray = w * np.asarray(by_class)[codes].astype(w.dtype, copy=False)
+    return weights

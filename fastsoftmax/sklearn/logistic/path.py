@@ -12,6 +12,7 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from ...solvers.certificates.separation import separable_below
 from ...solvers.geometry.centering import to_centered, to_original
 from ...solvers.minimize import blas_for, run_solver
 from ...solvers.result import Step
@@ -26,6 +27,9 @@ TOL = 1e-6
 # Where the gradient is still too large, the tolerance falls by what is missing and by this, to no less than SMALLEST;
 # and the run ends where that lowered the gradient to no less than PROGRESS of what it was.
 MARGIN, SMALLEST, PROGRESS = 0.3, 1e-15, 0.7
+# Separable classes without a penalty: theta grows until the gradient is this share of tol, so that the loss, about as
+# large, is below that of a solver which ends at tol.
+FAR_OUT = 0.1
 
 
 def fit_path(call: Call) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -63,12 +67,25 @@ class _Path:
             if slope <= call.tol or done >= call.max_iter or progress.stopped or stuck:
                 break
             before, tol = slope, max(_smaller(run, call.tol / slope), SMALLEST)
-        progress.close(to_original(run.obj, run.theta))
+        theta = to_original(run.obj, run.theta)
+        if slope > call.tol and done < call.max_iter and run.value < separable_below(run.obj):
+            theta, slope, steps = self._scaled(theta, call.max_iter - done)
+            done += steps
+        progress.close(theta)
         if self.warm_start is not None:
             self.warm_start.keep(run)
         if not (slope <= call.tol or (converged and stuck) or progress.stopped):
             _warn(call, run, done, slope)
-        return to_original(run.obj, run.theta), done
+        return theta, done
+
+    def _scaled(self, theta: np.ndarray, most: int) -> tuple[np.ndarray, float, int]:
+        """Theta that tells all rows apart, scaled up until the gradient is small, which then falls exponentially; that
+        gradient; and the steps. scikit-learn's solvers end at such a theta too, where there is no minimum."""
+        slope, steps = np.inf, 0
+        while slope > FAR_OUT * self.call.tol and steps < most:
+            theta, steps = 2.0 * theta, steps + 1
+            slope = self.model.slope(theta, self.model.obj.value_and_grad(theta)[1], 0.0)
+        return theta, slope, steps
 
     def _run(self, last: Run | None, tol: float, steps: int, l1: float, progress: Progress) -> tuple[Run, bool]:
         """A run to a tolerance, from the end of the last one if there was one."""
@@ -109,6 +126,7 @@ _WARNINGS = {
     "newton-cholesky": "Newton solver did not converge after {done} iterations. ",
     "sag": "The max_iter was reached which means the coef_ did not converge. ",
 }
+_WARNINGS["liblinear"] = "Liblinear failed to converge, increase the number of iterations. "
 _WARNINGS["saga"] = _WARNINGS["sag"]
 
 
