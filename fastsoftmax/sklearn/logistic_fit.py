@@ -6,6 +6,7 @@ to scikit-learn's functions, as before, and `fit_log` tells why.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -97,28 +98,19 @@ def _fit(estimator: Any, host_fit: Callable[..., Any], X: Any, y: Any, sample_we
             host.PATH: work.path,
             host.SCORING_PATH: work.scoring_path,
             host.LIBLINEAR: work.liblinear,
-            host.PARALLEL: _InOrder,
+            # One call after the other, each on all threads.
+            host.PARALLEL: functools.partial(_in_order, host.function(host_fit, host.PARALLEL)),
         }
         host.fit_with(host_fit, names)(estimator, X, y, sample_weight, **params)
         reason = work.reason
     else:
         host_fit(estimator, X, y, sample_weight, **params)
-    shape = (_num_rows(y), int(getattr(estimator, "n_features_in_", 0)))
+    shape = (len(np.asarray(y)), int(estimator.n_features_in_))
     ran_on: Any = "fastsoftmax" if reason is None else "scikit-learn"
     seconds = time.perf_counter() - began
     fit_log.tell(fit_log.FitRecord(type(estimator).__name__, shape, len(estimator.classes_), ran_on, seconds, reason))
     return estimator
 
 
-def _num_rows(y: Any) -> int:
-    return int(np.shape(y)[0])
-
-
-class _InOrder:
-    """In the place of joblib's Parallel: one call after the other, each on all threads."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        pass
-
-    def __call__(self, calls: Any) -> list[Any]:
-        return [call(*args, **kwargs) for call, args, kwargs in calls]
+def _in_order(parallel: Callable[..., Any], *, n_jobs: Any = None, **options: Any) -> Any:
+    return parallel(n_jobs=1, **options)
