@@ -9,9 +9,10 @@ from ..harness import records
 from ..harness.records import Json
 from ..peers import PEERS
 from ..sections import dense
-from . import phases_report, solver_report, sparse_report, targets
+from . import targets
+from .tables import drop_in, phases, solvers, sparse
+from .tables.text import number, table, times
 from .targets import best_peer, ms
-from .text import number, table, times
 
 HERE = Path(__file__).parent
 
@@ -117,16 +118,16 @@ def absent(records: list[Json]) -> str:
 def phases_text(section: Json) -> str:
     """The phases, and what the gaps over the roof are made of."""
     records = section["phases"]
-    parts = [table(*phases_report.phase_rows(records))]
-    if all(phases_report.gap(r) is None for r in records):
+    parts = [table(*phases.phase_rows(records))]
+    if all(phases.gap(r) is None for r in records):
         return parts[0] + "\n\nThe phases are not measured: this system cannot keep an X of so many rows in cache."
-    if phases_report.explained(records):
+    if phases.explained(records):
         parts += [
             "### What the gap over the roof is made of",
             "Nanoseconds a row. What a pass takes over its roof is the sum of four parts, less the room: where reading"
             " X takes longer than the arithmetic, so much computing would fit beside it.",
-            table(*phases_report.gap_rows(records)),
-            phases_report.gap_text(records),
+            table(*phases.gap_rows(records)),
+            phases.gap_text(records),
         ]
     return "\n\n".join(parts)
 
@@ -176,15 +177,15 @@ def calls_table(section: Json) -> str:
 
 def solvers_text(section: Json) -> str:
     """When each solver arrives at the gap; our own stop; l1; the path."""
-    parts = [table(*solver_report.peer_rows(section)), "### Our own stop"]
+    parts = [table(*solvers.peer_rows(section)), "### Our own stop"]
     parts += [
         "Passes and time until the gap is 1e-6, and until our own rule ends the run: where the gap is proven to be at"
         " most 1e-6, or the gradient norm is. The proof is weak where a penalty hardly reaches columns of tiny units.",
-        table(*solver_report.ours_rows(section)),
+        table(*solvers.ours_rows(section)),
         "### l1, and a path",
         "Exact zeros: both to a gap of 1e-6; the last columns are ours to its own stop.",
-        table(*solver_report.l1_rows(section)),
-        solver_report.path_text(section),
+        table(*solvers.l1_rows(section)),
+        solvers.path_text(section),
     ]
     return "\n\n".join(parts)
 
@@ -193,13 +194,13 @@ def sparse_text(section: Json) -> str:
     """Times and memory of passes, and a fit."""
     parts = []
     if section.get("cases"):
-        parts.append(table(*sparse_report.case_rows(section)) + absent(section["cases"]))
+        parts.append(table(*sparse.case_rows(section)) + absent(section["cases"]))
     if section.get("memory"):
         parts += [
             "### Memory of a pass",
             "MB above what was in use before. Gradients: the plan's own, in float64, and the one handed over where that"
             " is another array.",
-            table(*sparse_report.memory_rows(section)),
+            table(*sparse.memory_rows(section)),
         ]
     if section.get("fit"):
         parts += [
@@ -207,10 +208,15 @@ def sparse_text(section: Json) -> str:
             "scikit-learn's LogisticRegression with default tol against SoftmaxRegression with the same penalty,"
             " which is run with smaller and smaller tol until it ends at no higher a value and with no larger an"
             " element of the gradient. Values and gradients of both are computed by the same code.",
-            table(*sparse_report.fit_rows(section)),
-            sparse_report.fit_text(section),
+            table(*sparse.fit_rows(section)),
+            sparse.fit_text(section),
         ]
     return "\n\n".join(part for part in parts if part)
+
+
+def drop_in_text(section: Json) -> str:
+    """Times before and after."""
+    return table(*drop_in.rows(section))
 
 
 def targets_table(results: Json) -> str:
@@ -227,7 +233,7 @@ def reasons(results: Json, judged: Sequence[targets.Target]) -> str:
     lines = []
     for target in judged:
         if target.met is False and target.profile:
-            why = phases_report.profile(records, target.profile) or "its phases are not measured"
+            why = phases.profile(records, target.profile) or "its phases are not measured"
             lines.append(f"- {target.text}, {target.measured}. {why[0].upper()}{why[1:]}.")
     if not lines:
         return ""
@@ -292,6 +298,14 @@ _PARTS = (
         " peer is in bold. roof: arithmetic, or X and theta read and the gradient written once.",
         sparse_text,
     ),
+    (
+        "drop-in",
+        "Drop-in: before and after",
+        "Whole fits by programs that know only scikit-learn, with default settings, plain and under"
+        " `python -m fastsoftmax.accel`, each in a process of its own and in turn. Objective: that of the final model,"
+        " by the same code; a gain counts only where the accelerated program ends no higher.",
+        drop_in_text,
+    ),
 )
 
 
@@ -313,7 +327,7 @@ def render(results: Json, plots: list[str]) -> str:
     for name, title, text, show in _PARTS:
         section = results["sections"].get(name)
         if not section or not (
-            section.get("cases") or {"phases", "line", "memory", "calls", "solvers", "fit"} & set(section)
+            section.get("cases") or {"phases", "line", "memory", "calls", "solvers", "fit", "programs"} & set(section)
         ):
             continue
         parts += [f"## {title}", stamp(section), text, show(section)]

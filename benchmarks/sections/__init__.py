@@ -24,6 +24,7 @@ SECTIONS = (
     "first call",
     "solvers",
     "sparse",
+    "drop-in",
 )
 
 
@@ -34,7 +35,7 @@ _FULL_ONLY = ("wide", "many classes")
 def run(sections: Sequence[str], effort: Effort, say: Say = print) -> Json:
     """Measure ``sections``, saving after each; returns all that is saved."""
     # Not at the top: some of these are commands as well, which Python would load twice.
-    from . import dense, phases, solvers, sparse
+    from . import dense, drop_in, phases, solvers, sparse
 
     timing.fix_threads(effort.n_threads)
     path = results_path(effort.quick)
@@ -59,6 +60,8 @@ def run(sections: Sequence[str], effort: Effort, say: Say = print) -> Json:
             found["phases"] = phases.run(roof, effort.rounds, effort.budget, effort.quick, say)
         elif section == "solvers":
             found |= solvers.run(effort.quick, say)
+        elif section == "drop-in":
+            found["programs"] = drop_in.run(drop_in.QUICK if effort.quick else list(drop_in.PROGRAMS), effort, say)
         elif section == "sparse":
             found |= sparse.run(roof, effort, say)
         else:

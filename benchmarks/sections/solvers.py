@@ -25,10 +25,10 @@ from fastsoftmax.datasets import make_problem
 from fastsoftmax.kernels.machine import default_threads
 
 from ..harness import machine, records, roofline, timing
+from ..harness.cases.solver_sets import FULL, L2S, PEER_ROWS, QUICK, SETS, badly_scaled
 from ..harness.records import Json, Say
 from . import solver_peers
 from .solver_peers import Course
-from .solver_sets import FULL, L2S, PEER_ROWS, QUICK, SETS, badly_scaled
 
 GAP = 1e-6
 # A peer gets `PATIENCE` times our seconds, between `LEAST` and `MOST`; one that has not arrived by then counts as that

@@ -11,7 +11,7 @@ import pytest
 from fastsoftmax import Objective
 from fastsoftmax.cli import bench
 
-PARTS = ("harness.cases", "harness.machine", "sections.phases", "report.phases_report", "harness.repeated")
+PARTS = ("harness.cases", "harness.machine", "sections.phases", "report.tables.phases", "harness.repeated")
 PARTS += ("harness.records", "report.report", "harness.roofline", "report.targets", "harness.timing")
 cases, machine, phases, phases_report, repeated, records, report, roofline, targets, timing = (
     importlib.import_module(f"{bench._harness()}.{name}") for name in PARTS

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..harness.records import Json
-from ..peers import PEERS
-from .targets import best_peer, beyond_gradients, fit_gain, ms, ratio
+from ...harness.records import Json
+from ...peers import PEERS
+from ..targets import best_peer, beyond_gradients, fit_gain, ms, ratio
 from .text import number, times
 
 

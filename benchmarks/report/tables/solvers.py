@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..harness.records import Json
-from ..sections.solver_peers import SOLVERS
-from .targets import ratio, solver_gain
+from ...harness.records import Json
+from ...sections.solver_peers import SOLVERS
+from ..targets import ratio, solver_gain
 
 
 def _seconds(value: float | None) -> str:

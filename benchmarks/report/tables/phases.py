@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..harness.records import Json
-from ..sections.phases import PHASES
+from ...harness.records import Json
+from ...sections.phases import PHASES
 from .text import number, times
 
 # Wanted everywhere, × roof. Passes that take longer have their gap over the roof explained.
