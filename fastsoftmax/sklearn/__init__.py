@@ -14,15 +14,14 @@ _HOME = {
     "SoftmaxRegression": "estimator",
     "SoftmaxRegressionCV": "cross_validation",
     "LogisticRegression": "logistic_regression",
-    "LogisticRegressionCV": "logistic_regression_cv",
+    "LogisticRegressionCV": "logistic_regression",
 }
 __all__ = ["LogisticRegression", "LogisticRegressionCV", "SoftmaxRegression", "SoftmaxRegressionCV"]
 
 if TYPE_CHECKING:
     from .cross_validation import SoftmaxRegressionCV
     from .estimator import SoftmaxRegression
-    from .logistic_regression import LogisticRegression
-    from .logistic_regression_cv import LogisticRegressionCV
+    from .logistic_regression import LogisticRegression, LogisticRegressionCV
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 from . import fit_log
 from .logistic import host
 from .logistic.call import Call, reason_to_hand_over
-from .logistic.path import fit_path
+from .logistic.path import Stuck, fit_path
 
 
 class _Work:
@@ -47,7 +47,7 @@ class _Work:
         if reason is None:
             try:
                 return fit_path(call)
-            except FloatingPointError as error:
+            except (FloatingPointError, Stuck) as error:
                 reason = str(error)
         self.reason = reason
         return None

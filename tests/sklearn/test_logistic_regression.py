@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import sklearn.linear_model
-from logistic import VERSION, alike, both, objective, penalty, quietly
+from estimators import VERSION, alike, both, objective, penalty, quietly
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_iris, make_classification
@@ -162,6 +162,16 @@ def test_a_few_steps_of_newtons_method_are_theirs():
     X, y = problem(3)
     theirs, ours = both(LogisticRegression, X, y, solver="newton-cholesky", max_iter=1)
     np.testing.assert_array_equal(ours.coef_, theirs.coef_)
+
+
+def test_a_run_that_rounding_ends_early_is_handed_over(monkeypatch):
+    records = []
+    monkeypatch.setattr(fit_log, "observers", [records.append])
+    X, y = problem(2, np.float32)  # of whose columns two depend on the others
+    quietly(LogisticRegression(**penalty(None)), X, y)
+    quietly(LogisticRegression(**penalty(None)), X.astype(np.float64), y)
+    assert [record.ran_on for record in records] == ["scikit-learn", "fastsoftmax"]
+    assert "rounding" in records[0].reason
 
 
 # ------------------------------------------------------------------------ an estimator of scikit-learn's

@@ -85,13 +85,14 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
 
 def reason_to_hand_over(call: Call) -> str | None:
     """Why scikit-learn's own code has to do it; None where these kernels do."""
-    X, k = call.X, len(call.classes)
+    X: Any = call.X
+    k = len(call.classes)
     if not (isinstance(X, np.ndarray) or issparse(X)):
         return f"X is an array of {type(X).__module__.partition('.')[0]}"
     reasons = (
         (call.solver not in SOLVERS, f"solver={call.solver!r} is new"),
         (call.solver == "liblinear" and k != 2, "solver='liblinear' makes a model for each class against the rest"),
-        (call.solver == "liblinear" and X.size < LIBLINEAR_ENTRIES, "solver='liblinear' is faster on so small X"),
+        (call.solver == "liblinear" and call.X.size < LIBLINEAR_ENTRIES, "solver='liblinear' is faster on so small X"),
         (call.solver in NEWTON and call.max_iter <= FEW_STEPS, f"max_iter={call.max_iter} steps of {call.solver}"),
         (call.pos_class is not None and k > 2, "one model for each class against the rest (multi_class='ovr')"),
         (call.pos_class is None and k == 2 and call.multi_class == "multinomial", "multi_class='multinomial' of two"),

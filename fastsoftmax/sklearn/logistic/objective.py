@@ -122,8 +122,8 @@ def logistic(call: Call) -> Logistic:
 
 def _with_column(X: Any, value: float) -> Any:
     """A copy of X with a last column of one value."""
-    column = np.full((X.shape[0], 1), value, X.dtype)
-    return hstack([X, column], format="csr") if issparse(X) else np.hstack([X, column])
+    columns: Any = [X, np.full((X.shape[0], 1), value, X.dtype)]
+    return hstack(columns, format="csr") if issparse(X) else np.hstack(columns)
 
 
 def _codes(y: np.ndarray, classes: np.ndarray) -> np.ndarray:

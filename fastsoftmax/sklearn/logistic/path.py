@@ -32,6 +32,11 @@ MARGIN, SMALLEST, PROGRESS = 0.3, 1e-15, 0.7
 FAR_OUT = 0.1
 
 
+class Stuck(Exception):
+    """Raised where a run can make no more progress though neither criterion holds: of float32 columns that depend on
+    each other, without a penalty, a run may end far from the minimum."""
+
+
 def fit_path(call: Call) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Coefficients (Cs, ...), the Cs, and steps (Cs,) of each, as scikit-learn's function returns them."""
     Cs = np.asarray(np.logspace(-4, 4, call.Cs) if np.ndim(call.Cs) == 0 else call.Cs)
@@ -61,7 +66,7 @@ class _Path:
         run, done, tol, before = None, 0, TOL, np.inf
         while True:
             run, converged = self._run(run, tol, call.max_iter - done, l1, progress)
-            done += len(run.history) - 1
+            done = min(done + len(run.history) - 1, call.max_iter)
             slope = model.slope(run.theta, run.grad, l1)
             stuck = slope > PROGRESS * before or run.value == 0.0 or tol <= SMALLEST
             if slope <= call.tol or done >= call.max_iter or progress.stopped or stuck:
@@ -75,6 +80,8 @@ class _Path:
         if self.warm_start is not None:
             self.warm_start.keep(run)
         if not (slope <= call.tol or (converged and stuck) or progress.stopped):
+            if done < call.max_iter and not l1 and progress.tasks is None:
+                raise Stuck(f"rounding ended the fit where an entry of the gradient was {slope:.2g}")
             _warn(call, run, done, slope)
         return theta, done
 
