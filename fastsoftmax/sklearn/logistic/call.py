@@ -94,7 +94,6 @@ def reason_to_hand_over(call: Call) -> str | None:
         (call.solver == "liblinear" and k != 2, "solver='liblinear' makes a model for each class against the rest"),
         (call.solver == "liblinear" and call.X.size < LIBLINEAR_ENTRIES, "solver='liblinear' is faster on so small X"),
         (call.solver in NEWTON and call.max_iter <= FEW_STEPS, f"max_iter={call.max_iter} steps of {call.solver}"),
-        (call.pos_class is not None and k > 2, "one model for each class against the rest (multi_class='ovr')"),
         (call.pos_class is None and k == 2 and call.multi_class == "multinomial", "multi_class='multinomial' of two"),
     )
     return next((reason for found, reason in reasons if found), None)

@@ -90,6 +90,12 @@ class Logistic:
             raise ValueError(f"Initialization coef is of shape {coef.shape}, expected shape {wanted}")
         return np.ascontiguousarray(coef.T)
 
+    def to_gradient(self, grad: np.ndarray) -> np.ndarray:
+        """The gradient with respect to scikit-learn's coefficients, in their shape, from that of theta."""
+        if self.two:
+            grad = 0.5 * (grad[:, 1:] - grad[:, :1])
+        return grad.T
+
     def slope(self, theta: np.ndarray, grad: np.ndarray, l1: float) -> float:
         """The largest entry of the gradient with respect to scikit-learn's coefficients, with l1 of the shortest
         subgradient: what its tol is compared to."""
@@ -106,8 +112,9 @@ class Logistic:
 def logistic(call: Call) -> Logistic:
     """The objective of a call."""
     y, classes = call.y, np.asarray(call.classes)
-    if len(classes) == 2:
-        codes = (y == classes[1]).astype(np.int32)
+    k = 2 if call.pos_class is not None else len(classes)
+    if k == 2:
+        codes = (y == (classes[1] if call.pos_class is None else call.pos_class)).astype(np.int32)
     else:
         codes = _codes(y, classes)
     w = _weights(call, classes, codes)
@@ -116,7 +123,7 @@ def logistic(call: Call) -> Logistic:
     if call.solver == "liblinear" and call.fit_intercept:
         X, column = _with_column(X, float(call.intercept_scaling)), float(call.intercept_scaling)
     bias = call.fit_intercept and column is None
-    obj = Objective(X, codes, len(classes), fit_intercept=bias, sample_weight=w)
+    obj = Objective(X, codes, k, fit_intercept=bias, sample_weight=w)
     return Logistic(obj, total, call.l1_share, column)
 
 
@@ -143,6 +150,10 @@ def _weights(call: Call, classes: np.ndarray, codes: np.ndarray) -> np.ndarray |
     w: np.ndarray = host.sample_weights(call.sample_weight, call.X)
     if call.class_weight is None:
         return w
-    by_class = host.class_weights(call.class_weight, classes, call.y, call.sample_weight)
+    if call.pos_class is not None and not isinstance(call.class_weight, dict):
+        by_class = host.class_weights(call.class_weight, np.arange(2), codes, call.sample_weight)
+    else:
+        by_class = host.class_weights(call.class_weight, classes, call.y, call.sample_weight)
+        codes = _codes(call.y, classes)
     weights: np.ndarray = w * np.asarray(by_class)[codes].astype(w.dtype, copy=False)
     return weights

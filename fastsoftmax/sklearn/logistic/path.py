@@ -20,6 +20,7 @@ from ...solvers.run import Run
 from ...solvers.warm_start import WarmStart
 from .call import Call
 from .objective import Logistic, logistic
+from .polish import polished
 from .progress import Progress
 
 # Our own tolerance, for a relative gap of the objective.
@@ -76,6 +77,8 @@ class _Path:
         if slope > call.tol and done < call.max_iter and run.value < separable_below(run.obj):
             theta, slope, steps = self._scaled(theta, call.max_iter - done)
             done += steps
+        if l1 and slope > call.tol and done < call.max_iter and model.column is None:
+            theta, slope = polished(model, theta, l1, call.tol)
         progress.close(theta)
         if self.warm_start is not None:
             self.warm_start.keep(run)
@@ -142,5 +145,10 @@ def _warn(call: Call, run: Run, done: int, slope: float) -> None:
     text += f"The largest entry of the gradient is {slope:.3g}, where tol={call.tol:.3g} was asked for.\n"
     if done >= call.max_iter:
         text += f"Increase the number of iterations to improve the convergence (max_iter={call.max_iter}).\n"
-    text += "You might also want to scale the data."
+    text += (
+        "You might also want to scale the data as shown in:\n"
+        "    https://scikit-learn.org/stable/modules/preprocessing.html\n"
+        "Please also refer to the documentation for alternative solver options:\n"
+        "    https://scikit-learn.org/stable/modules/linear_model.html#logistic-regression"
+    )
     warnings.warn(text, ConvergenceWarning, stacklevel=2)
