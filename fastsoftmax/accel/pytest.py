@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import re
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -35,12 +36,15 @@ class Expected:
         ``...::test_name[parameters]`` for one case.
     reason : str
         Why it fails, for a maintainer of scikit-learn.
+    cases : str
+        A regular expression that the parameters of the cases match, where not all of them fail.
     versions : str
         The versions of scikit-learn that it holds for, such as ">=1.8"; all, if empty.
     """
 
     test: str
     reason: str
+    cases: str = ""
     versions: str = ""
 
     @property
@@ -50,7 +54,10 @@ class Expected:
 
     def matches(self, test: str) -> bool:
         """Whether a test, by file and name, is the one or one of those meant."""
-        return test == self.test or test.partition("[")[0] == self.test
+        name, _, parameters = test.partition("[")
+        return test == self.test or (
+            name == self.test and re.fullmatch(self.cases or ".*", parameters[:-1]) is not None
+        )
 
 
 def expected_failures(version: str, path: Path = LIST) -> list[Expected]:

@@ -79,6 +79,12 @@ def test_an_entry_matches_all_cases_or_one():
     assert not Expected("a.py::t", "").matches("a.py::tt") and not Expected("a.py::t", "").matches("b.py::t")
 
 
+def test_an_entry_matches_the_cases_of_its_expression():
+    entry = Expected("a.py::t", "", cases="(x|y)-.*")
+    assert entry.matches("a.py::t[x-1]") and entry.matches("a.py::t[y-2]")
+    assert not entry.matches("a.py::t[z-1]") and not entry.matches("a.py::t")
+
+
 def test_versions_limit_an_entry(tmp_path):
     path = tmp_path / "list.toml"
     path.write_text("[[failure]]\ntest = 'a.py::t'\nreason = 'why'\nversions = '>=1.8'\n")
