@@ -10,10 +10,12 @@ EXTRAS = {
     "click": "cli",
     "matplotlib": "cli",
     "numba": "numba",
+    "onnx": "onnx",
     "pyarrow": "cli",
     "rich": "cli",
     "safetensors": "safetensors",
     "sklearn": "sklearn",
+    "torch": "torch",
 }
 
 

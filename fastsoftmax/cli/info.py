@@ -27,6 +27,7 @@ PACKAGES = {
     "click": "click",
     "rich": "rich",
     "matplotlib": "matplotlib",
+    "onnx": "onnx",
 }
 
 

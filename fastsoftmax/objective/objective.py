@@ -9,19 +9,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..data import validation
+from ..data.arrays import as_array
 from ..data.sources.memory import Source
 from ..kernels.backends import select
 from ..kernels.contract import Parameters, RowOutputs, Rows, Sums
 from ..kernels.machine import default_threads
 from ..kernels.plan import Plan
 from . import reduce
+from .operator import hess_operator
 from .passes import SparsePasses, passes_over
+
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,10 @@ class Objective:
         are converted to CSR once, which copies every entry and index (12 bytes an entry in float64 with int32 indices)
         and takes the time of a few passes. CSR whose rows are not sorted by column, or repeat a column, is also
         copied once, and repeated entries are added up. All indices are checked; X itself is not changed.
-        A data frame of any library with columns of numbers and booleans is read as `data.frames.frame_values` says.
+        An array of another library (PyTorch, JAX, xarray, whatever has ``__array__`` or ``__dlpack__``) is read where
+        it is, if that is in the CPU's memory. Of a data frame of any library, or a stream of Arrow data, with columns
+        of numbers and booleans, columns of one dtype that lie one behind the other are read where they are; others are
+        copied once. ``y``, ``sample_weight`` and theta may be arrays and columns of other libraries too.
     y : array_like (m,) or (m, k)
         Class numbers 0..k-1, or soft targets: the nonnegative share t_ic of each class. The loss of a
         row is then sum_c t_ic (logsumexp(H_i) - H_ic).
@@ -171,7 +179,7 @@ class Objective:
         return Evaluation(value, out, wanted.dX, wanted.loss, wanted.label)
 
     def hess_prod(self, theta: ArrayLike, v: ArrayLike) -> np.ndarray:
-        """The Hessian at theta times v, shaped and typed like v. One pass over X."""
+        """The Hessian at theta times v, shaped and typed like v: ``hessp`` of SciPy's minimizers. One pass over X."""
         checked = self._check(theta)
         direction = self._check(v, "v")
         params, along = self._parameters(checked), self._parameters(direction)
@@ -179,6 +187,10 @@ class Objective:
         for rows in map(weighted_by_mass, self._chunks()):
             self._passes.hess_prod(rows, params, along, self.plan, sums, self.threads)
         return self._reduce_gradient(sums, direction, "Hessian product").reshape(np.shape(v))
+
+    def hess_operator(self, theta: ArrayLike) -> LinearOperator:
+        """The Hessian at theta as SciPy's LinearOperator on flat vectors, symmetric. A product is one pass over X."""
+        return hess_operator(self, self._check(theta))
 
     def gram(self) -> np.ndarray:
         """X^T diag(w) X / sum(w) in float64; with an intercept X has a column of ones, which is last.
@@ -347,7 +359,7 @@ def loss_and_grad(
     >>> grad
     array([[ 0.25, -0.25]])
     """
-    theta = np.asarray(theta)
+    theta = as_array(theta, "theta")
     if theta.ndim != 2:
         raise ValueError(f"theta has shape {theta.shape}; (features, classes) is wanted")
     obj = Objective(
