@@ -5,6 +5,7 @@
 - `Model`, `predict_proba`, `softmax`: predictions from fitted parameters.
 - `SoftmaxRegression`, `SoftmaxRegressionCV`: estimators for scikit-learn.
 - `backends`: which kernels run on this machine.
+- `accel`: unchanged scikit-learn programs on these kernels.
 
 Importing the package loads none of them, nor NumPy: each is imported when it is first used.
 """
@@ -34,6 +35,7 @@ __all__ = ["Model", "Objective", "Result", "SoftmaxRegression", "SoftmaxRegressi
 __all__ += ["loss_and_grad", "minimize", "predict_proba", "regularization_path", "softmax"]
 
 if TYPE_CHECKING:
+    from . import accel as accel
     from .kernels.backends import backends
     from .model.model import Model, predict_proba, softmax
     from .objective.objective import Objective, loss_and_grad
@@ -44,7 +46,12 @@ if TYPE_CHECKING:
     from .solvers.result import Result
 
 
+_PACKAGES = ("accel",)  # imported when first used, as those names are
+
+
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return importlib.import_module(f".{name}", __name__)
     if name in _HOME:
         value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
         globals()[name] = value
@@ -53,4 +60,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return sorted([*globals(), *_HOME, *_PACKAGES])

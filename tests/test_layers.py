@@ -32,9 +32,10 @@ MAY_IMPORT = {
     "solvers": ["objective", "data", *KERNELS],
     "model": ["objective", "data", *KERNELS, "_extras", "_version"],
     "sklearn": ["model", "solvers", "objective", "data", "kernels.backends", "_extras"],
+    "accel": ["sklearn", "_extras", "_version"],
     "cli": ["model", "solvers", "objective", "data", "datasets", "reference", "_extras", "_version"],
     "__main__": ["cli"],
-    "__init__": ["model", "objective", "sklearn", "solvers", "kernels.backends", "_version"],
+    "__init__": ["accel", "model", "objective", "sklearn", "solvers", "kernels.backends", "_version"],
 }
 MAY_IMPORT["cli"] += ["kernels.backends", "kernels.machine"]
 # Storeys of a wing, from the top; each may import those below it.

@@ -238,3 +238,21 @@ def test_callbacks_hear_of_every_step(solver, k):
 def test_a_callback_may_end_the_fit():
     recorder = Recorder(stop_after=2)
     assert LogisticRegression().set_callbacks(recorder).fit(*problem(3)).n_iter_ == 2
+
+
+@pytest.mark.parametrize("convert", [sparse.csr_array, sparse.csc_matrix])
+def test_small_sparse_rows_have_the_coefficients_of_dense_ones(convert):
+    rng = np.random.default_rng(3)
+    X, y = rng.normal(size=(80, 6)) * (rng.random((80, 6)) < 0.4), np.arange(80) % 3
+    one, other = LogisticRegression().fit(X, y), LogisticRegression().fit(convert(X), y)
+    assert np.array_equal(one.coef_, other.coef_) and np.array_equal(one.intercept_, other.intercept_)
+
+
+@pytest.mark.parametrize("solver", ["sag", "saga"])
+def test_the_error_of_a_start_that_is_not_finite_is_theirs(solver):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(50, 3)), np.arange(50) % 2
+    classifier = LogisticRegression(solver=solver, warm_start=True, random_state=0).fit(X, y)
+    classifier.coef_[:] = np.nan
+    with pytest.raises(ValueError, match="Floating-point under-/overflow"):
+        classifier.fit(X, y)

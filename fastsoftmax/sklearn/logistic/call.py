@@ -91,6 +91,10 @@ def reason_to_hand_over(call: Call) -> str | None:
         return f"X is an array of {type(X).__module__.partition('.')[0]}"
     reasons = (
         (call.solver not in SOLVERS, f"solver={call.solver!r} is new"),
+        (
+            not np.isfinite(0.0 if call.coef is None else call.coef).all(),
+            "the coefficients to start from are not finite",
+        ),
         (call.solver == "liblinear" and k != 2, "solver='liblinear' makes a model for each class against the rest"),
         (call.solver == "liblinear" and call.X.size < LIBLINEAR_ENTRIES, "solver='liblinear' is faster on so small X"),
         (call.solver in NEWTON and call.max_iter <= FEW_STEPS, f"max_iter={call.max_iter} steps of {call.solver}"),

@@ -25,6 +25,10 @@ from ..base import encode
 from . import host
 from .call import Call
 
+# Sparse X with no more rows x features is fitted as dense X, half a megabyte of float64: as fast, and with the same
+# coefficients to the last bit, as scikit-learn's are. Dense and sparse kernels stop at points that differ by 1e-6.
+SMALL = 1 << 16
+
 
 @dataclass(frozen=True, eq=False)
 class Logistic:
@@ -119,7 +123,11 @@ def logistic(call: Call) -> Logistic:
         codes = _codes(y, classes)
     w = _weights(call, classes, codes)
     total = float(len(codes)) if w is None else float(w.sum(dtype=np.float64))
-    X, column = call.X, None
+    X: Any = call.X
+    column = None
+    as_dense = issparse(X) and call.X.shape[0] * call.X.shape[1] <= SMALL
+    if as_dense:
+        X = X.toarray()
     if call.solver == "liblinear" and call.fit_intercept:
         X, column = _with_column(X, float(call.intercept_scaling)), float(call.intercept_scaling)
     bias = call.fit_intercept and column is None
