@@ -193,18 +193,28 @@ class Model:
     def _run(self, X: ArrayLike, kind: str, backend: str, n_threads: int | None) -> np.ndarray:
         return self._prediction(X, backend, n_threads).whole(kind)
 
-    def _prediction(self, X: ArrayLike, backend: str, n_threads: int | None) -> _Prediction:
+    def _prediction(self, X: ArrayLike, backend: str, n_threads: int | None) -> Prediction:
         """The pass over X. Where the columns of a frame have another order, the rows of theta are brought into it:
         there are fewer of them than of the frame."""
         order = None
         if self.feature_names is not None and is_frame(X):
             order = columns_in_order(column_names(X), self.feature_names)
         theta = self.theta if order is None else self.theta[order]
-        return _Prediction(validation.check_X(X), theta, self.bias, backend, n_threads)
+        return Prediction(validation.check_X(X), theta, self.bias, backend, n_threads)
 
 
-class _Prediction:
-    """A pass over checked X that predicts: source, plan, parameters and kernels."""
+class Prediction:
+    """A pass over checked X that predicts: source, plan, parameters and kernels.
+
+    Parameters
+    ----------
+    X
+        As `data.validation.check_X` returns it.
+    theta, bias : ndarray (n, k), and (k,) or None
+        Finite, of any real dtype.
+    backend, n_threads
+        As of `Objective`.
+    """
 
     def __init__(
         self, X: np.ndarray | Csr, theta: np.ndarray, bias: np.ndarray | None, backend: str, n_threads: int | None
@@ -223,12 +233,16 @@ class _Prediction:
                 np.ascontiguousarray(theta, dtype=dtype),
                 None if bias is None else np.ascontiguousarray(bias, dtype=dtype),
             )
-        self.plan = self.passes.plan(self.k, gradient=False)
+        self.plan = self.make_plan()
         self.n_threads = min(self.n_threads, self.plan.threads)
 
-    def whole(self, kind: str) -> np.ndarray:
-        """One of the `kernels.contract.PREDICTIONS` for all rows."""
-        out = np.empty(self.m, np.int64) if kind == "label" else np.empty((self.m, self.k), self.source.dtype)
+    def make_plan(self) -> Plan:
+        return self.passes.plan(self.k, gradient=False)
+
+    def whole(self, kind: str, out: np.ndarray | None = None) -> np.ndarray:
+        """One of the `kernels.contract.PREDICTIONS` for all rows; in ``out``, if given, of its shape and dtype."""
+        if out is None:
+            out = np.empty(self.m, np.int64) if kind == "label" else np.empty((self.m, self.k), self.source.dtype)
         sums = self._sums()
         for rows in self.passes.chunks(self.plan):
             end = rows.start + len(rows.X)
@@ -334,7 +348,7 @@ def predict_proba(
     array = validation.check_X(X)
     checked = validation.check_theta(theta, array.shape[1], theta.shape[1], fit_intercept)
     weights, bias = (checked[:-1], checked[-1]) if fit_intercept else (checked, None)
-    return _Prediction(array, weights, bias, backend, n_threads).whole("proba")
+    return Prediction(array, weights, bias, backend, n_threads).whole("proba")
 
 
 def _labels(classes: ArrayLike) -> np.ndarray:

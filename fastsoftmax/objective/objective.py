@@ -134,7 +134,7 @@ class Objective:
         self.fit_intercept = bool(fit_intercept)
         self.l2 = validation.check_real(l2, "l2")
         self.n_threads = default_threads() if n_threads is None else validation.check_count(n_threads, "n_threads")
-        self.plan = self._passes.plan(self.n_classes)
+        self.plan = self.plan_of(self.n_classes)
         self.shape = (self.n_features + self.fit_intercept, self.n_classes)
         self.n_passes = 0
 
