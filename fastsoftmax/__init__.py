@@ -5,6 +5,7 @@
 - `Model`, `predict_proba`, `softmax`: predictions from fitted parameters.
 - `SoftmaxRegression`, `SoftmaxRegressionCV`: estimators for scikit-learn.
 - `backends`: which kernels run on this machine.
+- `get_include`: the folder of ``fastsoftmax.h``, for programs in C and C++.
 
 Importing the package loads none of them, nor NumPy: each is imported when it is first used.
 """
@@ -29,11 +30,13 @@ _HOME = {
     "SoftmaxRegression": "sklearn",
     "SoftmaxRegressionCV": "sklearn",
     "backends": "kernels.backends",
+    "get_include": "kernels.api",
 }
 __all__ = ["Model", "Objective", "Result", "SoftmaxRegression", "SoftmaxRegressionCV", "backends"]
-__all__ += ["loss_and_grad", "minimize", "predict_proba", "regularization_path", "softmax"]
+__all__ += ["get_include", "loss_and_grad", "minimize", "predict_proba", "regularization_path", "softmax"]
 
 if TYPE_CHECKING:
+    from .kernels.api import get_include
     from .kernels.backends import backends
     from .model.model import Model, predict_proba, softmax
     from .objective.objective import Objective, loss_and_grad

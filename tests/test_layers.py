@@ -31,10 +31,11 @@ MAY_IMPORT = {
     "objective": ["data", *KERNELS],
     "solvers": ["objective", "data", *KERNELS],
     "model": ["objective", "data", *KERNELS, "_extras", "_version"],
+    "kernels.api": ["model", "objective", "data", "kernels.contract", "kernels.plan", "kernels.backends"],
     "sklearn": ["model", "solvers", "objective", "data", "kernels.backends", "_extras"],
     "cli": ["model", "solvers", "objective", "data", "datasets", "reference", "_extras", "_version"],
     "__main__": ["cli"],
-    "__init__": ["model", "objective", "sklearn", "solvers", "kernels.backends", "_version"],
+    "__init__": ["model", "objective", "sklearn", "solvers", "kernels.backends", "kernels.api", "_version"],
 }
 MAY_IMPORT["cli"] += ["kernels.backends", "kernels.machine"]
 # Storeys of a wing, from the top; each may import those below it.
