@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "solvers": ["objective", "data", *KERNELS],
     "model": ["objective", "data", *KERNELS, "_extras", "_version"],
     "kernels.api": ["model", "objective", "data", "kernels.contract", "kernels.plan", "kernels.backends"],
+    "numba": ["objective", "kernels.api", "_extras"],
     "sklearn": ["model", "solvers", "objective", "data", "kernels.backends", "_extras"],
     "cli": ["model", "solvers", "objective", "data", "datasets", "reference", "_extras", "_version"],
     "__main__": ["cli"],

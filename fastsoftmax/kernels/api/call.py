@@ -110,6 +110,34 @@ def loss_and_grad(
     return obj.fill(theta, grad, grad_bias, dX, row_loss)
 
 
+def loss_and_grad_like_python(
+    X: np.ndarray,
+    y: np.ndarray,
+    theta: np.ndarray,
+    sample_weight: np.ndarray | None,
+    grad: np.ndarray,
+    fit_intercept: bool,
+    backend: int,
+    n_threads: int | None,
+    l2: float,
+    label_smoothing: float,
+) -> float:
+    """`fastsoftmax.loss_and_grad` for compiled code, which has allocated ``grad``."""
+    obj = _Objective(
+        X,
+        y,
+        theta.shape[1],
+        fit_intercept=fit_intercept,
+        sample_weight=sample_weight,
+        l2=l2,
+        label_smoothing=label_smoothing,
+        backend=CHOICES[backend] if backend >= 0 else "",
+        n_threads=n_threads,
+    )
+    value, grad[...] = obj.value_and_grad(theta)
+    return value
+
+
 def hess_prod(
     X: np.ndarray,
     sample_weight: np.ndarray | None,

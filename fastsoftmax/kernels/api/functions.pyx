@@ -6,7 +6,7 @@ Each takes the GIL for as long as Python runs; the kernels release it while they
 
 from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport int32_t, int64_t, intptr_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, strlen
 
 from . import call
 
@@ -45,6 +45,9 @@ import_numpy()
 # Beside FASTSOFTMAX_LOGITS and the others, for functions of their own, which write integers.
 cdef enum:
     LABELS = -1
+
+# What a record says in place of a type and of the number of threads where there are none.
+NONE = -(1 << 62)
 
 
 cdef const char* error() noexcept nogil:
@@ -180,6 +183,38 @@ cdef int run_predict(
     return FASTSOFTMAX_OK
 
 
+cdef described(const int64_t* part, int flags=0):
+    """An array of a record: address, type, rows, columns (-1: it is a vector), and their strides in bytes."""
+    cdef npy_intp[2] shape
+    cdef npy_intp[2] strides
+    if part[1] == NONE:
+        return None
+    shape[0], shape[1], strides[0], strides[1] = part[2], part[3], part[4], part[5]
+    return PyArray_New(&PyArray_Type, 1 if part[3] < 0 else 2, shape, <int>part[1], strides, <void*>part[0], 0, flags,
+                       NULL)
+
+
+cdef int run_record(const int64_t* record, double l2, double label_smoothing, double* value) noexcept with gil:
+    """A call of `fastsoftmax.numba.loss_and_grad`: five arrays, as `described`, and some numbers."""
+    try:
+        X, y = described(record), described(record + 6)
+        theta, sample_weight = described(record + 12), described(record + 18)
+        value[0] = call.loss_and_grad_like_python(
+            X, y, theta, sample_weight, described(record + 24, NPY_ARRAY_WRITEABLE), <bint>record[30], record[31],
+            None if record[32] == NONE else record[32], l2, label_smoothing,
+        )
+    except BaseException as exception:
+        return fail(exception)
+    return FASTSOFTMAX_OK
+
+
+cdef int64_t copy_error(char* text, int64_t size) noexcept nogil:
+    """The bytes of `error`, how many they are."""
+    cdef int64_t length = min(<int64_t>strlen(fastsoftmax_message), size)
+    memcpy(text, fastsoftmax_message, length)
+    return length
+
+
 cdef int loss_and_grad_f32(
     int64_t m, int64_t n, int64_t k, const float* X, int64_t row_stride, int64_t column_stride,
     const int32_t* y, const double* sample_weight, const float* theta, const float* bias, double l2,
@@ -256,7 +291,7 @@ table.predict_labels_f32, table.predict_labels_f64 = <void*>predict_labels_f32, 
 capsule = PyCapsule_New(&table, "fastsoftmax_functions", NULL)
 # For code that is compiled at run time.
 ADDRESSES = {
-    "error": <intptr_t>&error,
-    "run_loss_and_grad": <intptr_t>&run_loss_and_grad,
+    "run_record": <intptr_t>&run_record,
+    "copy_error": <intptr_t>&copy_error,
+    "table": <intptr_t>&table,
 }
-TABLE_ADDRESS = <intptr_t>&table
