@@ -114,9 +114,11 @@ def clients(tmp_path_factory):
         pytest.skip("client.c has threads of POSIX")
     folder = tmp_path_factory.mktemp("client")
     shutil.copytree(CLIENT, folder, dirs_exist_ok=True)
-    done = child.python("setup.py", "-q", "build_ext", "--inplace", cwd=folder, PYTHONSAFEPATH=None)
+    readme = (CLIENT.parents[2] / "README.md").read_text()
+    (folder / "client_readme.pyx").write_text(re.search(r"^```cython\n(.*?)^```$", readme, re.M | re.S)[1])
+    done = child.python("setup.py", "-q", "build_ext", "--inplace", "-j2", cwd=folder, PYTHONSAFEPATH=None)
     assert done.returncode == 0, done.stdout + done.stderr
-    modules = {name: load(folder, name) for name in ("client_c", "client_cpp", "client_cython")}
+    modules = {name: load(folder, name) for name in ("client_c", "client_cpp", "client_cython", "client_readme")}
     return modules | {"folder": folder}
 
 
@@ -315,15 +317,7 @@ def test_a_module_built_for_other_functions_is_refused(clients):
 def test_cython_cimports_what_gives_the_same(clients):
     client, data = clients["client_cython"], data_of("f8", bias=False, weights=False)
     obj = fastsoftmax.Objective(data.X, data.y, 4)
-    value, grad = obj.value_and_grad(data.theta)
-
-    def one(order):
-        X, out = np.asarray(data.X, order=order), np.empty_like(grad)
-        return client.loss_and_grad(X, data.y, data.theta, out) == value and np.array_equal(out, grad)
-
-    with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(one, "C" * 50))
-    product = np.empty_like(grad)
+    product = np.empty_like(data.theta)
     client.hess_prod(data.X, data.theta, data.v, product)
     assert np.array_equal(product, obj.hess_prod(data.theta, data.v))
     model, proba, labels = fastsoftmax.Model(data.theta), np.empty((333, 4)), np.empty(333, np.int64)
@@ -333,8 +327,16 @@ def test_cython_cimports_what_gives_the_same(clients):
     assert client.loss_single(*single) == fastsoftmax.Objective(*single[:2], 4).value(single[2])
 
 
-def test_cython_gets_the_text_of_an_error(clients):
-    data = data_of("f8", bias=False)
+def test_the_example_of_the_readme(clients):
+    client, data = clients["client_readme"], data_of("f8", bias=False)
+    value, grad = fastsoftmax.loss_and_grad(data.X, data.y, data.theta, l2=0.1)
+
+    def one(_):
+        out = np.empty_like(grad)
+        return client.loss_and_grad(data.X, data.y, data.theta, out) == value and np.array_equal(out, grad)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(one, range(50)))
     data.y[0] = -1
     with pytest.raises(ValueError, match="row 0 holds -1"):
-        clients["client_cython"].loss_and_grad(data.X, data.y, data.theta, np.empty_like(data.theta))
+        client.loss_and_grad(data.X, data.y, data.theta, np.empty_like(data.theta))
