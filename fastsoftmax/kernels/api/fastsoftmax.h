@@ -30,7 +30,9 @@
 #ifndef FASTSOFTMAX_H
 #define FASTSOFTMAX_H
 
+#ifndef FASTSOFTMAX_NO_PYTHON /* for code that gets the table by other means */
 #include <Python.h>
+#endif
 #include <stddef.h>
 #include <stdint.h>
 
@@ -101,6 +103,7 @@ static const fastsoftmax_functions *fastsoftmax_table = NULL;
 #define fastsoftmax_predict_labels_f32 (fastsoftmax_table->predict_labels_f32)
 #define fastsoftmax_predict_labels_f64 (fastsoftmax_table->predict_labels_f64)
 
+#ifndef FASTSOFTMAX_NO_PYTHON
 /* 0, or -1 with an ImportError set: there is no such package, or its functions are not those of this header. */
 static inline int fastsoftmax_import(void) {
     const fastsoftmax_functions *found = NULL;
@@ -120,5 +123,6 @@ static inline int fastsoftmax_import(void) {
     fastsoftmax_table = found;
     return 0;
 }
+#endif
 
 #endif
