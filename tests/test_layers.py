@@ -33,12 +33,13 @@ MAY_IMPORT = {
     "model": ["objective", "data", *KERNELS, "_extras", "_version"],
     "kernels.api": ["model", "objective", "data", "kernels.contract", "kernels.plan", "kernels.backends"],
     "numba": ["objective", "kernels.api", "_extras"],
+    "jax": ["kernels.api", "_extras"],
     "sklearn": ["model", "solvers", "objective", "data", "kernels.backends", "_extras"],
     "cli": ["model", "solvers", "objective", "data", "datasets", "reference", "_extras", "_version"],
     "__main__": ["cli"],
     "__init__": ["model", "objective", "sklearn", "solvers", "kernels.backends", "kernels.api", "_version"],
 }
-MAY_IMPORT["cli"] += ["kernels.backends", "kernels.machine"]
+MAY_IMPORT["cli"] += ["jax", "kernels.backends", "kernels.machine"]
 # Storeys of a wing, from the top; each may import those below it.
 STOREYS = {
     "numba": ["backend", "launch_dense", "launch_sparse", "passes", "block", "runtime", "microkernels"],

@@ -24,6 +24,7 @@ from ..kernels.api import get_include
 SOURCE = Path(__file__).parent / "ffi.cpp"
 FLAGS = ["-std=c++17", "-O2", "-shared", "-fPIC", "-DFASTSOFTMAX_NO_PYTHON"]
 COMPILERS = ("c++", "g++", "clang++")
+NO_JAXLIB = "jaxlib is not installed"
 TARGETS = {"float32": "fastsoftmax_f32", "float64": "fastsoftmax_f64"}
 
 
@@ -57,7 +58,7 @@ def describe() -> str:
         library = _path()
         return str(Way(library)) if library.exists() else f"ffi, to be compiled by {compiler()} when first used"
     except OSError as error:
-        return str(Way(None, str(error)))
+        return "not installed" if str(error) == NO_JAXLIB else str(Way(None, str(error)))
 
 
 def built() -> Path:
@@ -94,7 +95,7 @@ def _path() -> Path:
     try:
         version = metadata.version("jaxlib")
     except metadata.PackageNotFoundError:
-        raise OSError("jaxlib is not installed") from None
+        raise OSError(NO_JAXLIB) from None
     sources = SOURCE.read_bytes() + Path(get_include(), "fastsoftmax.h").read_bytes()
     digest = hashlib.sha256(sources + repr((version, FLAGS, sys.platform)).encode()).hexdigest()[:16]
     return _folder() / f"jax-{version}-{digest}.so"

@@ -114,10 +114,10 @@ def _forward(x: Any, w: Any, labels: Any, b: Any, s: Any, label_smoothing: float
     """The loss, and what `_backward` multiplies; arguments come with whether they are differentiated."""
     given = x, w, labels, b, s
     wanted = tuple(given[i] is not None and given[i].perturbed for i in DIFFERENTIABLE)
-    values = [None if argument is None else argument.value for argument in given]
-    loss, dx, dw, db, row_loss = _run(*values, wanted, label_smoothing, n_threads)
+    x, w, labels, b, s = (None if argument is None else argument.value for argument in given)
+    loss, dx, dw, db, row_loss = _run(x, w, labels, b, s, wanted, label_smoothing, n_threads)
     # d/ds_i of sum_i s_i l_i / sum_i s_i
-    ds = (row_loss - loss) / values[4].sum() if wanted[3] else None
+    ds = (row_loss - loss) / s.sum() if s is not None and wanted[3] else None
     return loss, [part if want else None for part, want in zip((dx, dw, db, ds), wanted, strict=True)]
 
 
@@ -137,7 +137,9 @@ def _run(
     """(loss, dx, dw, db, row_loss), those that are not wanted without elements, as are b and s where they are None."""
     (m, n), k, none = x.shape, w.shape[1], jnp.zeros(0, x.dtype)
     shapes = [(m, n), (n, k), (k,), (m,)]
-    results = [jax.ShapeDtypeStruct(shape if want else (0,), x.dtype) for want, shape in zip(wanted, shapes, strict=True)]
+    results = [
+        jax.ShapeDtypeStruct(shape if want else (0,), x.dtype) for want, shape in zip(wanted, shapes, strict=True)
+    ]
     results = [jax.ShapeDtypeStruct((), x.dtype), *results]
     operands = x, w, labels, none if b is None else b, none if s is None else s
     if build.way().library is None:

@@ -1,6 +1,8 @@
 """`fastsoftmax.jax.linear_cross_entropy` beside the formula, by the library and by the callback, and how both come."""
 
+import re
 import threading
+from pathlib import Path
 
 import child
 import numpy as np
@@ -215,3 +217,11 @@ def test_another_process_finds_the_library(library):
     code = "from fastsoftmax.jax import build; print(build.built())"
     done = child.python("-c", code, FASTSOFTMAX_CACHE_DIR=str(library.parent), CXX="no-such-compiler")
     assert done.stdout.strip() == str(library), done.stderr
+
+
+def test_the_example_of_the_readme(library):
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    found = {}
+    exec(compile(re.search(r"^```py\n(.*?)^```$", text, re.M | re.S)[1], "README.md", "exec"), found)
+    wanted = fastsoftmax.loss_and_grad(np.asarray(found["x"]), np.asarray(found["labels"]), np.zeros((20, 5), "f4"))
+    assert found["value"] == np.float32(wanted[0]) and np.array_equal(found["grad"], wanted[1])
