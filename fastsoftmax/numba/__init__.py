@@ -91,7 +91,7 @@ def loss_and_grad(
     ...         theta = theta - grad
     ...     return value
     >>> round(descend(np.array([[1.0], [2.0]]), np.array([0, 1]), np.zeros((1, 2)), 100), 6)
-    0.680286
+    0.645986
     """
     return objective.loss_and_grad(
         X,
