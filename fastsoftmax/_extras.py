@@ -11,10 +11,12 @@ EXTRAS = {
     "jax": "jax",
     "matplotlib": "cli",
     "numba": "numba",
+    "onnx": "onnx",
     "pyarrow": "cli",
     "rich": "cli",
     "safetensors": "safetensors",
     "sklearn": "sklearn",
+    "torch": "torch",
 }
 
 

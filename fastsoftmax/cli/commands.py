@@ -1,4 +1,4 @@
-"""The command line: `train`, `predict`, `info` and `bench`.
+"""The command line: `train`, `predict`, `export`, `info` and `bench`.
 
 A user's mistake ends in one line on stderr and the exit code 2. Results go to stdout, the progress bar to stderr. With
 ``--json`` stdout has one JSON object and nothing else.
@@ -227,6 +227,24 @@ def _predictions(model: Model, X: np.ndarray, options: PredictOptions) -> dict[s
             return columns
         return {"prediction": model.classes[np.argmax(proba, axis=1)]} | columns
     return {"prediction": model.predict(X, **settings)}
+
+
+# ------------------------------------------------------------------------------------------ export
+
+
+@cli.command()
+@click.argument("model")
+@click.argument("out")
+def export(model: str, out: str) -> None:
+    """Write a MODEL that `train --out` wrote as an ONNX file, OUT.
+
+    It predicts "label" and "probabilities" from "X", the columns in the order of training.
+    """
+    path = writable(out, (".onnx",), "an ONNX model", default=".onnx")
+    assert path is not None
+    read = Model.load(with_suffix(model, MODEL_SUFFIXES, "a model", default=".npz"))
+    read.to_onnx(path)
+    click.echo(f"{read.n_features} features, {read.n_classes} classes written to {path}")
 
 
 # -------------------------------------------------------------------------------------------- info

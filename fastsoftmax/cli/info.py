@@ -28,6 +28,7 @@ PACKAGES = {
     "click": "click",
     "rich": "rich",
     "matplotlib": "matplotlib",
+    "onnx": "onnx",
 }
 
 

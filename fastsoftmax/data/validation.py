@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..kernels.contract import Csr
-from .frames import frame_values, is_frame
+from .arrays import as_array
+from .frames import frame_values, has_columns, is_frame, opened
 from .validation_sparse import check_sparse, is_sparse, nonfinite_entry
 
 # Type characters of the dtypes whose every value is exact in float32: X of them is computed as float32.
@@ -28,7 +29,8 @@ FEW_NUMBERS = 1024
 def check_X(X: Any, name: str = "X") -> np.ndarray | Csr:
     """Check X: a 2-D real array that keeps its dtype and strides (no copy), or for sparse X a `Csr` of all rows.
 
-    Of a data frame it is the array that `frames.frame_values` reads.
+    Of an array of another library it is what `arrays.as_array` makes of it, of a data frame what `frames.frame_values`
+    reads.
 
     Raises
     ------
@@ -38,7 +40,7 @@ def check_X(X: Any, name: str = "X") -> np.ndarray | Csr:
         For another number of dimensions, no rows or no columns; for sparse X see `validation_sparse.check_sparse`.
     """
     if is_frame(X):
-        X = frame_values(X, name)
+        X = frame_values(opened(X, name), name)
     return check_sparse(X, name) if is_sparse(X) else check_dense(X, name)
 
 
@@ -48,7 +50,7 @@ def check_dense(X: ArrayLike, name: str = "X") -> np.ndarray:
         raise TypeError(
             f"{name} is a masked array; one without a mask is wanted (X.filled() or X.compressed() make one)"
         )
-    array = _as_array(X, name)
+    array = as_array(X, name)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} has dtype {array.dtype}; a real numeric array (float, int or bool) is wanted")
     if array.ndim != 2:
@@ -76,7 +78,7 @@ def check_y(y: ArrayLike, m: int, n_classes: int | None = None, name: str = "y")
     ValueError
         For a wrong shape, a fraction, a label outside 0..k-1, or fewer than two classes.
     """
-    array = _as_array(y, name)
+    array = as_array(y, name)
     if array.dtype.kind not in "iubf":
         raise TypeError(f"{name} has dtype {array.dtype}; integer class numbers 0..k-1 are wanted")
     if array.shape != (m,):
@@ -110,12 +112,14 @@ def check_targets(
 ) -> tuple[np.ndarray, int]:
     """Check targets: labels as `check_y` does or, for 2-D y, soft targets (m, k) of ``dtype`` in C order; and k.
 
+    A frame of one column holds labels.
+
     Raises
     ------
     TypeError, ValueError
         As `check_y`; for soft targets of another shape, or not real, finite and at least 0.
     """
-    array = _as_array(y, name)
+    array = _columns(y, name) if has_columns(y) else as_array(y, name)
     if array.ndim != 2:
         return check_y(array, m, n_classes, name)
     k = array.shape[1] if n_classes is None else check_count(n_classes, "n_classes", at_least=2)
@@ -144,7 +148,7 @@ def check_weights(w: ArrayLike | None, m: int, name: str = "sample_weight") -> t
     """
     if w is None:
         return None, float(m)
-    array = _as_array(w, name)
+    array = as_array(w, name)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} has dtype {array.dtype}; real numbers are wanted")
     if array.ndim == 0:
@@ -173,7 +177,7 @@ def check_theta(theta: ArrayLike, n: int, k: int, fit_intercept: bool, name: str
     TypeError, ValueError
         For parameters that are not real numbers, of another shape, or not finite.
     """
-    array = _as_array(theta, name)
+    array = as_array(theta, name)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} has dtype {array.dtype}; real numbers are wanted")
     rows = n + bool(fit_intercept)
@@ -244,11 +248,11 @@ def all_finite(result: float | np.ndarray) -> bool:
         return math.isfinite(np.add.reduce(result, axis=None)) or bool(np.isfinite(result).all())
 
 
-def _as_array(value: ArrayLike, name: str) -> np.ndarray:
-    try:
-        return np.asarray(value)
-    except ValueError as error:  # rows of different lengths
-        raise ValueError(f"{name} is no array of equally long rows: {error}") from error
+def _columns(y: Any, name: str) -> np.ndarray:
+    """The numbers of a frame, (m,) if it has one column."""
+    values = frame_values(opened(y, name), name)
+    array: np.ndarray = values if isinstance(values, np.ndarray) else values.toarray()
+    return array[:, 0] if array.shape[1] == 1 else array
 
 
 def _nonfinite(array: np.ndarray) -> np.ndarray:

@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import as_array, offers_memory
+from .frames import has_columns
+
 
 def check_labels(y: Any, name: str = "y") -> Any:
     """Labels as an array of integers, booleans, floats or text, or ``y`` itself where it holds none of these.
@@ -23,12 +26,14 @@ def check_labels(y: Any, name: str = "y") -> Any:
         If labels are of more than one kind, a missing value among text included, or are integers that 64 bits do not
         hold together.
     """
+    if offers_memory(y) and not has_columns(y):
+        y = as_array(y, name)
     listed = isinstance(y, (list, tuple))
     array: Any = None
     if listed:
         values = y
     elif hasattr(y, "__array__") and len(getattr(y, "shape", (0,))) == 1:
-        array = np.asarray(y)
+        array = as_array(y, name)
         if array.dtype.kind not in "OT":
             return array
         array = array.astype(object)

@@ -1,29 +1,26 @@
 """`Model`, fitted parameters that predict, and the functions `softmax` and `predict_proba`.
 
-`file` writes a model to a file and reads it.
+`file` writes a model to a file and reads it, `export` hands it to other libraries, and `prediction` is the pass over X.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..data import validation
-from ..data.frames import column_names, columns_in_order, is_frame
+from ..data.arrays import as_array
+from ..data.frames import column_names, columns_in_order, is_frame, opened
 from ..data.validation_labels import check_labels
-from ..kernels.backends import select
-from ..kernels.contract import Csr, Parameters, Sums
-from ..kernels.machine import default_threads
-from ..kernels.plan import Plan
-from ..objective.objective import explain_nonfinite
-from ..objective.passes import passes_over
+from . import export
 from .file import read, write
+from .prediction import Prediction
 
 # Bytes of the logits (as float64) that `Model.top_k` holds at a time.
 _TOP_BYTES = 64 << 20
@@ -75,7 +72,7 @@ class Model:
     metadata: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        theta = np.asarray(self.theta)
+        theta = as_array(self.theta, "theta")
         if theta.ndim != 2 or 0 in theta.shape:
             raise ValueError(f"theta has shape {theta.shape}; (features, classes) is wanted")
         n, k = theta.shape
@@ -190,6 +187,33 @@ class Model:
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a sound fastsoftmax model: {error}") from error
 
+    def to_sklearn(self) -> Any:
+        """A fitted LogisticRegression of scikit-learn that predicts the same; for two classes it has one row."""
+        return export.to_sklearn(self)
+
+    @classmethod
+    def from_sklearn(cls, estimator: Any) -> Model:
+        """The model of a fitted LogisticRegression or LogisticRegressionCV of scikit-learn.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For another estimator, one that is not fitted, or one of a model for each of several classes.
+        """
+        return cls(**export.parts_of_estimator(estimator))
+
+    def to_torch(self) -> Any:
+        """An ``nn.Linear`` of PyTorch from X (.., n) to the logits (.., k), of theta's dtype, its parameters copies."""
+        return export.to_torch(self)
+
+    def to_onnx(self, path: str | PathLike[str]) -> None:
+        """Write an ONNX file that any runtime for it predicts with, from "X" (rows, n) of theta's dtype.
+
+        Its outputs are "label" (rows,), int64 or text, and "probabilities" (rows, k). Feature names, as a JSON list,
+        and metadata are in the file's metadata. Needs the onnx package.
+        """
+        export.to_onnx(self, path)
+
     def _run(self, X: ArrayLike, kind: str, backend: str, n_threads: int | None) -> np.ndarray:
         return self._prediction(X, backend, n_threads).whole(kind)
 
@@ -198,74 +222,10 @@ class Model:
         there are fewer of them than of the frame."""
         order = None
         if self.feature_names is not None and is_frame(X):
+            X = opened(X)
             order = columns_in_order(column_names(X), self.feature_names)
         theta = self.theta if order is None else self.theta[order]
         return Prediction(validation.check_X(X), theta, self.bias, backend, n_threads)
-
-
-class Prediction:
-    """A pass over checked X that predicts: source, plan, parameters and kernels.
-
-    Parameters
-    ----------
-    X
-        As `data.validation.check_X` returns it.
-    theta, bias : ndarray (n, k), and (k,) or None
-        Finite, of any real dtype.
-    backend, n_threads
-        As of `Objective`.
-    """
-
-    def __init__(
-        self, X: np.ndarray | Csr, theta: np.ndarray, bias: np.ndarray | None, backend: str, n_threads: int | None
-    ) -> None:
-        n, self.k = theta.shape
-        self.m = X.shape[0]
-        if X.shape[1] != n:
-            raise ValueError(f"X has {X.shape[1]} features, but the model was fitted with {n} features")
-        self.kernels = select(backend)[1]
-        self.passes = passes_over(X, self.kernels)
-        self.source = self.passes.source
-        self.n_threads = default_threads() if n_threads is None else validation.check_count(n_threads, "n_threads")
-        dtype = self.source.dtype
-        with np.errstate(over="ignore"):  # an overflow shows in the logits
-            self.params = Parameters(
-                np.ascontiguousarray(theta, dtype=dtype),
-                None if bias is None else np.ascontiguousarray(bias, dtype=dtype),
-            )
-        self.plan = self.make_plan()
-        self.n_threads = min(self.n_threads, self.plan.threads)
-
-    def make_plan(self) -> Plan:
-        return self.passes.plan(self.k, gradient=False)
-
-    def whole(self, kind: str, out: np.ndarray | None = None) -> np.ndarray:
-        """One of the `kernels.contract.PREDICTIONS` for all rows; in ``out``, if given, of its shape and dtype."""
-        if out is None:
-            out = np.empty(self.m, np.int64) if kind == "label" else np.empty((self.m, self.k), self.source.dtype)
-        sums = self._sums()
-        for rows in self.passes.chunks(self.plan):
-            end = rows.start + len(rows.X)
-            self.kernels.predict(rows, self.params, self.plan, kind, out[rows.start : end], sums, self.n_threads)
-        self._require_finite(sums, self.plan)
-        return out
-
-    def pieces(self, most: int) -> Iterator[tuple[slice, np.ndarray]]:
-        """The logits of at most ``most`` rows at a time, each with the slice of rows that it belongs to."""
-        plan = replace(self.plan, chunk=min(most, self.plan.chunk))
-        sums = self._sums()
-        for rows in self.passes.chunks(plan):
-            H = np.empty((len(rows.X), self.k), self.source.dtype)
-            self.kernels.predict(rows, self.params, plan, "logits", H, sums, self.n_threads)
-            self._require_finite(sums, plan)
-            yield slice(rows.start, rows.start + len(rows.X)), H
-
-    def _sums(self) -> Sums:
-        return Sums.zeros(self.plan.slabs, self.k, 0, 1.0, grad=False)
-
-    def _require_finite(self, sums: Sums, plan: Plan) -> None:
-        if not np.isfinite(sums.loss).all():
-            explain_nonfinite(self.source, plan.chunk, "prediction")
 
 
 def softmax(H: ArrayLike) -> np.ndarray:
@@ -342,7 +302,7 @@ def predict_proba(
     array([[0.5, 0.5],
            [1. , 0. ]])
     """
-    theta = np.asarray(theta)
+    theta = as_array(theta, "theta")
     if theta.ndim != 2 or 0 in theta.shape:
         raise ValueError(f"theta has shape {theta.shape}; (features, classes) is wanted")
     array = validation.check_X(X)

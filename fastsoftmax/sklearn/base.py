@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike
 
 from .._extras import install_command
 from ..data import validation
+from ..data.arrays import as_array, offers_memory
+from ..data.frames import frame_values, is_frame, opened
 from ..data.validation_labels import check_labels
 from ..model.model import Model
 from ..objective.absent import present_classes, renumbered, with_absent
@@ -19,6 +21,7 @@ from .parameters import FittedParameters
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
+    from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError as error:
@@ -31,14 +34,36 @@ _CHECKS: dict[str, Any] = {"accept_sparse": True, "dtype": "numeric", "order": N
 
 def checked_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
     """X after scikit-learn's checks; number and names of features are stored (``reset``) or compared."""
+    if is_frame(X):
+        return _checked_frame(estimator, X, reset)
+    X = as_array(X, "X") if _is_foreign(X) else X
     return validate_data(estimator, X, reset=reset, skip_check_array=_is_plain(X), **_CHECKS)
 
 
 def checked_samples(estimator: Any, X: Any, y: Any, *, reset: bool = True) -> tuple[Any, Any]:
     """X and y after scikit-learn's checks, as `checked_rows`."""
+    y = check_labels(y)
+    if is_frame(X) and y is not None:
+        X = _checked_frame(estimator, X, reset)
+        labels = column_or_1d(y, warn=True)
+        assert_all_finite(labels, input_name="y")
+        check_consistent_length(X, labels)
+        return X, labels
+    X = as_array(X, "X") if _is_foreign(X) else X
     plain = _is_plain(X) and type(y) is np.ndarray and y.shape == X.shape[:1] and y.dtype.kind in "iu"
-    X, y = validate_data(estimator, X, check_labels(y), reset=reset, skip_check_array=plain, **_CHECKS)
-    return X, y
+    return tuple(validate_data(estimator, X, y, reset=reset, skip_check_array=plain, **_CHECKS))
+
+
+def _checked_frame(estimator: Any, X: Any, reset: bool) -> Any:
+    """The numbers of a frame, which scikit-learn would copy to an array in C order; it sees the names."""
+    frame = opened(X)
+    validate_data(estimator, frame, reset=reset, skip_check_array=True)
+    return frame_values(frame)
+
+
+def _is_foreign(X: Any) -> bool:
+    """Whether X is the array of another library; scikit-learn's own checks take lists, and sparse arrays of SciPy."""
+    return offers_memory(X) or (type(X) is not np.ndarray and hasattr(type(X), "__array__"))
 
 
 def _is_plain(X: Any) -> bool:

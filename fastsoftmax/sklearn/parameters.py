@@ -7,12 +7,20 @@ arrays are read-only, so that nothing is written to them in vain.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..data import validation
 from ..model.model import Model
+from ..solvers.geometry.metric import Metric, Moments
+from ..solvers.methods.sgd import Stream
+from ..solvers.result import Result, Step
+
+# What estimators keep that is no array and no plain value.
+_KINDS = {kind.__name__: kind for kind in (Model, Result, Step, Stream, Metric, Moments)}
+_KIND = "fastsoftmax.kind"
 
 
 class FittedParameters:
@@ -53,6 +61,13 @@ class FittedParameters:
     def intercept_(self, value: ArrayLike) -> None:
         self._assign("intercept_", value)
 
+    def __getstate__(self) -> Any:
+        state: Any = super().__getstate__()
+        return {name: packed(value) for name, value in state.items()}
+
+    def __setstate__(self, state: Any) -> None:
+        super().__setstate__({name: unpacked(value) for name, value in state.items()})  # type: ignore[misc]  # of scikit-learn's BaseEstimator
+
     def _model_or(self, name: str) -> Model | np.ndarray:
         """The model or, where there is none yet, what was assigned to an attribute of it."""
         found: Model | np.ndarray | None = self.__dict__.get("model_", self.__dict__.get("_assigned", {}).get(name))
@@ -84,6 +99,26 @@ class FittedParameters:
         """Delete fitted attributes that are not valid any more."""
         for name in names:
             self.__dict__.pop(name, None)
+
+
+def packed(value: Any) -> Any:
+    """A value, or for one of the package's own objects a dict of plain values and arrays: who loads a file of skops
+    then need trust the estimator's class alone."""
+    kind = type(value)
+    if kind in _KINDS.values():
+        return {_KIND: kind.__name__, **{name: packed(part) for name, part in vars(value).items()}}
+    return [packed(part) for part in value] if kind is list else value
+
+
+def unpacked(value: Any) -> Any:
+    """What `packed` was given. Only the classes of the table are made, by their names in it."""
+    if type(value) is list:
+        return [unpacked(part) for part in value]
+    if type(value) is not dict or not isinstance(value.get(_KIND), str):
+        return value
+    made = object.__new__(_KINDS[value[_KIND]])
+    made.__dict__.update({name: unpacked(part) for name, part in value.items() if name != _KIND})
+    return made
 
 
 def _one_of_two(parameters: np.ndarray) -> np.ndarray:

@@ -157,10 +157,28 @@ def test_arrays_of_labels_or_probabilities(run, iris, model, tmp_path):
     assert_one_line(run("predict", model, iris, "--out", path, "--top", 2), "labels beside numbers")
 
 
+def test_a_model_is_exported(run, iris, model, tmp_path):
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    code, out, _ = run("export", model, tmp_path / "model")
+    assert (code, out) == (0, f"4 features, 3 classes written to {tmp_path / 'model.onnx'}\n")
+    X, _, _ = datasets.load_sample("iris")
+    label, proba = runtime.InferenceSession(str(tmp_path / "model.onnx")).run(None, {"X": X})
+    fitted = Model.load(model)
+    assert label.tolist() == fitted.predict(X).tolist()
+    np.testing.assert_allclose(proba, fitted.predict_proba(X), rtol=0, atol=1e-12)
+
+
+def test_a_model_is_exported_to_onnx_alone(run, model, tmp_path):
+    assert_one_line(run("export", model, tmp_path / "model.pt"), "model.pt: an ONNX model is a .onnx file")
+    assert_one_line(run("export", tmp_path / "none.npz", tmp_path / "m.onnx"), "none.npz")
+    assert not (tmp_path / "m.onnx").exists()
+
+
 def test_version_and_help(run):
     assert run("--version") == (0, f"fastsoftmax {fastsoftmax.__version__}\n", "")
     assert "train" in run()[1]
-    for command in ("train", "predict", "info"):
+    for command in ("train", "predict", "export", "info"):
         assert CliRunner().invoke(commands.cli, [command, "-h"]).exit_code == 0
 
 

@@ -1,28 +1,22 @@
 """Frames of many libraries: names and numbers of their columns, whatever holds them."""
 
+import gc
 from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from expect import peak_bytes
+from samples import ArrowArray, ArrowStream
 
-from fastsoftmax.data.frames import column_names, columns_in_order, frame_values, is_frame
+from fastsoftmax import Model
+from fastsoftmax.data.frames import column_names, columns_in_order, frame_values, is_frame, opened
 from fastsoftmax.data.validation import check_X
 
 NAMES = ["a", "b", "c"]
 FRAME = pd.DataFrame({"a": [0.5, -1.0, 2.0, 7.25], "b": [True, False, True, True], "c": [3, 0, 5, 1]})
 VALUES = np.array([[0.5, 1, 3], [-1, 0, 0], [2, 1, 5], [7.25, 1, 1]])
-
-
-class ArrowStream:
-    """Has nothing but the Arrow C stream."""
-
-    def __init__(self, table):
-        self.table = table
-
-    def __arrow_c_stream__(self, requested_schema=None):
-        return self.table.__arrow_c_stream__(requested_schema)
 
 
 class Interchange:
@@ -37,6 +31,10 @@ class Interchange:
 
 def arrow():
     return pa.Table.from_pandas(FRAME, preserve_index=False)
+
+
+def chunked(polars):
+    return polars.concat([polars.from_pandas(FRAME[:1]), polars.from_pandas(FRAME[1:])], rechunk=False)
 
 
 FRAMES = {
@@ -54,8 +52,12 @@ FRAMES = {
     "Arrow decimals": lambda: arrow().set_column(0, "a", arrow()["a"].cast(pa.decimal128(38, 20))),
     "Arrow chunks": lambda: pa.concat_tables([arrow()[:1], arrow()[1:]]),
     "Arrow stream": lambda: ArrowStream(arrow()),
+    "Arrow array": lambda: ArrowArray(arrow().to_batches()[0]),
+    "RecordBatchReader": lambda: arrow().to_reader(),
     "interchange": lambda: Interchange(arrow()),
     "polars": lambda: pytest.importorskip("polars").from_pandas(FRAME),
+    "polars chunks": lambda: chunked(pytest.importorskip("polars")),
+    "xarray": lambda: pytest.importorskip("xarray").Dataset({name: ("row", FRAME[name]) for name in NAMES}),
     "narwhals": lambda: pytest.importorskip("narwhals").from_native(FRAME),
     "narwhals Arrow": lambda: pytest.importorskip("narwhals").from_native(arrow()),
 }
@@ -63,9 +65,8 @@ FRAMES = {
 
 @pytest.mark.parametrize("kind", FRAMES)
 def test_names_and_numbers(kind):
-    frame = FRAMES[kind]()
-    assert is_frame(frame) and column_names(frame) == NAMES
-    X = check_X(frame)
+    assert is_frame(FRAMES[kind]()) and column_names(opened(FRAMES[kind]())) == NAMES
+    X = check_X(FRAMES[kind]())
     np.testing.assert_array_equal(X if isinstance(X, np.ndarray) else X.to_scipy().toarray(), VALUES)
     assert isinstance(X, np.ndarray) == (kind != "pandas sparse")
 
@@ -95,9 +96,83 @@ def test_the_dtype_is_the_one_that_holds_all_columns(dtypes, wanted, make):
     np.testing.assert_array_equal(X, np.column_stack(list(columns.values())))
 
 
-def test_a_frame_of_one_dtype_is_not_copied():
-    frame = pd.DataFrame(VALUES)
-    assert np.shares_memory(frame_values(frame), frame.to_numpy())
+WIDE = np.asfortranarray(np.random.default_rng(0).normal(size=(500, 6)))
+WIDE_NAMES = list("abcdef")
+# Frames whose columns lie in WIDE, one behind the other.
+SHARING = {
+    "pandas": lambda: pd.DataFrame(WIDE, columns=WIDE_NAMES, copy=False),
+    "Table": lambda: pa.table(dict(zip(WIDE_NAMES, WIDE.T, strict=True))),
+    "RecordBatch": lambda: pa.record_batch(dict(zip(WIDE_NAMES, WIDE.T, strict=True))),
+    "Arrow stream": lambda: ArrowStream(SHARING["Table"]()),
+    "RecordBatchReader": lambda: SHARING["Table"]().to_reader(),
+    "Arrow array": lambda: ArrowArray(SHARING["RecordBatch"]()),
+    "polars": lambda: pytest.importorskip("polars").from_numpy(WIDE, schema=WIDE_NAMES),
+    "narwhals": lambda: pytest.importorskip("narwhals").from_native(SHARING["Table"]()),
+}
+
+
+@pytest.mark.parametrize("kind", SHARING)
+def test_columns_one_behind_the_other_are_read_where_they_are(kind):
+    X = check_X(SHARING[kind]())
+    assert X.ctypes.data == WIDE.ctypes.data and X.strides == WIDE.strides and X.shape == WIDE.shape
+    np.testing.assert_array_equal(X, WIDE)
+
+
+@pytest.mark.parametrize("kind", ["pandas nullable", "pandas Arrow"])
+def test_columns_of_pandas_with_other_dtypes_are_read_where_they_are(kind):
+    frame = SHARING["pandas"]()
+    frame = frame.astype("Float64") if kind == "pandas nullable" else frame.astype("double[pyarrow]")
+    X = check_X(frame)
+    assert X.flags.f_contiguous
+    if len({np.asarray(frame[name]).ctypes.data - WIDE[:, i].nbytes * i for i, name in enumerate(WIDE_NAMES)}) == 1:
+        assert X.ctypes.data == np.asarray(frame["a"]).ctypes.data
+    np.testing.assert_array_equal(X, WIDE)
+
+
+def test_joined_columns_outlive_their_frame():
+    X = check_X(pa.table({name: column.copy() for name, column in zip("a", WIDE.T, strict=False)}))
+    Y = check_X(pa.table(dict(zip("abc", np.asfortranarray(WIDE[:, :3] + 1).T, strict=True))))
+    gc.collect()
+    np.full((500, 6), 7.0)
+    np.testing.assert_array_equal(X[:, 0], WIDE[:, 0])
+    np.testing.assert_array_equal(Y, WIDE[:, :3] + 1)
+
+
+APART = {
+    "Table": lambda: pa.table({name: column.copy() for name, column in zip(WIDE_NAMES, WIDE.T, strict=True)}),
+    "chunks": lambda: pa.concat_tables([APART["Table"]()[:9], APART["Table"]()[9:]]),
+    "polars chunks": lambda: pytest.importorskip("polars").from_arrow(APART["chunks"](), rechunk=False),
+    "polars": lambda: pytest.importorskip("polars").DataFrame(APART["Table"]()),
+    "pandas blocks": lambda: SHARING["pandas"]().assign(f=WIDE[:, 5].copy()),
+    "two dtypes": lambda: SHARING["pandas"]().assign(f=WIDE[:, 5].astype(np.float32)),
+    "backwards": lambda: pa.table(dict(zip(WIDE_NAMES, WIDE[:, ::-1].T, strict=True))),
+    "every other": lambda: pa.table(dict(zip("ace", WIDE[:, ::2].T, strict=True))),
+}
+
+
+@pytest.mark.parametrize("kind", APART)
+def test_columns_that_lie_elsewhere_are_copied_once_to_columns(kind):
+    frame = APART[kind]()
+    X = check_X(frame)
+    assert X.flags.f_contiguous and not np.shares_memory(X, WIDE)
+    wanted = {"backwards": WIDE[:, ::-1], "every other": WIDE[:, ::2]}.get(kind, WIDE)
+    np.testing.assert_allclose(X, wanted, rtol=1e-7 if kind == "two dtypes" else 0)
+    assert peak_bytes(lambda: check_X(frame)) < 1.5 * WIDE.nbytes + 20_000
+
+
+def test_a_stream_is_read_once():
+    theta = np.arange(18.0).reshape(6, 3) / 18
+    got = Model(theta, feature_names=WIDE_NAMES[::-1]).predict_proba(SHARING["RecordBatchReader"]())
+    np.testing.assert_array_equal(got, Model(theta[::-1]).predict_proba(WIDE))
+
+
+def test_a_dataset_has_one_dimension():
+    xarray = pytest.importorskip("xarray", reason="xarray is not installed")
+    dataset = xarray.Dataset({"a": ("row", [1.0, 2.0]), "b": ("column", [1.0, 2.0, 3.0])})
+    with pytest.raises(
+        TypeError, match=r"X is a Dataset of variables with the dimensions \('column',\), \('row',\); one"
+    ):
+        check_X(dataset)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +207,7 @@ def test_a_column_of_something_else_is_named(frame, message):
 
 def test_a_lazy_frame_is_told_to_be_collected():
     frame = pytest.importorskip("polars").from_pandas(FRAME).lazy()
-    for action in (check_X, column_names):
+    for action in (check_X, opened):
         with pytest.raises(TypeError, match=r"X is a LazyFrame, .* X.collect\(\)"):
             action(frame)
 

@@ -16,7 +16,7 @@ ENDS = {"cython": ".hpp", "numba": ".py"}
 
 # File in both wings: names that both define.
 TWINS = {
-    "passes/dense": "do_slab flush for_slabs gradient_of_block slab_start",
+    "passes/dense": "do_slab for_slabs gradient_of_block slab_start",
     "passes/class_parallel": "group_backward group_forward sum_of_groups top_of_groups",
     "passes/models": "add_held residuals_of_models weigh_fold",
     "passes/hessian": "pair_grams",
@@ -26,7 +26,7 @@ TWINS = {
     "block/products": "backward forward input_gradient",
     "block/softmax": "add_column_sums exponentials hessian_residual label_rows load_targets not_finite "
     "residual_of_labels residual_of_soft",
-    "block/reduce": "reduce_gradient",
+    "block/reduce": "flush_hot_columns reduce_gradient",
     "microkernels/simd": "Lanes load load_double splat store sum_lanes",
     "microkernels/prefetch": "Prefetcher idle",
     "microkernels/tile": "Tile run_tile",
@@ -39,7 +39,7 @@ TWINS = {
 # Names that both wings define, in files that are not each other's twins: Numba compiles what few passes call by itself,
 # beside its micro-kernel, and C++ keeps the choice between micro-kernels in one place.
 ELSEWHERE = (
-    "backward_by_dots backward_by_narrow_tiles flush_hot_columns forward_by_class_lanes "
+    "backward_by_dots backward_by_narrow_tiles flush forward_by_class_lanes "
     "forward_by_dots forward_by_kc_blocks logits_of_block pack_parameters sparse_backward store_dX"
 )
 
@@ -54,13 +54,13 @@ ALONE = {
     },
     "numba": {
         "block/block": "a block of X in both orientations, which C++ passes on as arguments (block/products)",
-        "block/job": "what compiled code reads from a record; C++ gets it as block/pass",
-        "block/sparse_job": "likewise",
+        "block/job": "what a pass works on, for runtime/record; C++ gets it as block/pass",
         "microkernels/math": "exp and log, which C++ has in microkernels/simd",
         "microkernels/memory": "pointers, atomics and calls by address, which C++ has",
         "runtime/compile": "C++ is compiled when the package is built",
         "runtime/pool": "C++ has OpenMP's threads",
         "runtime/record": "arguments in memory, since compiled entries take an address alone; C++ takes a struct",
+        "runtime/views": "that record as compiled code reads it",
     },
 }
 

@@ -6,6 +6,8 @@ import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 from estimators import fit, iris
+from expect import peak_bytes
+from samples import ArrowArray, ArrowStream
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
@@ -42,6 +44,49 @@ def test_frames_of_mixed_numbers_and_booleans(convert):
     assert list(clf.feature_names_in_) == list("abcd")
     np.testing.assert_allclose(clf.coef_, fit(frame.to_numpy(float), y).coef_, atol=1e-5)
     np.testing.assert_array_equal(clf.predict(convert(frame)), clf.model_.predict(convert(frame[list("dbca")])))
+
+
+FRAMES = {
+    "Table": lambda f: f,
+    "RecordBatch": lambda f: f.to_batches()[0],
+    "reader": lambda f: f.to_reader(),
+    "stream": ArrowStream,
+    "Arrow array": lambda f: ArrowArray(f.to_batches()[0]),
+    "pandas": lambda f: f.to_pandas(),
+    "polars": lambda f: pytest.importorskip("polars").from_arrow(f),
+    "narwhals": lambda f: pytest.importorskip("narwhals").from_native(f),
+    "xarray": lambda f: xarray_dataset(f),
+}
+
+
+def xarray_dataset(table):
+    xarray = pytest.importorskip("xarray", reason="xarray is not installed")
+    return xarray.Dataset({name: ("row", table[name].to_numpy()) for name in table.column_names})
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_frames_of_every_library_have_names_and_are_not_copied_to_rows(kind):
+    X, y = iris()
+    X = np.asfortranarray(np.tile(X, (40, 1)))
+    table = pa.table(dict(zip("abcd", X.T, strict=True)))
+    clf = fit(FRAMES[kind](table), np.tile(y, 40))
+    assert list(clf.feature_names_in_) == list("abcd") and clf.n_features_in_ == 4
+    nameless = fit(X, np.tile(y, 40))
+    np.testing.assert_array_equal(clf.coef_, nameless.coef_)
+    np.testing.assert_array_equal(clf.predict(FRAMES[kind](table)), clf.predict(table))
+    copies = {"pandas": 1, "xarray": 1, "polars": 1}.get(kind, 0)  # the frame's own, or those of making it
+    own = peak_bytes(lambda: nameless.predict(X))
+    assert peak_bytes(lambda: clf.predict(FRAMES[kind](table))) < own + (copies + 0.5) * X.nbytes
+
+
+def test_a_frame_and_labels_of_another_length():
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        fit(X, y[1:])
+    with pytest.raises(ValueError, match="requires y to be passed"):
+        fit(X, None)
+    with pytest.raises(ValueError, match="1 features, but SoftmaxRegression is expecting 4|feature names"):
+        fit(X, y).predict(X.iloc[:, :1])
 
 
 # ------------------------------------------------------------------------------------------ labels

@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from fastsoftmax import Objective, SoftmaxRegression, SoftmaxRegressionCV
+from fastsoftmax.sklearn.parameters import unpacked
 
 
 def assigned(two, **options):
@@ -158,3 +159,71 @@ def test_writing_into_parameters_is_an_error(name, two):
     given[:] = 100  # the caller's own array is not the estimator's
     assert (getattr(clf, name) != 100).all()
     setattr(clf, name, getattr(clf, name) * 2)
+
+
+# ------------------------------------------------------------------------------------------- files of skops
+
+
+ESTIMATORS = {
+    "new": lambda X, y: SoftmaxRegression(backend="numpy"),
+    "fit": lambda X, y: SoftmaxRegression(backend="numpy").fit(X, y),
+    "l1": lambda X, y: SoftmaxRegression(backend="numpy", l1=1e-2, class_weight={"b": 2.0}).fit(
+        X, np.array(list("abc"))[y]
+    ),
+    "partial_fit": lambda X, y: SoftmaxRegression(backend="numpy").partial_fit(X, y, classes=[0, 1, 2]),
+    "CV": lambda X, y: SoftmaxRegressionCV(backend="numpy", l2s=[0.1, 0.01]).fit(X, y),
+}
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_a_state_has_plain_values_alone_and_comes_back(kind):
+    def plain(value):
+        if isinstance(value, dict):
+            return all(map(plain, value.values()))
+        if isinstance(value, (list, tuple)):
+            return all(map(plain, value))
+        return value is None or type(value).__module__ in ("builtins", "numpy")
+
+    clf = ESTIMATORS[kind](*iris())
+    state = clf.__getstate__()
+    assert plain(state) and set(state) >= set(vars(clf))
+    same_state({name: unpacked(value) for name, value in state.items()}, vars(clf))
+
+
+def same_state(got, wanted):
+    assert type(got) is type(wanted)
+    if hasattr(wanted, "__dict__"):
+        return same_state(vars(got), vars(wanted))
+    if isinstance(wanted, dict):
+        assert got.keys() >= wanted.keys()
+        return [same_state(got[name], wanted[name]) for name in wanted]
+    if isinstance(wanted, (list, tuple)):
+        return [same_state(*both) for both in zip(got, wanted, strict=True)]
+    return np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+def test_skops_need_trust_our_class_alone(kind, tmp_path):
+    skops = pytest.importorskip("skops.io", reason="skops is not installed")
+    X, y = iris()
+    clf = ESTIMATORS[kind](X, y)
+    skops.dump(clf, tmp_path / "model.skops")
+    own = f"{type(clf).__module__}.{type(clf).__name__}"
+    assert skops.get_untrusted_types(file=tmp_path / "model.skops") == [own]
+    again = skops.load(tmp_path / "model.skops", trusted=[own])
+    assert again.get_params() == clf.get_params()
+    if hasattr(clf, "model_"):
+        np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
+    if hasattr(clf, "stream_"):
+        rest = (X[::-1], y[::-1])
+        np.testing.assert_array_equal(again.partial_fit(*rest).coef_, clf.partial_fit(*rest).coef_)
+
+
+def test_a_class_may_have_any_name():
+    clf = SoftmaxRegression(class_weight={"fastsoftmax": 2.0, "fastsoftmax.kind": 1.0})
+    assert pickle.loads(pickle.dumps(clf)).class_weight == clf.class_weight
+
+
+def test_no_class_outside_the_table_is_made():
+    with pytest.raises(KeyError, match="Popen"):
+        unpacked({"fastsoftmax.kind": "Popen"})

@@ -1,4 +1,4 @@
-"""Sets on which solvers have a hard time, and one like text."""
+"""Sets on which solvers have a hard time, one like text, and objects that offer their memory in one way alone."""
 
 import numpy as np
 import scipy.sparse as sp
@@ -32,3 +32,46 @@ def text(m, n, k, words=20, seed=0):
     col = np.where(rng.random(m * words) < 0.3, (col * k + y[row]) % n, col)
     X = sp.coo_array((np.ones(m * words), (row, col)), shape=(m, n)).tocsr()
     return sp.diags_array(1 / np.sqrt(X.power(2).sum(axis=1))).tocsr() @ X, y
+
+
+class ArrowStream:
+    """Has nothing but the Arrow C stream."""
+
+    def __init__(self, table):
+        self.table = table
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self.table.__arrow_c_stream__(requested_schema)
+
+
+class ArrowArray:
+    """Has nothing but the Arrow C array."""
+
+    def __init__(self, batch):
+        self.batch = batch
+
+    def __arrow_c_array__(self, requested_schema=None):
+        return self.batch.__arrow_c_array__(requested_schema)
+
+
+class Capsule:
+    """Has nothing but DLPack, on a device of any kind."""
+
+    def __init__(self, array, device=(1, 0)):
+        self.array, self.device_of_array = array, device
+
+    def __dlpack__(self, **options):
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.device_of_array
+
+
+class Wrapped:
+    """Has nothing but NumPy's protocol."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array

@@ -7,7 +7,6 @@ return where the caller wants it. What costs most in making one is its plan, so 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from ...data.validation import check_dense, check_theta
 from ...kernels.backends import BACKENDS
 from ...kernels.contract import RowOutputs
 from ...kernels.plan import Plan
-from ...model.model import Prediction
+from ...model.prediction import Prediction
 from ...objective.objective import Objective
 
 # What a number stands for in C.
@@ -54,8 +53,8 @@ def key_of(source: Source, k: int, kind: str) -> Hashable:
 class _Objective(Objective):
     """An objective for one call."""
 
-    def plan_of(self, k: int, **choices: Any) -> Plan:
-        return kept_plan(key_of(self.source, k, self.backend), lambda: super(_Objective, self).plan_of(k, **choices))
+    def make_plan(self) -> Plan:
+        return kept_plan(key_of(self.source, self.n_classes, self.backend), super().make_plan)
 
     def fill(
         self,
