@@ -6,6 +6,7 @@
 - `SoftmaxRegression`, `SoftmaxRegressionCV`: estimators for scikit-learn.
 - `backends`: which kernels run on this machine.
 - `accel`: unchanged scikit-learn programs on these kernels.
+- `get_include`: the folder of ``fastsoftmax.h``, for programs in C and C++.
 
 Importing the package loads none of them, nor NumPy: each is imported when it is first used.
 """
@@ -30,12 +31,14 @@ _HOME = {
     "SoftmaxRegression": "sklearn",
     "SoftmaxRegressionCV": "sklearn",
     "backends": "kernels.backends",
+    "get_include": "kernels.api",
 }
 __all__ = ["Model", "Objective", "Result", "SoftmaxRegression", "SoftmaxRegressionCV", "backends"]
-__all__ += ["loss_and_grad", "minimize", "predict_proba", "regularization_path", "softmax"]
+__all__ += ["get_include", "loss_and_grad", "minimize", "predict_proba", "regularization_path", "softmax"]
 
 if TYPE_CHECKING:
     from . import accel as accel
+    from .kernels.api import get_include
     from .kernels.backends import backends
     from .model.model import Model, predict_proba, softmax
     from .objective.objective import Objective, loss_and_grad

@@ -20,6 +20,7 @@ from ..data.arrays import as_array
 from ..kernels.backends import select
 from ..kernels.contract import RowOutputs, Rows, Sums
 from ..kernels.machine import default_threads
+from ..kernels.plan import Plan
 from . import reduce
 from .operator import hess_operator
 from .passes import SparsePasses, explain_nonfinite, passes_over, weighted_by_mass
@@ -142,9 +143,13 @@ class Objective(Sweeps):
         self.fit_intercept = bool(fit_intercept)
         self.l2 = validation.check_real(l2, "l2")
         self.n_threads = default_threads() if n_threads is None else validation.check_count(n_threads, "n_threads")
-        self.plan = self._passes.plan(self.n_classes)
+        self.plan = self.make_plan()
         self.shape = (self.n_features + self.fit_intercept, self.n_classes)
         self.n_passes = 0
+
+    def make_plan(self) -> Plan:
+        """How every pass over this X is cut."""
+        return self._passes.plan(self.n_classes)
 
     def value_and_grad(self, theta: ArrayLike) -> tuple[float, np.ndarray]:
         """Value and gradient, shaped and typed like theta: (n [+1], k) or flat.

@@ -26,7 +26,7 @@ def test_example_runs_as_it_is(code, tmp_path, monkeypatch):
 
 
 def test_there_is_an_example_of_ten_lines():
-    assert len(EXAMPLES) == 9
+    assert len(EXAMPLES) == 10
     assert len(EXAMPLES[0].splitlines()) <= 10
 
 
