@@ -2,6 +2,7 @@
 
 import child
 import pytest
+import sklearn.linear_model  # noqa: F401  (installing waits for it)
 from joblib.parallel import BatchedCalls, SequentialBackend
 
 from fastsoftmax import accel
