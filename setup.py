@@ -19,6 +19,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
 WING = "fastsoftmax/kernels/cython"
+API = "fastsoftmax/kernels/api"  # for programs in C and Cython
 DEBUG = os.environ.get("FASTSOFTMAX_DEBUG") == "1"
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
@@ -127,13 +128,13 @@ class BuildExt(build_ext):
         return [] if self._failure(OPENMP_TRIAL, "-fopenmp") else ["-fopenmp"]
 
 
-def extension(name, sources, flags, language, directives=None):
+def extension(name, sources, flags, language, directives=None, room=WING):
     """What Cython writes carries the module's name: the same sources need a folder for each level."""
     module = Extension(
-        f"fastsoftmax.kernels.cython.{name}",
+        f"{room.replace('/', '.')}.{name}",
         sources,
-        include_dirs=[WING, numpy.get_include()],
-        depends=HEADERS,
+        include_dirs=[room, numpy.get_include()],
+        depends=[*HEADERS, f"{API}/fastsoftmax.h"],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         language=language,
     )
@@ -154,7 +155,9 @@ def flags_of(level):
 def extensions():
     kernels = [*UNITS, f"{WING}/kernels.pyx"]
     levels = [extension(f"kernels_{level}", kernels, flags_of(level), "c++", DIRECTIVES) for level in LEVELS]
-    return [extension("cpu", [f"{WING}/cpu.pyx"], [], "c"), *levels]
+    # All that it does is a few calls of Python.
+    api = extension("functions", [f"{API}/functions.pyx"], ["-O1"], "c", room=API)
+    return [extension("cpu", [f"{WING}/cpu.pyx"], [], "c"), api, *levels]
 
 
 setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})

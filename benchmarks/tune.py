@@ -36,7 +36,6 @@ SHARED: dict[str, tuple[Sequence[Any], str]] = {
     "large_max": ((128, 192, 256, 320), "20k"),
     "long_row": ((8, 16, 32), "60k 200k"),
     "kc_block_rows": (((288, 192), (416, 288), (544, 384)), "60k-f32-F 60k-f64-F"),
-    "packing_share": ((0.5, 1.0, 2.0, 4.0), "500k 581k"),
 }
 OF_A_WING: dict[str, tuple[Sequence[Any], str]] = {
     "column_bytes": ((1024, 1536, 2048, 2560, 3584), "500k-f32-F 581k-f64-F"),
@@ -46,9 +45,10 @@ OF_A_WING: dict[str, tuple[Sequence[Any], str]] = {
     "least_lanes": ((4, 8), "500k-f64"),
     "group_bytes": ((0, 512 << 10, 768 << 10), "20k 50k"),
     "crowded_tiles": ((0, 8, 16), "20k 50k"),
+    "packing_share": ((0.5, 1.0, 2.0, 4.0), "500k 581k"),
 }
 # Constants that make no difference to a wing: its times would differ by noise alone.
-WITHOUT_EFFECT = {"numba": {"least_lanes", "crowded_tiles"}}
+WITHOUT_EFFECT = {"numba": {"least_lanes", "crowded_tiles", "packing_share"}}
 GAIN = 0.98
 QUICK = "quick-tall-f32 quick-digits-f64"
 

@@ -5,6 +5,8 @@
 - `Model`, `predict_proba`, `softmax`: predictions from fitted parameters.
 - `SoftmaxRegression`, `SoftmaxRegressionCV`: estimators for scikit-learn.
 - `backends`: which kernels run on this machine.
+- `accel`: unchanged scikit-learn programs on these kernels.
+- `get_include`: the folder of ``fastsoftmax.h``, for programs in C and C++.
 
 Importing the package loads none of them, nor NumPy: each is imported when it is first used.
 """
@@ -29,11 +31,14 @@ _HOME = {
     "SoftmaxRegression": "sklearn",
     "SoftmaxRegressionCV": "sklearn",
     "backends": "kernels.backends",
+    "get_include": "kernels.api",
 }
 __all__ = ["Model", "Objective", "Result", "SoftmaxRegression", "SoftmaxRegressionCV", "backends"]
-__all__ += ["loss_and_grad", "minimize", "predict_proba", "regularization_path", "softmax"]
+__all__ += ["get_include", "loss_and_grad", "minimize", "predict_proba", "regularization_path", "softmax"]
 
 if TYPE_CHECKING:
+    from . import accel as accel
+    from .kernels.api import get_include
     from .kernels.backends import backends
     from .model.model import Model, predict_proba, softmax
     from .objective.objective import Objective, loss_and_grad
@@ -44,7 +49,12 @@ if TYPE_CHECKING:
     from .solvers.result import Result
 
 
+_PACKAGES = ("accel",)  # imported when first used, as those names are
+
+
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return importlib.import_module(f".{name}", __name__)
     if name in _HOME:
         value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
         globals()[name] = value
@@ -53,4 +63,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return sorted([*globals(), *_HOME, *_PACKAGES])

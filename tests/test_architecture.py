@@ -30,7 +30,8 @@ def in_backticks(text):
 def as_room(module):
     """The path by which the page's table calls a room of the table of imports."""
     path = module.replace(".", "/")
-    if path.startswith("kernels/") and path not in (*WINGS, "kernels/numpy"):  # `kernels/machine/` is no wing
+    rooms = (*WINGS, "kernels/numpy", "kernels/api")
+    if path.startswith("kernels/") and path not in rooms:  # `kernels/machine/` goes with the files
         return KERNELS
     return f"{path}/" if (HERE / path).is_dir() else f"{path}.py"
 
@@ -52,7 +53,7 @@ def test_every_room_has_a_row():
     named = {room.rstrip("/") for row in table("Rooms") for room in in_backticks(row[0] + row[1])}
     rooms = {folder for folder in folders(HERE) if not folder.startswith("kernels")}
     assert rooms <= named
-    assert {f"kernels/{wing}" for wing in ("cython", "numba", "numpy")} <= named
+    assert {f"kernels/{wing}" for wing in ("cython", "numba", "numpy", "api")} <= named
 
 
 def test_the_column_of_imports_is_the_table_that_a_test_holds():

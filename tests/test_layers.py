@@ -31,13 +31,17 @@ MAY_IMPORT = {
     "objective": ["data", *KERNELS],
     "solvers": ["objective", "data", *KERNELS],
     "model": ["objective", "data", *KERNELS, "_extras", "_version"],
+    "kernels.api": ["model", "objective", "data", "kernels.contract", "kernels.plan", "kernels.backends"],
+    "numba": ["objective", "kernels.api", "_extras"],
+    "jax": ["kernels.api", "_extras"],
     "sklearn": ["model", "solvers", "objective", "data", "kernels.backends", "_extras"],
     "torch": ["objective", "data", "_extras"],
+    "accel": ["sklearn", "_extras", "_version"],
     "cli": ["model", "solvers", "objective", "data", "datasets", "reference", "_extras", "_version"],
     "__main__": ["cli"],
-    "__init__": ["model", "objective", "sklearn", "solvers", "kernels.backends", "_version"],
+    "__init__": ["accel", "model", "objective", "sklearn", "solvers", "kernels.backends", "kernels.api", "_version"],
 }
-MAY_IMPORT["cli"] += ["kernels.backends", "kernels.machine"]
+MAY_IMPORT["cli"] += ["jax", "kernels.backends", "kernels.machine"]
 # Storeys of a wing, from the top; each may import those below it.
 STOREYS = {
     "numba": ["backend", "launch_dense", "launch_sparse", "passes", "block", "runtime", "microkernels"],

@@ -107,6 +107,7 @@ def show_info(machine: Machine) -> None:
             "system": machine.system,
             "threads": str(machine.threads),
             "caches": caches,
+            "jax": machine.jax,
         },
     )
     backends = Table("backend", "instruction set", "threads")

@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _extras
 from .._version import __version__
+from ..jax import build
 from ..kernels.backends import BACKENDS, backends
 from ..kernels.machine import cache_bytes, default_threads
 from ..objective.passes import describe_plan
@@ -45,6 +46,8 @@ class Machine:
         Number of threads that are used unless another is asked for.
     caches : dict of str to int
         Bytes of the data caches that the first core uses, by level.
+    jax : str
+        How XLA calls the kernels: "ffi (FILE)", or "callback (WHY)"; see `fastsoftmax.jax.build`.
     packages : dict of str to str or None
         Distribution name: version, or None where it is not installed.
     missing : dict of str to str
@@ -57,6 +60,7 @@ class Machine:
     backends: dict[str, dict[str, Any]]
     threads: int
     caches: dict[str, int]
+    jax: str
     packages: dict[str, str | None]
     missing: dict[str, str]
 
@@ -74,6 +78,7 @@ def collect() -> Machine:
         backends=table,
         threads=default_threads(),
         caches=cache_bytes(),
+        jax=build.describe(),
         packages=packages,
         missing=missing,
     )

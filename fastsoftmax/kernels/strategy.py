@@ -117,7 +117,7 @@ class Products:
     class_chunk : int
         Classes that the backward product by tiles takes all features with before the next ones; 0 for all. Cython only.
     packing_share : float
-        Where a step of a tile would have to prefetch more cache lines than this, packing prefetches too.
+        Where a step of a tile would have to prefetch more cache lines than this, packing prefetches too. Cython only.
     """
 
     forward: str
@@ -147,7 +147,7 @@ def choose_products(plan: Plan, block: Block, wing: str) -> Products:
     """The products of a pass with this plan, for the backend named ``wing``."""
     row, caches = tuning(), cache_bytes()
     if plan.strategy == "class-parallel":
-        return Products("tile", "tile", plan.block, plan.flush_rows, packing_share=row.packing_share)
+        return Products("tile", "tile", plan.block, plan.flush_rows, packing_share=row.wing(wing).packing_share)
     slabs = plan.slabs_of(block.rows)
     return _choose(plan.block, plan.flush_rows, slabs, block, wing, row, caches["L2"], caches["L3"])
 
@@ -156,7 +156,7 @@ def choose_products(plan: Plan, block: Block, wing: str) -> Products:
 def _choose(rows: int, flush_rows: int, slabs: int, b: Block, wing: str, row: Tuning, L2: int, L3: int) -> Products:
     tiles, own = -(-b.outputs // TILE_SCALARS), row.wing(wing)
     crowded = 0 < own.crowded_tiles <= tiles and rows * b.n * b.size > own.crowded_bytes and not b.by_column
-    plain = Products("tile", "tile", rows, flush_rows, copy_panels=crowded, packing_share=row.packing_share)
+    plain = Products("tile", "tile", rows, flush_rows, copy_panels=crowded, packing_share=own.packing_share)
     if not b.forward:
         return plain
     row_group, class_chunk = _groups(rows, b, own)

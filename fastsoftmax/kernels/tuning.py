@@ -39,6 +39,9 @@ class WingTuning:
         product: read in place it would come from beyond L2 for each of them. No tiles for never. Cython only.
     group_bytes : int
         What both products by tiles walk at a time where theta is larger: packed rows, and residuals. 0 for no limit.
+    packing_share : float
+        Where a step of a tile would have to prefetch more cache lines than this, packing prefetches too. Cython only:
+        Numba's tiles prefetch two lines a step, and packing helps from one on.
     stages_rows : bool
         Whether the wing copies rows of few classes that are short or far apart, so that the same micro-kernels can read
         them. This is what its code can do, not a constant to try.
@@ -52,6 +55,7 @@ class WingTuning:
     crowded_bytes: int = 0
     crowded_tiles: int = 0
     group_bytes: int = 0
+    packing_share: float = 1.0
     stages_rows: bool = False
 
 
@@ -74,8 +78,6 @@ class Tuning:
         incomplete vectors and the loads across cache lines count.
     kc_block_rows : (int, int)
         Rows of a block that is walked in KC blocks, in float32 and in float64.
-    packing_share : float
-        Where a step of a tile would have to prefetch more cache lines than this, packing prefetches too.
     wings : mapping
         `WingTuning` by the name of the backend; `wing` asks for one.
     """
@@ -87,7 +89,6 @@ class Tuning:
     large_max: int
     long_row: int
     kc_block_rows: tuple[int, int]
-    packing_share: float
     wings: Mapping[str, WingTuning]
 
     def wing(self, name: str) -> WingTuning:
@@ -114,8 +115,6 @@ ZEN4 = Tuning(
     # 5 % in float64. 640 rows of float32 cost 1 %. In Numba 480, 544 and 576 rows are equal in float32, and float64
     # takes 21.6, 21.3, 22.0 ms with 320, 384, 512.
     kc_block_rows=(544, 384),
-    # 500k x 50, float64: 106 cycles a row, was 110; 141 with packing alone.
-    packing_share=1.0,
     # Groups of 512 and 768 kB (`group_bytes`) take 1.035 and 1.027 of the time of 20k x 1024, k = 1000, and of 50k x
     # 512, k = 100, in Cython, 1.008 and 0.996 in Numba: none, since L3 is fast enough.
     wings={
@@ -124,13 +123,15 @@ ZEN4 = Tuning(
         # 581k x 54, k = 7, takes 15.3 ms in float64 and 7.45 in float32 with 2,560 bytes, 16.0 and 7.8 with 2,048.
         # Of bytes, 500k x 50, k = 3 takes 4.3 ms with 128 rows in a block, 3.9 with 320. KC blocks of 256 kB change
         # nothing. Backward product of 20k x 1024, k = 1000, float64, in blocks of 256 rows, one thread: 100,000 cycles
-        # a row with packed panels, 108,000 without.
+        # a row with packed panels, 108,000 without. 500k x 50, float64, where both tiles and packing prefetch: 106
+        # cycles a row, was 110; 141 with packing alone.
         "cython": WingTuning(
             column_bytes=2560,
             byte_columns=128,
             kc_block_bytes=192 << 10,
             crowded_bytes=512 << 10,
             crowded_tiles=8,
+            packing_share=1.0,
             stages_rows=True,
         ),
         # 500k x 50 in F order, k = 3, float32: 6.2 ms with 512 bytes, 5.0 with 2,048. KC blocks of 192 kB cost 60k x
@@ -150,7 +151,6 @@ SAPPHIRE_RAPIDS = replace(
     l2_share=0.5,
     large_bytes=1 << 20,
     large_max=128,
-    packing_share=2.0,
     wings={
         "cython": replace(
             ZEN4.wings["cython"],
@@ -159,6 +159,7 @@ SAPPHIRE_RAPIDS = replace(
             least_lanes=8,
             crowded_bytes=0,
             group_bytes=768 << 10,
+            packing_share=2.0,
         ),
         "numba": replace(ZEN4.wings["numba"], group_bytes=768 << 10),
     },

@@ -12,8 +12,7 @@ from ..kernels.backends import select
 from ..kernels.contract import Csr, Parameters, Sums
 from ..kernels.machine import default_threads
 from ..kernels.plan import Plan
-from ..objective.objective import explain_nonfinite
-from ..objective.passes import passes_over
+from ..objective.passes import explain_nonfinite, passes_over
 
 
 class Prediction:
@@ -36,12 +35,16 @@ class Prediction:
                 np.ascontiguousarray(theta, dtype=dtype),
                 None if bias is None else np.ascontiguousarray(bias, dtype=dtype),
             )
-        self.plan = self.passes.plan(self.k, gradient=False)
+        self.plan = self.make_plan()
         self.n_threads = min(self.n_threads, self.plan.threads)
 
-    def whole(self, kind: str) -> np.ndarray:
-        """One of the `kernels.contract.PREDICTIONS` for all rows."""
-        out = np.empty(self.m, np.int64) if kind == "label" else np.empty((self.m, self.k), self.source.dtype)
+    def make_plan(self) -> Plan:
+        return self.passes.plan(self.k, gradient=False)
+
+    def whole(self, kind: str, out: np.ndarray | None = None) -> np.ndarray:
+        """One of the `kernels.contract.PREDICTIONS` for all rows; in ``out``, if given, of its shape and dtype."""
+        if out is None:
+            out = np.empty(self.m, np.int64) if kind == "label" else np.empty((self.m, self.k), self.source.dtype)
         sums = self._sums()
         for rows in self.passes.chunks(self.plan):
             end = rows.start + len(rows.X)

@@ -1,29 +1,29 @@
 """`Objective`: loss, gradient, Hessian products and Gram matrix of softmax regression on fixed data.
 
 It hands X to the kernels chunk by chunk, and adds what the kernels leave out: division by the sum of weights, the l2
-penalty and the bias row of theta. What differs between dense and sparse X is in `passes`.
+penalty and the bias row of theta. What differs between dense and sparse X is in `passes`; the other sweeps that solvers
+make over the rows are in `sweeps`, and `problem` lists them all.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..data import validation
 from ..data.arrays import as_array
-from ..data.sources.memory import Source
 from ..kernels.backends import select
-from ..kernels.contract import Parameters, RowOutputs, Rows, Sums
+from ..kernels.contract import RowOutputs, Rows, Sums
 from ..kernels.machine import default_threads
 from ..kernels.plan import Plan
 from . import reduce
-from .operator import hess_operator
-from .passes import SparsePasses, passes_over
+from .passes import SparsePasses, explain_nonfinite, passes_over, weighted_by_mass
+from .sweeps.rows import Sweeps
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
@@ -52,7 +52,7 @@ class Evaluation:
     label: np.ndarray | None = None
 
 
-class Objective:
+class Objective(Sweeps):
     r"""Softmax regression on fixed data, as a function of theta.
 
     .. math:: L(\theta) = \frac{1}{\sum_i w_i} \sum_i w_i (\log \sum_c e^{H_{ic}} - H_{i y_i})
@@ -137,14 +137,18 @@ class Objective:
         w, self.weight_sum = validation.check_weights(sample_weight, m)
         self.backend, self._kernels = select(backend)
         self._passes = passes_over(array, self._kernels, targets, w, smoothing=smoothing)
-        self.source: Source = self._passes.source
+        self.source = self._passes.source
         self.sparse = isinstance(self._passes, SparsePasses)
         self.fit_intercept = bool(fit_intercept)
         self.l2 = validation.check_real(l2, "l2")
         self.n_threads = default_threads() if n_threads is None else validation.check_count(n_threads, "n_threads")
-        self.plan = self._passes.plan(self.n_classes)
+        self.plan = self.make_plan()
         self.shape = (self.n_features + self.fit_intercept, self.n_classes)
         self.n_passes = 0
+
+    def make_plan(self) -> Plan:
+        """How every pass over this X is cut."""
+        return self._passes.plan(self.n_classes)
 
     def value_and_grad(self, theta: ArrayLike) -> tuple[float, np.ndarray]:
         """Value and gradient, shaped and typed like theta: (n [+1], k) or flat.
@@ -190,7 +194,14 @@ class Objective:
 
     def hess_operator(self, theta: ArrayLike) -> LinearOperator:
         """The Hessian at theta as SciPy's LinearOperator on flat vectors, symmetric. A product is one pass over X."""
-        return hess_operator(self, self._check(theta))
+        from scipy.sparse.linalg import LinearOperator  # 0.08 s, which only this needs
+
+        at = self._check(theta).copy()  # a solver may go on to change its own
+
+        def product(v: np.ndarray) -> np.ndarray:
+            return self.hess_prod(at, v.ravel())
+
+        return LinearOperator((at.size, at.size), matvec=product, rmatvec=product, dtype=at.dtype)
 
     def gram(self) -> np.ndarray:
         """X^T diag(w) X / sum(w) in float64; with an intercept X has a column of ones, which is last.
@@ -218,15 +229,6 @@ class Objective:
         second, mean = self._passes.gram_diagonal(1.0 / self.weight_sum, self.n_threads)
         self._require_finite(second, "diagonal of the Gram matrix")
         return second, mean
-
-    def gram_diagonal_at(
-        self, theta: np.ndarray, weigh: Callable[[Rows, np.ndarray], np.ndarray]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """`gram_diagonal` of sparse X with the row weights weigh(rows, Z), Z the probabilities at theta."""
-        assert isinstance(self._passes, SparsePasses)
-        self.n_passes += 1
-        params = self._parameters(self._check(theta))
-        return self._passes.gram_diagonal_at(params, 1.0 / self.weight_sum, self.n_threads, weigh)
 
     def _pass(
         self, theta: np.ndarray, wanted: RowOutputs | None = None, *, grad: bool = True
@@ -258,10 +260,6 @@ class Objective:
             raise FloatingPointError(f"the penalty l2/2 ||theta||^2 overflows float64 (l2 = {self.l2})")
         return penalty
 
-    def plan_of(self, k: int, **choices: Any) -> Plan:
-        """The plan of passes over this X with k rows of gradient; ``choices`` as of `DensePasses.plan`."""
-        return self._passes.plan(k, **choices)
-
     @property
     def threads(self) -> int:
         """Threads that a pass runs on: ``n_threads``, or fewer where there is too little work to be worth them."""
@@ -283,47 +281,6 @@ class Objective:
         if not stored:
             raise FloatingPointError(f"the {what} overflows {out.dtype}, the dtype it was asked for in")
         return out
-
-    def _parameters(self, theta: np.ndarray) -> Parameters:
-        if theta.dtype != self.source.dtype:
-            with np.errstate(over="ignore"):  # an overflow makes the loss infinite, which is checked
-                theta = theta.astype(self.source.dtype)
-        theta = np.ascontiguousarray(theta)
-        if self.fit_intercept:
-            return Parameters(theta[:-1], theta[-1])
-        return Parameters(theta)
-
-    def _check(self, theta: ArrayLike, name: str = "theta") -> np.ndarray:
-        return validation.check_theta(theta, self.n_features, self.n_classes, self.fit_intercept, name)
-
-    def _require_finite(self, result: float | np.ndarray, what: str) -> None:
-        """Raise for a non-finite result, naming the row of X that caused it if one did."""
-        if not validation.all_finite(result):
-            explain_nonfinite(self.source, self.plan.chunk, what)
-
-
-def weighted_by_mass(rows: Rows) -> Rows:
-    """Rows for a Hessian product, which depends on soft targets only through their sum: here a factor on the weight."""
-    if rows.soft is None:
-        return replace(rows, smoothing=0.0) if rows.smoothing else rows
-    mass = (1 - rows.smoothing) * rows.soft.sum(axis=1, dtype=np.float64) + rows.smoothing
-    return replace(rows, soft=None, smoothing=0.0, w=mass if rows.w is None else rows.w * mass)
-
-
-def explain_nonfinite(source: Source, chunk: int, what: str) -> NoReturn:
-    """Raise ValueError that names the first NaN or infinity of X, or FloatingPointError if there is none.
-
-    Called only after a result was not finite, so that valid data is never scanned.
-    """
-    for rows in source.chunks(chunk):
-        place = validation.nonfinite_place(rows.X)
-        if place is not None:
-            row, column, value = place
-            too = "" if rows.w is None or rows.w[row] else ", and rows with weight 0, as this one, must be finite too"
-            raise ValueError(
-                f"X must be finite; row {rows.start + row}, column {column} holds {value} (NaN or infinity){too}"
-            )
-    raise FloatingPointError(f"the {what} overflows {source.dtype}: logits X theta must stay finite")
 
 
 def loss_and_grad(

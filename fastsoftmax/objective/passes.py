@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from ..data.sources.memory import ArraySource, ShiftedSource, SparseSource
-from ..data.validation import all_finite
-from ..kernels.contract import Csr, Kernels, Parameters, Rows, Sums
+from ..data.sources.memory import ArraySource, DenseSource, ShiftedSource, Source, SparseSource
+from ..data.validation import all_finite, nonfinite_place
+from ..kernels.contract import Csr, Kernels, Rows, Sums
 from ..kernels.plan import FLUSH_ROWS, SLAB_BYTES, Plan, hot_columns, make_plan, make_sparse_plan
 from . import reduce
 
@@ -25,14 +25,12 @@ KEPT_BYTES = 32 << 20
 # Up to so many numbers the backend turns the sums into the gradient in one call. The ten NumPy calls of
 # `reduce.scale_and_penalize` were a quarter of the Python time of a pass.
 SMALL = 1 << 15
-# Bytes of the probabilities of one chunk in `SparsePasses.gram_diagonal_at`.
-PROBABILITY_BYTES = 16 << 20
 
 
 class DensePasses:
-    """Passes over an `ArraySource` by the dense kernels of a backend."""
+    """Passes over dense rows by the kernels of a backend."""
 
-    def __init__(self, source: ArraySource, kernels: Kernels) -> None:
+    def __init__(self, source: DenseSource, kernels: Kernels) -> None:
         self.source, self._kernels = source, kernels
         self.value_and_grad, self.hess_prod = kernels.value_and_grad, kernels.hess_prod
         self._kept: list[Sums] = []  # at most one, unless several threads call at once
@@ -40,6 +38,7 @@ class DensePasses:
     def shifted(self, shift: np.ndarray, *, copied: bool) -> DensePasses:
         """Passes over X - shift: a copy of X if ``copied``, else shifted a chunk at a time in every pass."""
         source, kernels = self.source, self._kernels
+        assert isinstance(source, ArraySource)
         options: Any = {"smoothing": source.smoothing}
         given = source.soft if source.y is None else source.y, source.w
         if not copied:
@@ -186,32 +185,12 @@ class SparsePasses:
 
     def gram_diagonal(self, scale: float, n_threads: int) -> tuple[np.ndarray, np.ndarray]:
         """As `DensePasses.gram_diagonal`."""
-        return self._diagonal(self.plan(2), scale, n_threads, lambda rows: rows)
+        return self.weighted_diagonal(self.plan(2), scale, n_threads, lambda rows: rows)
 
-    def gram_diagonal_at(
-        self,
-        params: Parameters,
-        scale: float,
-        n_threads: int,
-        weigh: Callable[[Rows, np.ndarray], np.ndarray],
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The same with the row weights weigh(rows, Z), Z the probabilities that these parameters give."""
-        k = params.theta.shape[1]
-        predicting = self.plan(k, gradient=False)
-
-        def weighted(rows: Rows) -> Rows:
-            Z = np.empty((len(rows.X), k), self.source.dtype)
-            sums = self.sums(predicting, k, 1.0, grad=False)
-            self._kernels.predict(rows, params, predicting, "proba", Z, sums, min(n_threads, predicting.threads))
-            return replace(rows, w=weigh(rows, Z))
-
-        plan = self.plan(2)
-        few = max(plan.block, PROBABILITY_BYTES // (k * self.source.dtype.itemsize))
-        return self._diagonal(replace(plan, chunk=min(plan.chunk, few)), scale, n_threads, weighted)
-
-    def _diagonal(
+    def weighted_diagonal(
         self, plan: Plan, scale: float, n_threads: int, weighted: Callable[[Rows], Rows]
     ) -> tuple[np.ndarray, np.ndarray]:
+        """The same of rows whose weights ``weighted`` changes, a chunk of a plan for two classes at a time."""
         sums = Sums.zeros_by_feature(plan.slabs, 2, self.source.shape[1], scale)
         for rows in self.chunks(plan):
             self._kernels.gram(weighted(rows), plan, sums, min(n_threads, plan.threads))
@@ -237,8 +216,8 @@ def describe_plan(m: int, n: int, k: int, dtype: np.dtype, order: str, kernels: 
     """
     # Arrays without memory: nothing reads their numbers.
     X = as_strided(np.empty(1, dtype), (m, n), _strides(m, n, dtype.itemsize, order))
-    passes = DensePasses(ArraySource(X, reads=kernels.READS), kernels)
-    source, plan = passes.source, passes.plan(k)
+    source = ArraySource(X, reads=kernels.READS)
+    plan = DensePasses(source, kernels).plan(k)
     shape, strides, read = (min(m, plan.chunk), n), X.strides, source.X.dtype
     if source.layout.converted:  # a chunk is a copy
         read = source.dtype
@@ -262,3 +241,27 @@ def passes_over(
     if isinstance(X, Csr):
         return SparsePasses(SparseSource(X, targets, w, smoothing=smoothing), kernels)
     return DensePasses(ArraySource(X, targets, w, smoothing=smoothing, reads=kernels.READS), kernels)
+
+
+def weighted_by_mass(rows: Rows) -> Rows:
+    """Rows for a Hessian product, which depends on soft targets only through their sum: here a factor on the weight."""
+    if rows.soft is None:
+        return replace(rows, smoothing=0.0) if rows.smoothing else rows
+    mass = (1 - rows.smoothing) * rows.soft.sum(axis=1, dtype=np.float64) + rows.smoothing
+    return replace(rows, soft=None, smoothing=0.0, w=mass if rows.w is None else rows.w * mass)
+
+
+def explain_nonfinite(source: Source, chunk: int, what: str) -> NoReturn:
+    """Raise ValueError that names the first NaN or infinity of X, or FloatingPointError if there is none.
+
+    Called only after a result was not finite, so that valid data is never scanned.
+    """
+    for rows in source.chunks(chunk):
+        place = nonfinite_place(rows.X)
+        if place is not None:
+            row, column, value = place
+            too = "" if rows.w is None or rows.w[row] else ", and rows with weight 0, as this one, must be finite too"
+            raise ValueError(
+                f"X must be finite; row {rows.start + row}, column {column} holds {value} (NaN or infinity){too}"
+            )
+    raise FloatingPointError(f"the {what} overflows {source.dtype}: logits X theta must stay finite")

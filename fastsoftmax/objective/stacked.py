@@ -9,15 +9,17 @@ The plan of the pass is always that for all L models, so that the rows are cut a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ..kernels.backends import select
+from ..data.sources.memory import DenseSource
 from ..kernels.contract import Parameters, Rows, Sums
+from .derived import Derived
 from .objective import Objective
+from .passes import DensePasses
 
 
 class StackedObjective:
@@ -44,21 +46,24 @@ class StackedObjective:
     Raises
     ------
     ValueError
-        For soft targets or smoothed labels, and for a model without rows of positive weight.
+        For sparse X, soft targets or smoothed labels, and for a model without rows of positive weight.
     """
 
     def __init__(self, obj: Objective, fold: np.ndarray, left_out: np.ndarray) -> None:
-        if obj.source.y is None or obj.source.smoothing:
+        passes = obj._passes
+        if not isinstance(passes, DensePasses):
+            raise ValueError("several models in one pass take dense X; this is sparse")
+        if not obj.has_labels:
             raise ValueError("several models in one pass take labels, neither soft targets nor smoothed labels")
         self.obj, self.l2 = obj, obj.l2
         self.fold, self.left_out = np.ascontiguousarray(fold, np.int32), np.ascontiguousarray(left_out, np.int32)
         self.shape, self.n_passes = obj.shape, 0
-        w = obj.source.w
+        w = obj.w
         self.held_sums = np.array([np.sum(self.fold == f) if w is None else w[self.fold == f].sum() for f in left_out])
         self.weight_sums = obj.weight_sum - self.held_sums
         if not self.weight_sums.min(initial=np.inf) > 0:
             raise ValueError(f"model {int(self.weight_sums.argmin())} has no row of positive weight outside its fold")
-        self.plan = obj.plan_of(obj.n_classes * len(self.left_out), strategy="row-parallel")
+        self.plan = passes.plan(obj.n_classes * len(self.left_out), strategy="row-parallel")
 
     def __len__(self) -> int:
         return len(self.left_out)
@@ -83,6 +88,11 @@ class StackedObjective:
             grads.append(grad)
         return values, grads
 
+    def ask(self, number: int, theta: np.ndarray) -> tuple[float, np.ndarray]:
+        """Value and gradient of one model, by a pass for it alone."""
+        values, grads = self.value_and_grads([theta], [number])
+        return float(values[0]), grads[0]
+
     def held_out(self, thetas: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Weighted mean loss and accuracy of each model on the rows that it leaves out; NaN if it leaves out none."""
         sums = self._pass(thetas, range(len(self)), held=True)
@@ -92,9 +102,11 @@ class StackedObjective:
             mean = total / self.held_sums[:, None]
         return mean[:, 0], mean[:, 1]
 
-    def _pass(self, thetas: Sequence[np.ndarray], models: Any, *, grad: bool = False, held: bool = False) -> Sums:
+    def _pass(
+        self, thetas: Sequence[np.ndarray], models: Sequence[int], *, grad: bool = False, held: bool = False
+    ) -> Sums:
         obj, n = self.obj, self.obj.n_features
-        stacked = np.hstack(thetas).astype(obj.source.dtype, copy=False)
+        stacked = np.hstack(thetas).astype(obj.dtype, copy=False)
         params = Parameters(
             np.ascontiguousarray(stacked[:n]),
             stacked[n] if obj.fit_intercept else None,
@@ -103,7 +115,7 @@ class StackedObjective:
         )
         scale, classes = 1.0 / obj.weight_sum, obj.n_classes * len(thetas)
         sums = Sums.zeros(self.plan.slabs, classes, n, scale, grad=grad, models=len(thetas), held=held)
-        kernel, threads = select(obj.backend)[1].value_and_grad, min(obj.n_threads, self.plan.threads)
+        kernel, threads = obj._kernels.value_and_grad, min(obj.n_threads, self.plan.threads)
         self.n_passes += 1
         for rows in obj.source.chunks(self.plan.chunk):
             fold = self.fold[rows.start : rows.start + len(rows.X)]
@@ -111,16 +123,52 @@ class StackedObjective:
         return sums
 
 
+class Member(Derived):
+    """One model of a stacked objective as an objective of its own: all rows but those of its fold.
+
+    Parameters
+    ----------
+    stacked : StackedObjective
+        Its l2 is taken over as it is now.
+    number : int
+        Which of the models.
+    ask : callable, optional
+        Gets the number and a theta, and returns value and gradient; a pass for this model alone unless given.
+    """
+
+    def __init__(
+        self,
+        stacked: StackedObjective,
+        number: int,
+        ask: Callable[[int, np.ndarray], tuple[float, np.ndarray]] | None = None,
+    ) -> None:
+        obj, left_out = stacked.obj, int(stacked.left_out[number])
+        assert isinstance(obj._passes, DensePasses)
+        super().__init__(obj, DensePasses(FoldSource(obj._passes.source, stacked.fold, left_out), obj._kernels))
+        self.number, self._ask, self._outer = number, stacked.ask if ask is None else ask, obj
+        self.weight_sum = float(stacked.weight_sums[number])
+        self.l2, self.n_passes = stacked.l2, 0
+
+    def value_and_grad(self, theta: ArrayLike) -> tuple[float, np.ndarray]:
+        self.n_passes += 1
+        return self._ask(self.number, np.asarray(theta))
+
+    def gram(self) -> np.ndarray:
+        """Of all rows, the model's fold included: it only sets the metric."""
+        self.n_passes += 1
+        return self._outer.gram()
+
+
 class FoldSource:
     """The rows of a source, those of one fold with weight 0. Weights are made for a chunk at a time."""
 
-    def __init__(self, source: Any, fold: np.ndarray, left_out: int) -> None:
+    def __init__(self, source: DenseSource, fold: np.ndarray, left_out: int) -> None:
         self._source, self._fold, self._left_out = source, fold, left_out
         self.shape, self.dtype, self.layout = source.shape, source.dtype, source.layout
-        self.y, self.smoothing = source.y, source.smoothing
+        self.y, self.soft, self.smoothing = source.y, source.soft, source.smoothing
 
     @property
-    def w(self) -> np.ndarray:
+    def w(self) -> np.ndarray | None:
         return self._weights(self._source.w, slice(None))
 
     def chunks(self, rows: int) -> Iterator[Rows]:

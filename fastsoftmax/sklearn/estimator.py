@@ -11,15 +11,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..data.validation_labels import check_labels
+from ..objective.objective import Objective
 from ..solvers.methods.sgd import Stream
 from ..solvers.minimize import minimize
 from ..solvers.result import Result, Step
 from .base import SoftmaxClassifier, checked_samples, encode_two_or_more, warn_of_absent, weights_of_rows
+from .callbacks import CallbackSupportMixin, Tasks, minimize_telling, with_callbacks
 
 from sklearn.exceptions import ConvergenceWarning  # isort: skip  # after `.base`, whose error says how to install it
 
 
-class SoftmaxRegression(SoftmaxClassifier):
+class SoftmaxRegression(CallbackSupportMixin, SoftmaxClassifier):  # type: ignore[misc, unused-ignore]
     r"""Softmax (multinomial logistic) regression.
 
     .. math:: \min_{\theta, b} \frac{1}{\sum_i w_i} \sum_i w_i \Big(\log \sum_c e^{H_{ic}} - H_{i y_i}\Big)
@@ -59,6 +61,7 @@ class SoftmaxRegression(SoftmaxClassifier):
         Number of threads; that of the cores this process may use unless given. The result does not depend on it.
     callback : callable or None, default=None
         Called with a `fastsoftmax.solvers.Step` at the start and after every step; raising StopIteration ends the fit.
+        scikit-learn's own callbacks, since 1.9, are set by ``set_callbacks``, and hear of every step of `fit` too.
     verbose : int, default=0
         Above 0 each step prints a line.
 
@@ -141,6 +144,7 @@ class SoftmaxRegression(SoftmaxClassifier):
         self.callback = callback
         self.verbose = verbose
 
+    @with_callbacks  # type: ignore[untyped-decorator, unused-ignore]
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit theta and the bias.
 
@@ -180,15 +184,20 @@ class SoftmaxRegression(SoftmaxClassifier):
         obj, present = self._objective_of_present(X, codes, classes, sample_weight, self.l2)
         warn_of_absent(classes, present)
         warm = self.warm_start and hasattr(self, "model_")
-        result = minimize(
-            obj,
-            solver=self.solver,
-            l1=self.l1,
-            theta0=self._previous(classes, obj.n_features)[:, present] if warm else None,
-            tol=self.tol,
-            max_iter=self.max_iter,
-            callback=_printing(self.callback) if self.verbose else self.callback,
-        )
+        options: dict[str, Any] = {
+            "solver": self.solver,
+            "l1": self.l1,
+            "theta0": self._previous(classes, obj.n_features)[:, present] if warm else None,
+            "tol": self.tol,
+            "max_iter": self.max_iter,
+            "callback": _printing(self.callback) if self.verbose else self.callback,
+        }
+        if hasattr(self, "_skl_callbacks"):
+            weights = None if sample_weight is None else {"sample_weight": sample_weight}
+            told = {"estimator": self, "X": X, "y": labels, "metadata": weights}
+            result = self._minimize_in_tasks(obj, classes, present, options, told)
+        else:
+            result = minimize(obj, **options)
         self._keep(result.theta, classes, present)
         self.result_ = result
         self.n_iter_ = result.n_iter
@@ -196,6 +205,24 @@ class SoftmaxRegression(SoftmaxClassifier):
         if not result.converged:
             warnings.warn(_advice(result), ConvergenceWarning, stacklevel=2)
         return self
+
+    def _minimize_in_tasks(
+        self, obj: Objective, classes: np.ndarray, present: np.ndarray, options: dict[str, Any], told: dict[str, Any]
+    ) -> Result:
+        """`minimize` in the tasks of which scikit-learn's callbacks hear."""
+        context = self._init_callback_context(max_subtasks=None)
+        context.call_on_fit_task_begin(**told)
+        tasks = Tasks(context, "step", **told)
+
+        def fitted(theta: np.ndarray) -> dict[str, Any]:
+            there = copy.copy(self)
+            there._keep(theta, classes, present)
+            return {"model_": there.model_, "_absent": there._absent}
+
+        result = minimize_telling(obj, lambda theta: tasks.step(fitted(theta)), **options)
+        tasks.close(fitted(result.theta))
+        context.call_on_fit_task_end(**told, reconstruction_attributes=fitted(result.theta))
+        return result
 
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from ..data import validation
-from ..objective.absent import renumbered
+from ..objective.derived import of_classes
 from ..objective.objective import Objective
 from ..objective.stacked import StackedObjective
 from .geometry.centering import centered, to_original
@@ -123,9 +123,10 @@ def cross_validate(
         For options that `check_options` refuses, and for splits that overlap, or leave nothing to train on or to test.
     """
     check_options(solver, tol, max_iter)
-    fold = fold_of_rows(splits, obj.source.shape[0])
-    require_weight(fold, len(splits), obj.source.w)
-    present = classes_outside(fold, len(splits), obj.source.y, obj.source.w, obj.n_classes)
+    assert obj.y is not None
+    fold = fold_of_rows(splits, obj.n_rows)
+    require_weight(fold, len(splits), obj.w)
+    present = classes_outside(fold, len(splits), obj.y, obj.w, obj.n_classes)
     folds = _Folds(obj, splits, present, l2s, _Options(solver, tol, max_iter), score)
     side_by_side = np.flatnonzero(present.all(axis=1)) if not obj.sparse else np.empty(0, int)
     own = obj.l2
@@ -175,6 +176,7 @@ class _Folds:
         l2s, options = self.l2s, self.options
         self.obj.l2 = float(l2s.max())
         obj, moments = centered(self.obj)
+        assert isinstance(obj, Objective)
         stacked = StackedObjective(obj, fold, numbers)
         full: dict[int, Result] = {}
         warm_start, warm_starts = WarmStart(), [WarmStart() for _ in numbers]
@@ -204,7 +206,7 @@ class _Folds:
         train, test = self.splits[number]
         present = self.present[number]
         if present.sum() > 1:
-            trained = _part(self.obj, train, present)
+            trained = of_classes(self.obj, train, present)
             fits = regularization_path(trained, self.l2s, **vars(self.options))
             self.n_passes += trained.n_passes
             self.fits += fits
@@ -224,38 +226,14 @@ def _pays_together(obj: Objective, solver: str) -> bool:
     return not newton and cost.one_pass > TOGETHER
 
 
-def _part(obj: Objective, rows: np.ndarray, present: np.ndarray) -> Objective:
-    """The objective, without a penalty, of those of some rows that are of ``present`` classes. Dense X is not copied:
-    its other rows get weight 0."""
-    source: Any = obj.source
-    rows = np.asarray(rows)
-    rows = rows[present[source.y[rows]]]
-    w = np.ones(len(rows)) if source.w is None else source.w[rows]
-    if obj.sparse:
-        X, y = source.X.to_scipy()[rows], source.y[rows]
-    else:
-        X, y, of_rows = source.X, source.y, w
-        w = np.zeros(len(y))
-        w[rows] = of_rows
-    return Objective(
-        X,
-        renumbered(y, present),
-        int(present.sum()),
-        fit_intercept=obj.fit_intercept,
-        sample_weight=None if obj.sparse and source.w is None else w,
-        backend=obj.backend,
-        n_threads=obj.n_threads,
-    )
-
-
 def _scores(
     obj: Objective, rows: np.ndarray, present: np.ndarray, thetas: Sequence[np.ndarray], score: str
 ) -> list[float]:
     """One of `SCORES`, on some rows, of models of the ``present`` classes."""
-    y, w = obj.source.y, obj.source.w
+    y, w = obj.y, obj.w
     assert y is not None
     share = float(np.average(present[y[rows]], weights=None if w is None else w[rows]))
-    known = _part(obj, rows, present) if share > 0 and present.sum() > 1 else None
+    known = of_classes(obj, rows, present) if share > 0 and present.sum() > 1 else None
     if score == "accuracy":
         return [share if known is None else share * _accuracy(known, theta) for theta in thetas]
     losses = [0.0 if known is None else known.value(theta) for theta in thetas]
@@ -264,10 +242,10 @@ def _scores(
 
 def _accuracy(obj: Objective, theta: np.ndarray) -> float:
     label = obj.evaluate(theta, grad=False, label=True).label
-    return float(np.average(label == obj.source.y, weights=obj.source.w))
+    return float(np.average(label == obj.y, weights=obj.w))
 
 
-def classes_outside(fold: np.ndarray, folds: int, y: Any, w: np.ndarray | None, k: int) -> np.ndarray:
+def classes_outside(fold: np.ndarray, folds: int, y: np.ndarray, w: np.ndarray | None, k: int) -> np.ndarray:
     """Which classes have rows of positive weight outside each fold: bool (folds, k)."""
     cells = (fold + 1).astype(np.int64) * k + y
     counts = np.bincount(cells if w is None else cells[w > 0], minlength=(folds + 1) * k).reshape(folds + 1, k)

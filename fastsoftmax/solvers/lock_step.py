@@ -21,44 +21,11 @@ from typing import Any
 import numpy as np
 
 from ..kernels.machine.refused import warn_of_refused_threads
-from ..objective.stacked import FoldSource, StackedObjective
+from ..objective.stacked import Member, StackedObjective
 from .minimize import blas_for, run_solver
 from .result import Result
 from .run import Run
 from .warm_start import WarmStart
-
-
-class Member:
-    """One model of a `StackedObjective` in the form that a solver expects of an objective: see `result.Problem`."""
-
-    def __init__(self, stacked: StackedObjective, number: int, steps: LockStep | OneByOne) -> None:
-        obj = stacked.obj
-        self.number, self._steps, self._obj = number, steps, obj
-        self.shape, self.l2, self.fit_intercept = stacked.shape, stacked.l2, obj.fit_intercept
-        self.backend, self.n_threads, self.plan, self.plan_of = obj.backend, obj.n_threads, obj.plan, obj.plan_of
-        self.source = FoldSource(obj.source, stacked.fold, int(stacked.left_out[number]))
-        self.weight_sum = float(stacked.weight_sums[number])
-        self.n_passes = 0
-
-    def value_and_grad(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
-        self.n_passes += 1
-        return self._steps.ask(self.number, theta)
-
-    def gram(self) -> np.ndarray:
-        """Of all rows, the model's fold included: it only sets the metric."""
-        self.n_passes += 1
-        return self._obj.gram()
-
-
-class OneByOne:
-    """Answers one model at a time, in the caller's thread."""
-
-    def __init__(self, stacked: StackedObjective) -> None:
-        self._stacked = stacked
-
-    def ask(self, number: int, theta: np.ndarray) -> tuple[float, np.ndarray]:
-        values, grads = self._stacked.value_and_grads([theta], [number])
-        return float(values[0]), grads[0]
 
 
 class Abandoned(Exception):
@@ -66,7 +33,8 @@ class Abandoned(Exception):
 
 
 class LockStep:
-    """Runs a function of each `Member` in a thread of its own and answers what they ask for in shared passes."""
+    """Runs a function of each `Member` of a stacked objective in a thread of its own, and answers what they ask for in
+    shared passes."""
 
     def __init__(self, stacked: StackedObjective) -> None:
         # The condition guards the fields below, and is notified of every change to them.
@@ -92,7 +60,7 @@ class LockStep:
         results: dict[int, Any] = {}
         while left := [i for i in models if i not in results]:
             if self._run_in_threads(solve, left, results) == 0:
-                results[left[0]] = solve(Member(self._stacked, left[0], OneByOne(self._stacked)))
+                results[left[0]] = solve(Member(self._stacked, left[0]))
         return [results[i] for i in models]
 
     def _run_in_threads(self, solve: Callable[[Member], Any], models: Sequence[int], results: dict[int, Any]) -> int:
@@ -129,7 +97,7 @@ class LockStep:
         """Start a thread for each model and add it to ``threads``, as long as the system starts any."""
         try:
             for i in models:
-                thread = threading.Thread(target=work, args=(Member(self._stacked, i, self),), daemon=True)
+                thread = threading.Thread(target=work, args=(Member(self._stacked, i, self.ask),), daemon=True)
                 thread.start()
                 threads.append(thread)
         except RuntimeError:  # what Python raises where the system refuses a thread
@@ -197,4 +165,4 @@ def minimize_all(
     with blas_for(stacked.obj):
         if together:
             return LockStep(stacked).run(solve, models)
-        return [solve(Member(stacked, i, OneByOne(stacked))) for i in models]
+        return [solve(Member(stacked, i)) for i in models]

@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..data import validation
-from .blas import one_thread
-from .certificates.finish import Finish
+from ..objective.problem import Problem, has_hessian
+from .finish import Finish
 from .geometry.centering import to_centered
-from .geometry.hessian import has_hessian, has_own_passes
-from .result import Callback, Problem, Result
+from .geometry.hessian import has_own_passes
+from .result import Callback, Result
 from .run import Run, Stop
+from .run.blas import one_thread
 
 
 @dataclass(frozen=True)
@@ -79,15 +80,16 @@ def minimize(
     A run has converged where one of two numbers is at most ``tol``: ``gap_bound``, a proven upper bound on
     (value - minimum) / value, which needs a penalty or an exact Hessian; or ``grad_norm``,
     sqrt(g^T M^-1 g / (2 value)) with M a bound on the Hessian, the size of the gradient independent of the units of X.
-    The second is no proof, but the gap goes with its square: see `solvers.run`. Whatever the solver, the run ends with
-    the steps and the proof of an exact Hessian where that is cheap (`solvers.certificates.finish`), so that theta of
-    small problems has six right digits or more with any ``tol``. ``message`` says where nothing is proven.
+    The second is no proof, but the gap goes with its square: see `solvers.run.stopping`. Whatever the solver, the run
+    ends with the steps and the proof of an exact Hessian where that is cheap (`solvers.finish`), so that theta of small
+    problems has six right digits or more with any ``tol``. ``message`` says where nothing is proven.
 
     Parameters
     ----------
     obj : Objective
         Or anything with ``shape``, ``n_passes``, ``l2``, ``fit_intercept``, ``value_and_grad`` and ``gram``; newton_cg
-        also needs ``hess_prod``, newton and sgd need the rows themselves. X may be sparse. Where there is an intercept
+        also needs ``hess_prod``, newton and sgd need sweeps over the rows: see `fastsoftmax.objective.problem`. X may
+        be sparse. Where there is an intercept
         and columns lie far from zero (90 standard deviations in float32), passes read a centered copy: see
         `solvers.geometry.centering`.
     solver : {"auto", "lbfgs", "newton", "newton_cg", "sgd", "gradient_descent"}
@@ -149,12 +151,12 @@ def check_options(solver: str, l1: float, tol: float, max_iter: int, callback: C
 
 
 def blas_for(obj: Problem) -> AbstractContextManager[Any]:
-    """The context of a run: `blas.one_thread`, unless the objective's own passes may be BLAS, as NumPy's are."""
+    """The context of a run: `run.blas.one_thread`, unless the objective's own passes may be BLAS, as NumPy's are."""
     return one_thread() if getattr(obj, "backend", "numpy") != "numpy" else nullcontext()
 
 
 def run_solver(run: Run, theta: np.ndarray, solver: str, *, finished: bool = True) -> Result:
-    """Run a solver from theta to the end; with ``finished`` it takes the last steps of `certificates.finish`. The
+    """Run a solver from theta to the end; with ``finished`` it takes the last steps of `finish`. The
     caller has entered `blas_for`."""
     name, module = ("l1", importlib.import_module("fastsoftmax.solvers.methods.l1")) if run.l1 else select(solver)
     # A run that has converged at the start chose no method: for "auto" it reports the most frequent one.

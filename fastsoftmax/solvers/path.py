@@ -11,9 +11,9 @@ of one.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from ..data import validation
+from ..objective.problem import Problem
 from .minimize import blas_for, check_options, run_solver
 from .result import Callback, Result
 from .run import Run
@@ -21,7 +21,7 @@ from .warm_start import WarmStart
 
 
 def regularization_path(
-    obj: Any,
+    obj: Problem,
     l2s: float | Iterable[float],
     *,
     l1: float | Iterable[float] = 0.0,

@@ -1,49 +1,12 @@
-"""What a run is given and returns: the protocols `Problem`, `PreviousRuns` and `Ending`, `Step` and `Result`."""
+"""What a run tells: `Step`, after each step, and `Result`, at the end."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-
-
-class Problem(Protocol):
-    """All that a solver may use of an objective; `fastsoftmax.Objective` has it."""
-
-    shape: tuple[int, int]
-    n_passes: int
-    l2: float
-    fit_intercept: bool
-
-    def value_and_grad(self, theta: np.ndarray, /) -> tuple[float, np.ndarray]: ...
-
-    def gram(self) -> np.ndarray: ...
-
-
-class PreviousRuns(Protocol):
-    """What a run and its solver use of the runs at other l2 before it. `warm_start.WarmStart` is the implementation;
-    it imports `Run`, so that `Run` cannot import it."""
-
-    last: Any
-    pairs: list[tuple[np.ndarray, np.ndarray]]
-
-    def add_pair(self, run: Any, theta: np.ndarray, grad: np.ndarray) -> None: ...
-
-    def pairs_in(self, metric: Any, run: Any) -> tuple[np.ndarray, np.ndarray]: ...
-
-
-class Ending(Protocol):
-    """What a run asks of `certificates.finish.Finish`, which imports `Run` as well."""
-
-    active: bool
-
-    def __call__(self, run: Any) -> bool: ...
-
-    def is_over(self, run: Any) -> bool: ...
-
-    def defers_proof(self, run: Any) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -56,7 +19,7 @@ class Step:
         0 is the start.
     value : float
     grad_norm : float
-        Size of the gradient, independent of the units of X: sqrt(g^T M^-1 g / (2 value)), see `solvers.run`.
+        Size of the gradient, independent of the units of X: sqrt(g^T M^-1 g / (2 value)), see `solvers.run.stopping`.
     n_passes : int
         Passes over X since the start.
     seconds : float

@@ -50,7 +50,7 @@ def test_a_constant_without_effect_is_not_tried(monkeypatch, capsys, wing):
     monkeypatch.setattr(tune, "timed", lambda case, rows, *rest: [1.0] * len(rows))
     tune.tune(ZEN4, [wing], list(tune.OF_A_WING), quick=True)
     tried = {line.split(":")[0] for line in capsys.readouterr().out.splitlines()}
-    without = {"cython": set(), "numba": {"least_lanes", "crowded_tiles"}}[wing]
+    without = {"cython": set(), "numba": {"least_lanes", "crowded_tiles", "packing_share"}}[wing]
     assert tried == {f"{wing}.{name}" for name in set(tune.OF_A_WING) - without}
 
 

@@ -17,6 +17,7 @@ def test_info_shows_backends_caches_and_versions(run):
     assert machine["backends"] == fastsoftmax.backends() and machine["packages"]["numpy"] == np.__version__
     assert machine["version"] == fastsoftmax.__version__ and machine["threads"] >= 1
     assert set(machine["caches"]) == {"L1", "L2", "L3"}
+    assert machine["jax"].split()[0].rstrip(",") in ("ffi", "callback", "not") and "jax " in out
 
 
 def test_info_tells_what_is_missing_and_the_command_that_installs_it(run, monkeypatch):

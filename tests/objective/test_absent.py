@@ -12,6 +12,10 @@ def test_which_classes_are_present_and_their_numbers():
     np.testing.assert_array_equal(present_classes(y, None, 5), [True, True, False, True, True])
     present = present_classes(y, w, 5)
     np.testing.assert_array_equal(present, [True, True, False, False, True])
+    soft = np.zeros((9000, 3))
+    soft[:, 0], soft[-1, 2] = 1.0, 0.5  # the last row alone has a share of class 2
+    np.testing.assert_array_equal(present_classes(soft, None, 3), [True, False, True])
+    np.testing.assert_array_equal(present_classes(soft, np.arange(9000) < 8999, 3), [True, False, False])
     assert renumbered(y, present).tolist() == [2, 1, 1, 0, 0] and renumbered(y, present).dtype == np.int32
 
 

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from problems import random_problem
 from tolerance import check_value_and_grad
 
 from fastsoftmax import Objective
-from fastsoftmax.objective.stacked import FoldSource, StackedObjective
+from fastsoftmax.objective.stacked import FoldSource, Member, StackedObjective
 
 FOLDS = 3
 
@@ -58,9 +59,27 @@ def test_a_fold_source_is_its_source_with_weights_of_zero():
     np.testing.assert_array_equal(np.vstack([part.X for part in parts]), p.X)
 
 
+def test_a_member_is_an_objective_of_its_rows_and_asks_for_value_and_gradient(backend):
+    p, stacked, fold = stacked_problem(backend)
+    theta, v = p.theta.astype("f8"), np.random.default_rng(0).standard_normal(stacked.shape)
+    kept = p.but(X=p.X[fold != 1], y=p.y[fold != 1], w=p.w[fold != 1])
+    member = Member(stacked, 1)
+    check_value_and_grad(kept, *member.value_and_grad(theta))
+    # Rows of weight 0 change the order of 600 terms at most.
+    few = 600 * np.finfo("f8").eps
+    np.testing.assert_allclose(member.hess_prod(theta, v), kept.objective(backend).hess_prod(theta, v), atol=few)
+    np.testing.assert_array_equal(member.gram(), stacked.obj.gram())
+    share = kept.w.sum() / p.w.sum()
+    assert member.n_passes == 3 and member.weight_sum / stacked.obj.weight_sum == pytest.approx(share)
+    asked = Member(stacked, 2, lambda number, theta: (float(number), theta))
+    assert asked.value_and_grad(theta)[0] == 2.0 and asked.n_passes == 1
+
+
 def test_what_cannot_be_stacked_is_an_error():
     p, _, fold = stacked_problem()
     with pytest.raises(ValueError, match="labels, neither soft targets nor smoothed labels"):
         StackedObjective(Objective(p.X, p.y, label_smoothing=0.1), fold, np.array([0, 1]))
+    with pytest.raises(ValueError, match="take dense X"):
+        StackedObjective(Objective(sp.csr_array(p.X), p.y), fold, np.array([0, 1]))
     with pytest.raises(ValueError, match="model 1 has no row of positive weight"):
         StackedObjective(Objective(p.X, p.y), np.zeros(600, np.int32), np.array([1, 0]))

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,7 +51,7 @@ def test_a_module_is_compiled_for_its_own_level_only(extensions):
     for name, module in extensions.items():
         levels = [flag for flag in module.extra_compile_args if flag.startswith("-march=")]
         level = name.removeprefix("kernels_")
-        assert levels == ([] if level in ("cpu", "generic") else [f"-march=x86-64-{level}"])
+        assert levels == ([] if level in ("cpu", "functions", "generic") else [f"-march=x86-64-{level}"])
 
 
 def test_a_module_has_a_folder_for_what_cython_writes(extensions):
@@ -67,6 +68,16 @@ def test_a_module_uses_the_registers_of_its_level(level):
     environment = {**os.environ, "LC_ALL": "C"}
     code = subprocess.run(["objdump", "-d", built], check=True, capture_output=True, text=True, env=environment).stdout
     assert set(re.findall(r"%([yz]mm)\d", code)) == REGISTERS[level]
+
+
+def test_what_programs_in_c_and_cython_are_built_with_is_installed():
+    """In a run of the tests on an installed package; in a checkout, it is in the list of what goes along."""
+    room = Path(fastsoftmax.get_include())
+    assert {"fastsoftmax.h", "functions.pxd", "__init__.pxd"} <= {file.name for file in room.iterdir()}
+    if (ROOT / "pyproject.toml").exists():
+        tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+        assert "fastsoftmax.kernels.api" in tools["packages"]
+        assert {"*.h", "*.pxd"} <= set(tools["package-data"]["fastsoftmax.kernels.api"])
 
 
 # ------------------------------------------------------------------------------ the compiler

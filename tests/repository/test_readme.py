@@ -1,8 +1,10 @@
 """What the README shows is true: its examples run, its commands stand where CI looks, its names exist."""
 
 import re
+import shlex
 from pathlib import Path
 
+import child
 import pytest
 
 import fastsoftmax
@@ -24,7 +26,7 @@ def test_example_runs_as_it_is(code, tmp_path, monkeypatch):
 
 
 def test_there_is_an_example_of_ten_lines():
-    assert len(EXAMPLES) == 9
+    assert len(EXAMPLES) == 11
     assert len(EXAMPLES[0].splitlines()) <= 10
 
 
@@ -59,3 +61,21 @@ def test_every_option_of_the_shell_examples_exists():
         shown = CliRunner().invoke(cli, [command, "--help"])
         assert shown.exit_code == 0
         assert not [word for word in words if word.startswith("--") and word not in shown.output]
+
+
+def test_the_line_that_speeds_up_a_script_runs_as_it_is(tmp_path):
+    (line,) = [block for block in SHELL if "accel" in block]
+    python, *words = shlex.split(line)
+    assert python == "python" and Path(words[-1]).name == words[-1]
+    program = """
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+
+X, y = load_iris(return_X_y=True)
+print(f"{LogisticRegression(max_iter=1000).fit(X, y).score(X, y):.2f}", LogisticRegression.fit.__code__.co_filename)
+"""
+    (tmp_path / words[-1]).write_text(program)
+    plain, ours = child.python(*words[-1:], cwd=tmp_path), child.python(*words, cwd=tmp_path)
+    assert plain.returncode == ours.returncode == 0, ours.stderr
+    score, place = ours.stdout.split()
+    assert score == plain.stdout.split()[0] and Path(place) == Path(fastsoftmax.__file__).parent / "accel" / "patch.py"

@@ -179,7 +179,7 @@ def test_the_exact_hessian_is_that_of_hessian_products(backend, fit_intercept, w
     columns = np.eye(rows * k).reshape(-1, k, rows).transpose(0, 2, 1)
     products = [metric.to_phi_gradient(obj.hess_prod(theta, S @ one)).T.ravel() for one in columns]
     before = obj.n_passes
-    got = hessian.hessian(obj, theta, hessian.Design(obj, metric)) - np.kron(np.full((k, k), 1 / k), np.eye(rows))
+    got = hessian.hessian(theta, hessian.Design(obj, metric)) - np.kron(np.full((k, k), 1 / k), np.eye(rows))
     assert obj.n_passes == before + 1
     np.testing.assert_allclose(got, products, rtol=0, atol=1e-9)
 

@@ -34,11 +34,25 @@ class Source(Protocol):
     dtype: np.dtype
     y: np.ndarray | None
     soft: np.ndarray | None
-    w: np.ndarray | None
     smoothing: float
+
+    @property
+    def w(self) -> np.ndarray | None: ...
 
     def chunks(self, rows: int) -> Iterator[Rows]:
         """All rows in order, at most ``rows`` at a time."""
+
+
+class DenseSource(Source, Protocol):
+    """A source of dense rows.
+
+    Attributes
+    ----------
+    layout : Layout
+        How X lies in memory.
+    """
+
+    layout: Layout
 
 
 class _Labelled:
@@ -158,6 +172,10 @@ class SparseSource(_Labelled):
         self.dtype = compute_dtype(X.dtype)
         self.nnz = int(X.indptr[-1])
         self._converts = not (X.dtype == self.dtype and X.dtype.isnative and X.data.flags.aligned)
+
+    def pick(self, rows: np.ndarray) -> Any:
+        """A copy of the rows with these numbers, as a csr_array."""
+        return self.X.to_scipy()[rows]
 
     def chunks(self, rows: int) -> Iterator[Rows]:
         """All rows in order, at most ``rows`` at a time; fewer where entries that must be converted are many."""

@@ -54,30 +54,36 @@ struct SparseSource {  // X as a `Csr`; indptr is null if X is dense
     SparseCut cut;
 };
 
-struct Call {
+// N is the dtype of the computation in a `Pass` and void in the `Call` that Cython fills in. Pointers are null where
+// there is nothing or nothing is wanted.
+template <class N>
+struct CallOf {
     int operation, prediction, threads;
-    bool single;  // the dtype of the computation is float32
-    bool class_parallel, single_grad;
+    bool single;                          // the dtype of the computation is float32
+    bool class_parallel, single_grad;     // of a class-parallel pass: the gradient is float32
     Source X;
     SparseSource sparse;
-    ptrdiff_t m, n, k;
+    ptrdiff_t m, n, k;                    // k is of all models together
     const int32_t* y;
-    const void* soft;
-    double smoothing;
-    const double* w;
-    const void *theta, *bias, *direction, *direction_bias;
-    double *loss, *bias_grad;
-    void *grad, *out;
-    void *dX, *row_loss;
-    int64_t* row_label;
-    int models;
-    const int32_t *fold, *left_out;
-    double* held;
+    const N* soft;                        // targets (m, k) in C order
+    double smoothing;                     // this share of each target is spread evenly over the classes
+    const double* w;                      // weights; null: all are 1
+    const N *theta, *bias;                // (n, k) in C order; (k,)
+    const N *direction, *direction_bias;  // of a Hessian product, like theta
+    double *loss, *bias_grad;             // of each slab: 1 number, k numbers
+    void* grad;                           // of each slab: see `Sums`
+    void* out;                            // predictions: int64 (m,) for LABEL, else (m, k) in C order
+    N *dX, *row_loss;                     // (m, n) in C order and (m,)
+    int64_t* row_label;                   // (m,)
+    int models;                           // see passes/models.hpp
+    const int32_t *fold, *left_out;       // (m,) and (models,)
+    double* held;                         // of each slab: (models, 2)
     double scale;
     ptrdiff_t slabs, block, flush_rows, phase_rows;
     Products products;  // of dense X; those of sparse X are not used
-    void* work;         // scratch memory of `work_bytes` bytes
+    N* work;            // scratch memory of `work_bytes` bytes
 };
+struct Call : CallOf<void> {};
 
 // The reduction of the slabs of a gradient: out (n, k) = scale * (their sum) + l2 * theta.
 struct ReduceCall {

@@ -32,8 +32,7 @@ cdef extern from "call.hpp" namespace "fastsoftmax" nogil:
         int type, itemsize
 
     ctypedef struct Hot:
-        const int64_t* columns
-        const int64_t* starts
+        const int64_t *columns, *starts
         Py_ssize_t levels
         double* grad
 
@@ -50,15 +49,13 @@ cdef extern from "call.hpp" namespace "fastsoftmax" nogil:
         double packing_share
 
     ctypedef struct SparseCut:
-        const int64_t* starts
-        const int64_t* column_cuts
+        const int64_t *starts, *column_cuts
         Py_ssize_t ranges
         Hot hot
 
     ctypedef struct SparseSource:
         const int64_t* indptr
-        const void* indices
-        const void* data
+        const void *indices, *data
         bint wide
         SparseCut cut
 
@@ -72,20 +69,12 @@ cdef extern from "call.hpp" namespace "fastsoftmax" nogil:
         const void* soft
         double smoothing
         const double* w
-        const void* theta
-        const void* bias
-        const void* direction
-        const void* direction_bias
-        double* loss
-        double* bias_grad
-        void* grad
-        void* out
-        void* dX
-        void* row_loss
+        const void *theta, *bias, *direction, *direction_bias
+        double *loss, *bias_grad
+        void *grad, *out, *dX, *row_loss
         int64_t* row_label
         int models
-        const int32_t* fold
-        const int32_t* left_out
+        const int32_t *fold, *left_out
         double* held
         double scale
         Py_ssize_t slabs, block, flush_rows, phase_rows
@@ -192,6 +181,11 @@ def predict(rows, params, plan, kind, out, sums, int n_threads):
 cdef void* _address(array) noexcept:
     """The address of an array's data; NULL for None."""
     return NULL if array is None else cnp.PyArray_DATA(array)
+
+
+cdef void* _of(owner, str name) except? NULL:
+    """The address of an array that is an attribute; NULL where the attribute or its owner is None."""
+    return NULL if owner is None else _address(getattr(owner, name))
 
 
 cdef void _describe_dense(Source* source, cnp.ndarray X):
@@ -303,26 +297,20 @@ cdef _run(
         call.slabs = plan.slabs_of(m)
         cut = _cut(operation, plan, X, call.k, sums.grad is not None)
         call.products, block, flush_rows = cut.products, cut.block, cut.flush_rows
-    call.y, call.w = <const int32_t*>_address(rows.y), <const double*>_address(rows.w)
-    call.theta = _address(None if params is None else params.theta)
-    call.bias = _address(None if params is None else params.bias)
-    call.direction = _address(None if direction is None else direction.theta)
-    call.direction_bias = _address(None if direction is None else direction.bias)
-    call.loss, call.scale = <double*>_address(sums.loss), sums.scale
-    call.grad, call.bias_grad = _address(sums.grad), <double*>_address(sums.bias)
+    call.y, call.soft, call.w = <const int32_t*>_of(rows, "y"), _of(rows, "soft"), <const double*>_of(rows, "w")
+    call.smoothing = rows.smoothing
+    call.theta, call.bias = _of(params, "theta"), _of(params, "bias")
+    call.direction, call.direction_bias = _of(direction, "theta"), _of(direction, "bias")
+    call.loss, call.held, call.scale = <double*>_of(sums, "loss"), <double*>_of(sums, "held"), sums.scale
+    call.grad, call.bias_grad = _of(sums, "grad"), <double*>_of(sums, "bias")
     call.single_grad = sums.grad is not None and sums.grad.dtype == np.float32
-    call.out = _address(out)
-    call.soft, call.smoothing = _address(rows.soft), rows.smoothing
-    call.dX = _address(None if outputs is None else outputs.dX)
-    call.row_loss = _address(None if outputs is None else outputs.loss)
-    call.row_label = <int64_t*>_address(None if outputs is None else outputs.label)
+    call.out, call.dX, call.row_loss = _address(out), _of(outputs, "dX"), _of(outputs, "loss")
+    call.row_label = <int64_t*>_of(outputs, "label")
+    call.models, call.left_out = 1 if params is None else params.models, <const int32_t*>_of(params, "left_out")
+    call.fold = <const int32_t*>_of(None if call.left_out == NULL else rows, "fold")
     whole_blocks = (call.m + block - 1) // block * block
     call.block = block
     call.flush_rows, call.phase_rows = min(flush_rows, whole_blocks), min(plan.phase_rows, whole_blocks)
-    call.models = 1 if params is None else params.models
-    call.left_out = <const int32_t*>_address(None if params is None else params.left_out)
-    call.fold = <const int32_t*>_address(None if call.left_out == NULL else rows.fold)
-    call.held = <double*>_address(sums.held)
     if sums.scratch is None or len(sums.scratch) < work_bytes(call):
         sums.scratch = np.empty(work_bytes(call), np.uint8)
     call.work = _address(sums.scratch)

@@ -1,4 +1,4 @@
-"""The Python side of dense passes: turns a chunk of rows into a `Job` and lets threads work on it.
+"""The Python side of dense passes: describes a chunk of rows in a `Record` and lets threads work on it.
 
 How the products of a block are made is chosen in `kernels/strategy.py`, once for each shape of a pass.
 """
@@ -17,14 +17,20 @@ from ..strategy import Block, Products, choose_products
 from .block import convert, softmax
 from .block import job as jobs
 from .block.convert import AS_IS, SOURCE_TYPES
-from .block.job import Job
-from .microkernels import dot_tile, few_classes, tile
+from .block.products import (
+    make_backward_by_dots,
+    make_backward_by_narrow_tiles,
+    make_forward_by_class_lanes,
+    make_forward_by_dots,
+    make_forward_by_kc_blocks,
+)
+from .microkernels import tile
 from .microkernels.simd import vector_bytes
 from .microkernels.tile import ceil_div
 from .passes import class_parallel, dense, hessian, models
 from .runtime.compile import Entry, compiled, compiled_function, compiled_table
 from .runtime.pool import MAX_THREADS, run
-from .runtime.record import Record, address_of, common_fields, pack
+from .runtime.record import Launch, Record, address_of, set_arrays
 
 # How many times a thread claims slabs. It claims neighbours, because the first block of a claim is not prefetched.
 CLAIMS = 8
@@ -42,49 +48,41 @@ def run_dense(
     outputs: RowOutputs | None = None,
 ) -> None:
     """One pass over a chunk of dense rows; ``task`` is one of those in `block/job.py`."""
-    X = rows.X
+    X, dX = rows.X, None if outputs is None else outputs.dX
     assert isinstance(X, np.ndarray)
-    left_out = None if params is None or rows.fold is None else params.left_out
-    dX = None if outputs is None else outputs.dX
-    m, n = X.shape
     config = launch_config(
-        task,
-        m,
-        n,
-        n if params is None else params.theta.shape[1],
-        X.dtype.char,
-        X.strides,
-        plan,
-        min(n_threads, MAX_THREADS),
-        1 if params is None else params.models,
-        0 if sums.grad is None else sums.grad.itemsize,
-        rows.soft is not None or rows.smoothing != 0.0,
-        left_out is not None,
-        dX is not None,
+        Shape(
+            task,
+            X.shape,
+            X.strides,
+            X.dtype.char,
+            X.shape[1] if params is None else params.theta.shape[1],
+            1 if params is None else params.models,
+            plan,
+            min(n_threads, MAX_THREADS),
+            0 if sums.grad is None else sums.grad.itemsize,
+            rows.soft is not None or rows.smoothing != 0.0,
+            rows.fold is not None and params is not None and params.left_out is not None,
+            dX is not None,
+        )
     )
-    own = (
-        address_of(X) if X.flags.c_contiguous else X.ctypes.data,
-        address_of(dX),
-        address_of(rows.fold),
-        address_of(left_out),
-        address_of(sums.held),
-    )
-    common = common_fields(rows, sums, params, direction, out, outputs)
-    record = Record(Job, (*common, *own), config.shared_fields, config.scratch)
+    launch = Launch(config.template, config.size)
+    set_arrays(launch.record, rows, sums, params, direction, out, outputs)
+    launch.record.X = address_of(X) if X.flags.c_contiguous else X.ctypes.data
     if config.class_parallel:
-        _run_phases(config, record, plan.block, m, sums.grad is not None, dX is not None)
+        _run_phases(config, launch, sums.grad is not None, dX is not None)
     else:
-        run(config.entry, record.address, config.workers)
+        run(config.entry, launch.address, config.workers)
 
 
-def _run_phases(config: LaunchConfig, record: Record, block: int, m: int, grad: bool, dX: bool) -> None:
+def _run_phases(config: LaunchConfig, launch: Launch, grad: bool, dX: bool) -> None:
     """Class-parallel: block after block, phase after phase. The threads share some of the phases."""
 
     def phase(number: int, row: int, workers: int = 1) -> None:
-        record.begin(number, row)
-        run(config.entry, record.address, workers)
+        launch.begin(number, row)
+        run(config.entry, launch.address, workers)
 
-    for row in range(0, m, block):
+    for row in range(0, config.template.rows, config.template.block):
         phase(class_parallel.LOAD, row)
         phase(class_parallel.FORWARD, row, config.workers)
         phase(class_parallel.COMBINE, row)
@@ -98,91 +96,76 @@ def _run_phases(config: LaunchConfig, record: Record, block: int, m: int, grad: 
 # ------------------------------------------------------------------- what passes of one shape share
 
 
+class Shape(NamedTuple):
+    """What the record of a pass depends on, but for its arrays."""
+
+    task: int
+    shape: tuple[int, int]
+    strides: tuple[int, ...]
+    char: str  # of the dtype of X
+    k: int
+    models: int
+    plan: Plan
+    n_threads: int
+    grad_itemsize: int
+    targets: bool
+    left_out: bool
+    dX: bool
+
+
 class LaunchConfig(NamedTuple):
     """What passes of one shape share."""
 
     entry: Entry  # the function that threads call
     workers: int  # how many may
-    shared_fields: bytes  # what follows `OWN` in the record
-    scratch: int  # bytes
+    template: Record  # without arrays
+    size: int  # bytes of record and scratch
     class_parallel: bool
 
 
 @functools.lru_cache(maxsize=256)
-def launch_config(
-    task: int,
-    m: int,
-    n: int,
-    k: int,
-    char: str,
-    strides: tuple[int, ...],
-    plan: Plan,
-    n_threads: int,
-    n_models: int,
-    grad_itemsize: int,
-    targets: bool,
-    left_out: bool,
-    dX: bool,
-) -> LaunchConfig:
+def launch_config(shape: Shape) -> LaunchConfig:
     """Cached, because making it takes longer than a pass over 1,000 x 50 in float32, k = 3."""
-    X_dtype, dtype = np.dtype(char), np.dtype(np.float64 if char == "d" else np.float32)
-    source_type, slabs = SOURCE_TYPES[char], plan.slabs_of(m)
-    steps = _steps((m, n), strides, X_dtype)
-    predicts = task in jobs.PREDICTION_TASKS.values()
-    # Of some arrays it matters here whether they are there; their addresses are not among the shared fields.
-    own: dict[str, Any] = dict.fromkeys(jobs.OWN, 0) | {"soft": targets, "left_out": left_out, "dX": dX}
-    job = Job(
-        **own,
-        task=task,
-        n=n,
-        k=k,
-        source_type=source_type,
-        itemsize=X_dtype.itemsize,
-        result_itemsize=dtype.itemsize,
-        row_step=steps[0],
-        feature_step=steps[1],
-        rows=m,
-        grad_itemsize=grad_itemsize,
-        models=n_models,
-        block=plan.block,
-        flush_rows=plan.flush_rows,
-        slabs=slabs,
-        claim=max(1, slabs // (CLAIMS * n_threads)),
-        convert=0 if source_type == AS_IS else compiled_function(convert.make_convert, dtype).address,
-        predict=compiled_function(softmax.make_predict, dtype).address if predicts else 0,
-    )
-    if plan.strategy == "class-parallel" and task <= jobs.HESSIAN:
-        return _class_parallel_config(job, dtype, n_threads)
-    chosen = _products_of(task, (m, n), steps, X_dtype, plan, k)
-    return _row_parallel_config(_with_products(job, chosen, dtype), dtype, n_threads)
+    (m, n), plan, X_dtype = shape.shape, shape.plan, np.dtype(shape.char)
+    dtype = np.dtype(np.float64 if shape.char == "d" else np.float32)
+    steps, slabs = _steps(shape.shape, shape.strides, X_dtype), plan.slabs_of(m)
+    record = Record(task=shape.task, n=n, k=shape.k, rows=m, models=shape.models)
+    record.source_type, record.itemsize = SOURCE_TYPES[shape.char], X_dtype.itemsize
+    record.row_step, record.feature_step = steps
+    record.result_itemsize, record.grad_itemsize = dtype.itemsize, shape.grad_itemsize
+    record.block, record.flush_rows, record.slabs = plan.block, plan.flush_rows, slabs
+    record.claim = max(1, slabs // (CLAIMS * shape.n_threads))
+    record.targets = shape.targets and shape.task <= jobs.GRADIENT
+    # Of these arrays it matters here whether they are there. Each call brings their addresses.
+    record.dX, record.left_out = shape.dX, shape.left_out
+    if record.source_type != AS_IS:
+        record.convert = compiled_function(convert.make_convert, dtype).address
+    if shape.task in jobs.PREDICTION_TASKS.values():
+        record.predict = compiled_function(softmax.make_predict, dtype).address
+    if plan.strategy == "class-parallel" and shape.task <= jobs.HESSIAN:
+        return _class_parallel_config(record, dtype, shape.n_threads)
+    _set_products(record, _products_of(shape.task, shape.shape, steps, X_dtype, plan, shape.k), dtype)
+    return _row_parallel_config(record, dtype, shape.n_threads)
 
 
-def _class_parallel_config(job: Job, dtype: np.dtype, n_threads: int) -> LaunchConfig:
-    width, workers = vector_bytes() // dtype.itemsize, min(n_threads, ceil_div(job.k, jobs.GROUP))
-    job = job._replace(tiles=compiled_table(tile.make_table, dtype))
-    shared, own = jobs.shared_layout(job, width), jobs.own_layout(job, width)
-    scratch = shared.size + workers * own.size
-    return LaunchConfig(
-        compiled(class_parallel.make_work, dtype), workers, _shared_fields(job, shared, own), scratch, True
-    )
+def _class_parallel_config(record: Record, dtype: np.dtype, n_threads: int) -> LaunchConfig:
+    workers = min(n_threads, ceil_div(record.k, jobs.GROUP))
+    record.tiles = compiled_table(tile.make_table, dtype)
+    size = jobs.group_scratch(record, vector_bytes() // dtype.itemsize, workers)
+    return LaunchConfig(compiled(class_parallel.make_work, dtype), workers, record, size, True)
 
 
-def _row_parallel_config(job: Job, dtype: np.dtype, n_threads: int) -> LaunchConfig:
-    width, workers = vector_bytes() // dtype.itemsize, min(n_threads, job.slabs)
-    if job.soft and job.task <= jobs.GRADIENT:
-        address = compiled_function(softmax.make_residual_of_targets, dtype).address
-        job = job._replace(residual_of_targets=address)
-    if job.dX or not job.class_lane_forward:
-        job = job._replace(tiles=compiled_table(tile.make_table, dtype))
-    job = job._replace(prefetch=jobs.prefetch_plan(job, width))
-    layout = jobs.scratch_layout(job, width)
-    passes = models if job.models > 1 or job.left_out else hessian if job.task == jobs.PAIRS else dense
-    entry = compiled(passes.make_work, dtype)
-    return LaunchConfig(entry, workers, _shared_fields(job, layout), workers * layout.size, False)
-
-
-def _shared_fields(job: Job, *layouts: NamedTuple) -> bytes:
-    return pack(job)[8 * len(jobs.OWN) :] + pack(*layouts)
+def _row_parallel_config(record: Record, dtype: np.dtype, n_threads: int) -> LaunchConfig:
+    width, workers = vector_bytes() // dtype.itemsize, min(n_threads, record.slabs)
+    if record.targets:
+        record.residual_of_targets = compiled_function(softmax.make_residual_of_targets, dtype).address
+    if record.dX or not record.class_lane_forward:
+        record.tiles = compiled_table(tile.make_table, dtype)
+    record.prefetch[:] = jobs.prefetch_plan(record, width)
+    several = record.models > 1 or record.left_out
+    passes = models if several else hessian if record.task == jobs.PAIRS else dense
+    size = jobs.slab_scratch(record, width, workers)
+    return LaunchConfig(compiled(passes.make_work, dtype), workers, record, size, False)
 
 
 # --------------------------------------------------------------- how the products of a block are made
@@ -222,26 +205,25 @@ def _products_of(
     return replace(choose_products(plan, block, "numba"), class_chunk=0, copy_panels=False)
 
 
-def _with_products(job: Job, products: Products, dtype: np.dtype) -> Job:
-    """The job with the functions that make its products."""
+def _set_products(record: Record, products: Products, dtype: np.dtype) -> None:
+    """The functions that make the products of a pass."""
 
     def address(make: Any, *arguments: Any) -> int:
         return int(compiled_function(make, dtype, *arguments).address)
 
-    chosen: dict[str, Any] = {"block": products.block, "flush_rows": products.flush_rows}
-    chosen["row_group"] = products.row_group
+    record.block, record.flush_rows, record.row_group = products.block, products.flush_rows, products.row_group
+    record.kc_blocks = 1
     if products.forward == "dot":
-        chosen["forward_by_dots"] = address(dot_tile.make_forward)
+        record.forward_by_dots = address(make_forward_by_dots)
     if products.forward == "class_lane":
-        chosen["class_lane_forward"] = address(few_classes.make_forward, job.k)
+        record.class_lane_forward = address(make_forward_by_class_lanes, record.k)
     if products.kc_block:
         # None is without features: each has as many as a tile at least.
-        chosen["kc_blocks"] = ceil_div(job.n, max(products.kc_block, tile.TILE_VECTORS))
-        chosen["forward_by_kc_blocks"] = address(dot_tile.make_forward_by_kc_blocks)
+        record.kc_blocks = ceil_div(record.n, max(products.kc_block, tile.TILE_VECTORS))
+        record.forward_by_kc_blocks = address(make_forward_by_kc_blocks)
     if products.transpose_bytes:
-        chosen["transpose_bytes"] = address(convert.make_transpose_bytes)
+        record.transpose_bytes = address(convert.make_transpose_bytes)
     if products.backward == "dot":
-        chosen["backward_by_dots"] = address(dot_tile.make_backward)
+        record.backward_by_dots = address(make_backward_by_dots)
     if products.backward == "narrow":
-        chosen["narrow_backward"] = address(few_classes.make_backward, job.k)
-    return job._replace(**chosen)
+        record.narrow_backward = address(make_backward_by_narrow_tiles, record.k)

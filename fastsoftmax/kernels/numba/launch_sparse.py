@@ -1,9 +1,8 @@
-"""The Python side of sparse passes: turns a chunk of rows into a `SparseJob` and lets threads work on it."""
+"""The Python side of sparse passes: describes a chunk of rows in a `Record` and lets threads work on it."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -12,13 +11,12 @@ from ..machine import cache_bytes
 from ..plan import ENTRIES_AHEAD, Plan
 from .block import job as jobs
 from .block.softmax import make_predict, make_residual_of_targets
-from .block.sparse_job import SparseJob, SparseLayout, sparse_layout
 from .microkernels.simd import vector_bytes
 from .microkernels.tile import ceil_div
 from .passes.sparse import make_work
 from .runtime.compile import Entry, compiled, compiled_function
 from .runtime.pool import MAX_THREADS, run
-from .runtime.record import COMMON, Record, address_of, common_fields, new_scratch, pack
+from .runtime.record import Launch, Record, address_of, set_arrays
 
 
 def run_sparse(
@@ -37,68 +35,61 @@ def run_sparse(
     assert isinstance(X, Csr)
     if task in jobs.PREDICTION_TASKS.values():
         sums = replace(sums, grad=None)  # a prediction may be given sums whose gradient is not its own
-    starts = plan.sparse_slabs(X.indptr)
-    width = vector_bytes() // X.dtype.itemsize
-    common = common_fields(rows, sums, params, direction, out, outputs)
     k = 2 if params is None else params.theta.shape[1]  # a Gram matrix has two sums for each column
-    job = _make_job(task, rows, plan, k, width, sums, common, starts)
+    record = _sizes_and_functions(task, rows, plan, k, sums)
+    set_arrays(record, rows, sums, params, direction, out, outputs)
+    _set_csr(record, X, sums)
+    starts, cuts, shared = plan.sparse_slabs(X.indptr), None, plan.strategy == "feature-parallel"
+    if shared:
+        cuts = _cuts(X, n_threads)
+        record.ranges = len(cuts) - 1
+    record.starts, record.cuts = address_of(starts), address_of(cuts)
+    workers = n_threads if shared else min(n_threads, plan.slabs)
+    width = vector_bytes() // X.dtype.itemsize
+    launch = Launch(record, jobs.sparse_scratch(record, width, workers))
     entry = compiled(make_work, X.dtype, X.indices.dtype)
-    layout = sparse_layout(job, width)
-    if plan.strategy == "feature-parallel":
-        _run_phases(entry, job, layout, _cuts(X, n_threads), n_threads)
+    if shared:
+        _run_phases(entry, launch, workers)
     else:
-        workers = min(n_threads, plan.slabs)
-        record = Record(SparseJob, job[2:], pack(layout), workers * layout.size)
-        run(entry, record.address, workers)
+        run(entry, launch.address, workers)
 
 
-def _make_job(
-    task: int, rows: Rows, plan: Plan, k: int, width: int, sums: Sums, common: tuple[Any, ...], starts: np.ndarray
-) -> SparseJob:
-    """The job of a pass over k classes, for registers of ``width`` numbers."""
-    X, hot, grad = rows.X, sums.hot, sums.grad
+def _sizes_and_functions(task: int, rows: Rows, plan: Plan, k: int, sums: Sums) -> Record:
+    """What does not depend on where the arrays of a call are."""
+    X, grad, size = rows.X, sums.grad, rows.X.dtype.itemsize
     assert isinstance(X, Csr)
-    predicts = task in jobs.PREDICTION_TASKS.values()
-    targets = task <= jobs.GRADIENT and (rows.soft is not None or rows.smoothing != 0.0)
-    fields: dict[str, Any] = dict(zip(COMMON, (0, 0, *common), strict=True))
-    return SparseJob(
-        **fields,
-        indptr=address_of(X.indptr),
-        indices=address_of(X.indices),
-        data=address_of(X.data),
-        entries=int(X.indptr[-1]),
-        rows=len(X),
-        n=X.n,
-        k=k,
-        task=task,
-        result_itemsize=X.dtype.itemsize,
-        block=plan.block,
-        phase_rows=_phase_rows(plan, k, width),
-        theta_distance=_prefetch_distance(X.n * k * X.dtype.itemsize),
-        grad_distance=_prefetch_distance(0 if grad is None else grad[0].nbytes),
-        grad_itemsize=0 if grad is None else grad.itemsize,
-        hot_columns=address_of(None if hot is None else hot.columns),
-        hot_starts=address_of(None if hot is None else hot.starts),
-        hot_levels=0 if hot is None else len(hot.starts) - 1,
-        hot_grad=address_of(None if hot is None else hot.grad),
-        hot_size=0 if hot is None else hot.grad[0].nbytes,
-        starts=address_of(starts),
-        slabs=plan.slabs,
-        predict=compiled_function(make_predict, X.dtype).address if predicts else 0,
-        residual_of_targets=compiled_function(make_residual_of_targets, X.dtype).address if targets else 0,
-    )
+    record = Record(task=task, n=X.n, k=k, rows=len(X), models=1, result_itemsize=size)
+    record.block, record.slabs = plan.block, plan.slabs
+    record.phase_rows = _phase_rows(plan, k, vector_bytes() // size)
+    record.theta_distance = _prefetch_distance(X.n * k * size)
+    if grad is not None:
+        record.grad_itemsize, record.grad_distance = grad.itemsize, _prefetch_distance(grad[0].nbytes)
+    if task in jobs.PREDICTION_TASKS.values():
+        record.predict = compiled_function(make_predict, X.dtype).address
+    if task <= jobs.GRADIENT and (rows.soft is not None or rows.smoothing != 0.0):
+        record.targets = True
+        record.residual_of_targets = compiled_function(make_residual_of_targets, X.dtype).address
+    return record
 
 
-def _run_phases(entry: Entry, job: SparseJob, layout: SparseLayout, cuts: np.ndarray, n_threads: int) -> None:
+def _set_csr(record: Record, X: Csr, sums: Sums) -> None:
+    """The arrays of X, and those of its hot columns."""
+    record.indptr, record.indices, record.data = address_of(X.indptr), address_of(X.indices), address_of(X.data)
+    record.entries, hot = int(X.indptr[-1]), sums.hot
+    if hot is not None:
+        record.hot_columns, record.hot_starts = address_of(hot.columns), address_of(hot.starts)
+        record.hot_levels = len(hot.starts) - 1
+        record.hot_grad, record.hot_size = address_of(hot.grad), hot.grad[0].nbytes
+
+
+def _run_phases(entry: Entry, launch: Launch, workers: int) -> None:
     """Feature-parallel: phase after phase, each shared by the threads."""
-    _kept, kept = new_scratch(2 * layout.kept)
-    job = job._replace(cuts=address_of(cuts), ranges=len(cuts) - 1, kept=kept)
-    record = Record(SparseJob, job[2:], pack(layout), n_threads * layout.size)
+    record = launch.record
     # One call more after the last phase, for its columns. A Gram matrix has no phases.
-    last = 0 if job.task == jobs.GRAM else ceil_div(job.rows, job.phase_rows) * job.phase_rows
-    for row in range(0, last + 1, job.phase_rows):
-        record.begin(row=row)
-        run(entry, record.address, n_threads)
+    last = 0 if record.task == jobs.GRAM else ceil_div(record.rows, record.phase_rows) * record.phase_rows
+    for row in range(0, last + 1, record.phase_rows):
+        launch.begin(0, row)
+        run(entry, launch.address, workers)
 
 
 def _phase_rows(plan: Plan, k: int, width: int) -> int:

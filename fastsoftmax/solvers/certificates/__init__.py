@@ -1,1 +1,1 @@
-"""Proofs: how far a value is above the minimum at most, whether there is a minimum at all, and the last steps to it."""
+"""Proofs: how far a value is above the minimum at most, whether there is a minimum at all."""

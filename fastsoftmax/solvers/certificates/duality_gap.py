@@ -23,26 +23,16 @@ from duality or from an exact Hessian (see `geometry.hessian_metric`).
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
+from ...objective.problem import Problem, has_rows
 from ..geometry.metric import Metric
 
 # Two values, each rounded to eps, have a difference that is certain to this many eps only.
 ROUNDINGS = 4.0
 # Takes the place of a divisor that may be 0: positive, and below any value that matters.
 TINY = float(np.finfo(np.float64).tiny)
-
-
-def has_distributions(obj: Any) -> bool:
-    """Whether each row's targets sum to 1, up to rounding."""
-    soft: np.ndarray | None = getattr(getattr(obj, "source", None), "soft", None)
-    if soft is None:
-        return True
-    mass = np.add.reduce(soft, axis=1, dtype=np.float64)
-    eps = float(np.finfo(soft.dtype).eps)
-    return bool(np.abs(mass - 1.0).max(initial=0.0) <= soft.shape[1] * eps)
 
 
 class GapBound:
@@ -65,10 +55,10 @@ class GapBound:
         What `_at_origin` returns; runs at another l2 on the same data may share it.
     """
 
-    def __init__(self, obj: Any, metric: Metric, eps: float, l1: float = 0.0) -> None:
+    def __init__(self, obj: Problem, metric: Metric, eps: float, l1: float = 0.0) -> None:
         self.floor = ROUNDINGS * eps
         self.obj, self.metric, self.l1, self.l2 = obj, metric, l1, float(obj.l2)
-        self.has_dual = has_distributions(obj)
+        self.has_dual = not has_rows(obj) or obj.has_distributions()
         self.origin: tuple[np.ndarray, list[float]] | None = None
         self.dual = -np.inf
 

@@ -14,10 +14,9 @@ hardly changes any logit, and margins move both ways.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from ...objective.problem import Problem, ProblemWithRows, has_rows
 from ..geometry.hessian_metric import HessianMetric
 
 SEPARABLE = (
@@ -33,59 +32,38 @@ QUASI_SEPARABLE = (
     " worse and some rows ever better, so that the loss has no minimum; l2 > 0 gives it one"
 )
 
-# Rows in which all classes are looked for first: nearly always they are there.
-HEAD_ROWS = 4096
 # The best row must gain this much along V, in logits; Newton's step on exp(-t) gains 1.
 GAIN = 0.1
 # Other rows may lose at most this share of the best row's gain, since V has a part of their last steps to the minimum.
 LOSS = 1e-3
 
 
-def separable_below(obj: Any) -> float:
+def separable_below(obj: Problem) -> float:
     """A value below this proves that all classes are separable, so that there is no minimum; 0 where nothing would.
 
     Where the sum of w_i loss_i is below log(2) times the smallest positive weight, every row's loss is below log 2:
     its own class has more than half of the probability. Scaling theta up then brings the loss as near to 0 as one
     likes.
     """
-    source = getattr(obj, "source", None)
-    if obj.l2 > 0 or source is None or source.y is None or source.smoothing > 0:
+    if obj.l2 > 0 or not has_rows(obj) or not obj.has_labels:
         return 0.0
-    least = 1.0 if source.w is None else float(np.min(source.w, where=source.w > 0, initial=np.inf))
-    return float(np.log(2.0) * least / obj.weight_sum)
+    return float(np.log(2.0) * obj.least_weight() / obj.weight_sum)
 
 
-def absent_class(obj: Any) -> int | None:
+def absent_class(obj: Problem) -> int | None:
     """The first class that no row of positive weight has, of an objective with an intercept; None if there is none.
 
     Its bias falls for ever, whatever l2 is, so that there is no minimum.
     """
-    source = getattr(obj, "source", None)
-    if source is None or not obj.fit_intercept or source.smoothing > 0:
+    if not obj.fit_intercept or not has_rows(obj):
         return None
-    targets, w = source.soft if source.y is None else source.y, source.w
-
-    def has_rows(c: int, rows: slice) -> bool:
-        found = targets[rows] == c if targets.ndim == 1 else targets[rows, c] > 0
-        return bool((found if w is None else found & (w[rows] > 0)).any())
-
-    head, everything = slice(0, HEAD_ROWS), slice(None)
-    return next((c for c in range(obj.shape[1]) if not has_rows(c, head) and not has_rows(c, everything)), None)
+    present = obj.present_classes()
+    return None if present.all() else int(present.argmin())
 
 
-def some_are_separable(obj: Any, at: HessianMetric, grad: np.ndarray) -> bool:
+def some_are_separable(obj: ProblemWithRows, at: HessianMetric, grad: np.ndarray) -> bool:
     """Whether Newton's step from the point of ``at`` is a direction V of this file's head. Takes a pass over X."""
-    if obj.l2 > 0 or obj.source.y is None or obj.source.smoothing > 0:
+    if obj.l2 > 0 or not obj.has_labels:
         return False
-    V = at.to_theta(-at.to_phi_gradient(grad))
-    n = obj.source.shape[1]
-    obj.n_passes += 1
-    gained, lost = 0.0, 0.0
-    for rows in obj.source.chunks(at.design.plan.chunk):
-        H = rows.X @ V[:n] + (V[n] if obj.fit_intercept else 0.0)
-        margin = np.take_along_axis(H, rows.y[:, None].astype(np.int64), axis=1) - H
-        if rows.w is not None:
-            margin = margin[rows.w > 0]
-        gained = max(gained, float(margin.max(initial=0.0)))
-        lost = max(lost, -float(margin.min(initial=0.0)))
+    gained, lost = obj.margins(at.to_theta(-at.to_phi_gradient(grad)))
     return gained >= GAIN and lost <= LOSS * gained

@@ -33,15 +33,11 @@ what its rows differ by hardly matters. Two of them have a combination that does
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
 
-from ...data.sources.memory import ArraySource, SparseSource
-from ...kernels.contract import Csr
+from ...objective.derived import Shifted
 from ...objective.objective import Objective
-from ...objective.passes import DensePasses, SparsePasses
+from ...objective.problem import Problem
 from .metric import Moments, moments
 
 # A column is far from zero where its variance is below this many eps of its squared mean: mean / deviation above 92 in
@@ -59,24 +55,25 @@ ROWS = 64
 COPY_BYTES = 1 << 28
 
 
-def centered(obj: Any) -> tuple[Any, Moments]:
+def centered(obj: Problem) -> tuple[Problem, Moments]:
     """An objective in which no column is far from zero, nearly always ``obj`` itself, and its moments."""
     found = moments(obj)
     # A subclass, or an objective whose passes are wrapped, may compute something that a shift would change.
-    own = type(obj) is Objective and "value_and_grad" not in vars(obj)
-    shift = _shift(obj, found) if own and isinstance(obj.source, ArraySource | SparseSource) else None
+    if type(obj) is not Objective or "value_and_grad" in vars(obj) or not obj.can_pick:
+        return obj, found
+    shift = _shift(obj, found)
     if shift is None:
         return obj, found
-    inner = Shifted(obj, shift)
+    inner = Shifted(obj, shift, copied=_bytes(obj) <= COPY_BYTES)
     return inner, moments(inner)
 
 
-def to_centered(obj: Any, theta: np.ndarray) -> np.ndarray:
+def to_centered(obj: Problem, theta: np.ndarray) -> np.ndarray:
     """Theta for an objective that `centered` returned, from theta for the original objective."""
     return _with_bias(theta, obj.shift) if isinstance(obj, Shifted) else theta
 
 
-def to_original(obj: Any, theta: np.ndarray) -> np.ndarray:
+def to_original(obj: Problem, theta: np.ndarray) -> np.ndarray:
     """The inverse of `to_centered`."""
     return _with_bias(theta, -obj.shift) if isinstance(obj, Shifted) else theta
 
@@ -87,92 +84,36 @@ def _with_bias(theta: np.ndarray, shift: np.ndarray) -> np.ndarray:
     return out
 
 
-class Shifted(Objective):
-    """An objective over X - shift. It shares l2 and the count of passes with the original objective.
-
-    Attributes
-    ----------
-    outer : Objective
-        The original.
-    shift : float64 ndarray (n,)
-    """
-
-    def __init__(self, outer: Objective, shift: np.ndarray) -> None:
-        self.outer, self.shift = outer, shift.astype(np.float64)
-        vars(self).update({name: value for name, value in vars(outer).items() if name not in ("l2", "n_passes")})
-        if isinstance(outer._passes, DensePasses):
-            self._passes = outer._passes.shifted(shift, copied=_bytes(outer.source) <= COPY_BYTES)
-        else:
-            self._passes = SparsePasses(_shifted_sparse(outer.source, shift), outer._kernels)
-        self.source = self._passes.source
-        self.plan = self._passes.plan(self.n_classes)
-
-    @property
-    def l2(self) -> float:
-        return self.outer.l2
-
-    @l2.setter
-    def l2(self, value: float) -> None:
-        self.outer.l2 = value
-
-    @property
-    def n_passes(self) -> int:
-        return self.outer.n_passes
-
-    @n_passes.setter
-    def n_passes(self, value: int) -> None:
-        self.outer.n_passes = value
-
-
-def _shifted_sparse(source: Any, shift: np.ndarray) -> SparseSource:
-    """Sparse rows with an entry x - s in each far column, x = 0 where there was none."""
-    from scipy.sparse import csr_array
-
-    m, far = source.shape[0], np.flatnonzero(shift)
-    indices, indptr = np.tile(far, m), np.arange(m + 1) * len(far)
-    shifts = csr_array((np.tile(-shift[far], m), indices, indptr), shape=source.shape)
-    X = source.X.to_scipy().astype(source.dtype, copy=False) + shifts
-    moved = Csr(X.indptr.astype(np.int64, copy=False), X.indices, X.data, source.X.n)
-    targets = source.soft if source.y is None else source.y
-    return SparseSource(moved, targets, source.w, smoothing=source.smoothing)
-
-
-def _bytes(source: Any) -> int:
-    """Bytes of a copy of X in the dtype of passes."""
-    return int(source.X.size * source.dtype.itemsize)
-
-
-def _columns(source: Any, far: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Some columns of some rows, dense and in the dtype of passes."""
-    if isinstance(source, SparseSource):
-        picked: np.ndarray = source.X.to_scipy()[rows][:, far].toarray()
-    else:
-        picked = source.pick(rows)[:, far]
-    return picked.astype(source.dtype, copy=False)
+def _bytes(obj: Objective) -> int:
+    """Bytes of a dense copy of X in the dtype of passes."""
+    return int(obj.n_rows * obj.n_features * obj.dtype.itemsize)
 
 
 def _shift(obj: Objective, found: Moments) -> np.ndarray | None:
     """s of each column in the dtype of passes, 0 for columns that are not far from zero; None if none is."""
-    source: Any = obj.source
     if found.mean is None:
         return None
-    costly = not isinstance(source, SparseSource) and (source.X.dtype != source.dtype or _bytes(source) > COPY_BYTES)
+    costly = obj.is_widened or (not obj.sparse and _bytes(obj) > COPY_BYTES)
     far = np.flatnonzero(found.variance < (FAR_IF_COSTLY if costly else FAR) * found.eps * found.mean**2)
     if not len(far):
         return None
-    counted = np.arange(source.shape[0]) if source.w is None else np.flatnonzero(source.w)
+    counted = np.arange(obj.n_rows) if obj.w is None else np.flatnonzero(obj.w)
     rows = counted[np.unique(np.linspace(0, len(counted) - 1, ROWS).astype(np.intp))]
-    some = _columns(source, far, rows)
+    picked = obj.pick(rows)[:, far]
+    some = (picked.toarray() if obj.sparse else picked).astype(obj.dtype, copy=False)
     nearest = np.argmin(np.abs(some - found.mean[far]), axis=0)
-    shift = np.zeros(source.shape[1], source.dtype)
+    shift = np.zeros(obj.n_features, obj.dtype)
     shift[far] = some[nearest, np.arange(len(far))]
     if obj.l2 > 0 and np.any(np.abs(shift) > LARGE):
         return shift
-    return shift if any(bool((part != shift[far]).any()) for part in _walk(obj, far)) else None
+    return shift if _vary(obj, far, shift[far]) else None
 
 
-def _walk(obj: Any, columns: np.ndarray) -> Iterator[np.ndarray]:
-    """Some columns of the rows that have weight, dense, a chunk at a time."""
-    for rows in obj.source.chunks(obj.plan.chunk):
-        part = rows.X.to_scipy()[:, columns].toarray() if isinstance(rows.X, Csr) else np.asarray(rows.X)[:, columns]
-        yield part if rows.w is None else part[rows.w > 0]
+def _vary(obj: Objective, columns: np.ndarray, values: np.ndarray) -> bool:
+    """Whether some columns have other numbers than these in a row that has weight."""
+    for X, w in obj.columns(columns):
+        part = X.toarray() if obj.sparse else X
+        part = part if w is None else part[w > 0]
+        if bool((part != values).any()):
+            return True
+    return False

@@ -32,10 +32,10 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
+from ...objective.problem import ProblemWithRows
 from .hessian import Design, hessian
 
 # Added to the diagonal, one after the other, until Cholesky succeeds: rounding may leave an eigenvalue below zero.
@@ -67,12 +67,12 @@ class HessianMetric:
         What was added to the diagonal of H; infinite where Cholesky failed all the same, and then L is the identity.
     """
 
-    def __init__(self, obj: Any, theta: np.ndarray, design: Design) -> None:
+    def __init__(self, obj: ProblemWithRows, theta: np.ndarray, design: Design) -> None:
         from scipy.linalg.lapack import dpotrf, dtrtrs
 
         self._solve = dtrtrs
         self.obj, self.theta, self.design, self.base = obj, theta, design, design.metric
-        H = hessian(obj, theta, design)
+        H = hessian(theta, design)
         diagonal = np.einsum("ii->i", H)
         self.ridge = 0.0
         # A projection: it takes the mean over the classes out of a row of a theta or gradient.
@@ -131,7 +131,7 @@ class HessianMetric:
         # feature.
         rounding = ROUNDING_GRADIENT * self.base.moments.eps * math.sqrt(4.0 * value * len(theta) * norm)
         decrement = (float(np.linalg.norm(self.to_phi_gradient(grad))) + rounding) / math.sqrt(share)
-        kappa = math.sqrt(largest / share) * self.design.longest
+        kappa = math.sqrt(largest / share) * self.design.rows.longest
         gap = 0.0
         if self.obj.l2 > 0:  # what the penalty can gain along a shift of all classes alike
             mean = theta[: len(self.base.scale)].mean(axis=1)
@@ -150,7 +150,7 @@ class HessianMetric:
         phi[self.design.left_out] = 0.0
         phi -= np.add.reduce(phi, axis=1, keepdims=True) / phi.shape[1]
         bound = kappa * float(np.linalg.norm(self.factor.T @ phi.T.ravel()))
-        return bound if bound < RANGE_SMALL else self.design.range(phi)
+        return bound if bound < RANGE_SMALL else self.design.rows.range(phi)
 
 
 def largest_gain(decrement: float, kappa: float) -> float:

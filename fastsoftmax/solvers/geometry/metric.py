@@ -26,10 +26,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from ...objective.problem import Problem, has_rows
 from ...objective.reduce import blocks
 
 # Most features with a full S. At n = 4000 Cholesky and inverse (2 n^3 / 3 operations) take two seconds, and the two
@@ -84,18 +84,16 @@ class Moments:
         return self.diagonal if self.mean is None else np.maximum(self.diagonal - self.mean**2, 0.0)
 
 
-def moments(obj: Any) -> Moments:
+def moments(obj: Problem) -> Moments:
     """The moments of an objective's X, by one pass; only the diagonal of ``second`` where X is sparse or wide."""
-    source = getattr(obj, "source", None)
-    bias = bool(getattr(obj, "fit_intercept", False))
-    eps = float(np.finfo(np.float64 if source is None else source.dtype).eps)
-    if is_sparse(obj) or (hasattr(obj, "gram_diagonal") and obj.shape[0] - bias > CHOLESKY_MAX):
+    bias = bool(obj.fit_intercept)
+    eps = float(np.finfo(obj.dtype if has_rows(obj) else np.float64).eps)
+    if has_rows(obj) and (obj.sparse or obj.n_features > CHOLESKY_MAX):
         try:
             second, mean = obj.gram_diagonal()
         except FloatingPointError as error:
             raise FloatingPointError("the second moments of X overflow: X is too large to be scaled by them") from error
-        summed = None if source is None else summed_in_float64(eps, source.shape[0])
-        return Moments(second, mean if bias else None, eps, summed)
+        return Moments(second, mean if bias else None, eps, summed_in_float64(eps, obj.n_rows))
     gram = obj.gram()
     return Moments(gram[:-1, :-1], gram[-1, :-1], eps) if bias else Moments(gram, None, eps)
 
@@ -107,11 +105,6 @@ def summed_in_float64(eps: float, rows: int) -> float:
     same number, which is rounded the same way every time.
     """
     return min(eps, float(np.finfo(np.float64).eps) * (1.0 + rows))
-
-
-def is_sparse(obj: Any) -> bool:
-    """Whether an objective's X is sparse."""
-    return bool(getattr(obj, "sparse", False))
 
 
 class Metric:

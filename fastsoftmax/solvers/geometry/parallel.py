@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from ...kernels.contract import Csr
+from ...objective.problem import ProblemWithRows
 from .metric import NOISE, Moments
 
 # Roundings of its own numbers within which a column is a multiple of another one.
@@ -53,7 +53,7 @@ class Parallel:
         return f"{what} does not tell what it may gain"
 
 
-def parallel(obj: Any, moments: Moments, l2: float, below: float) -> Parallel | None:
+def parallel(obj: ProblemWithRows, moments: Moments, l2: float, below: float) -> Parallel | None:
     """The pair of columns with the least share, if that is smaller than ``below``; else None."""
     size = moments.variance
     held = np.divide(2.0 * l2, size, out=np.full(len(size), np.inf), where=size > moments.noise)
@@ -85,7 +85,9 @@ def _by_gram(moments: Moments, columns: np.ndarray) -> tuple[np.ndarray, np.ndar
     return np.column_stack([columns[nearest], columns]), shares
 
 
-def _by_sketch(obj: Any, moments: Moments, columns: np.ndarray, below: float) -> tuple[np.ndarray, np.ndarray]:
+def _by_sketch(
+    obj: ProblemWithRows, moments: Moments, columns: np.ndarray, below: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Columns beside the nearest one by their products with random vectors; the share 0 says that it is to be
     measured."""
     from scipy.spatial import cKDTree
@@ -109,7 +111,7 @@ def _by_sketch(obj: Any, moments: Moments, columns: np.ndarray, below: float) ->
     return np.column_stack([columns[other], columns])[close], np.zeros(int(close.sum()))
 
 
-def _measure(obj: Any, intercept: bool, pairs: np.ndarray) -> np.ndarray:
+def _measure(obj: ProblemWithRows, intercept: bool, pairs: np.ndarray) -> np.ndarray:
     """The shares of some pairs, from the rows; infinite for columns that are multiples of each other."""
     first, second = pairs.T
     ratio = np.zeros(len(pairs))
@@ -129,7 +131,7 @@ def _measure(obj: Any, intercept: bool, pairs: np.ndarray) -> np.ndarray:
         left = np.maximum(rr - slope * xr, 0.0)
         ratio += slope
     share = np.divide(left * total, size, out=np.zeros(len(pairs)), where=size > 0)
-    rounding = ROUNDINGS * float(np.finfo(obj.source.dtype).eps)
+    rounding = ROUNDINGS * float(np.finfo(obj.dtype).eps)
     return np.where(share > rounding**2, share, np.inf)
 
 
@@ -137,9 +139,7 @@ def _product(A: Any, B: Any) -> Any:
     return A * B if isinstance(A, np.ndarray) else A.multiply(B)
 
 
-def _walk(obj: Any, columns: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
+def _walk(obj: ProblemWithRows, columns: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
     """Some columns in float64, dense or sparse as X is, and the weights of the rows, a chunk at a time."""
-    for rows in obj.source.chunks(min(obj.plan.chunk, PIECE)):
-        X = rows.X.to_scipy() if isinstance(rows.X, Csr) else np.asarray(rows.X)
-        part = X[:, columns].astype(np.float64)
-        yield part, np.ones(part.shape[0]) if rows.w is None else rows.w
+    for X, w in obj.columns(columns, PIECE):
+        yield X.astype(np.float64), np.ones(X.shape[0]) if w is None else w

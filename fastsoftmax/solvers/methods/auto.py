@@ -16,14 +16,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, cast
 
 import numpy as np
 
-from ...data.sources.memory import SparseSource
 from ...objective.objective import Objective
-from ..geometry.hessian import DESIGN_BYTES, can_walk
-from ..geometry.metric import is_sparse
+from ...objective.problem import Problem, has_rows, is_sparse
+from ...objective.sweeps.design import DESIGN_BYTES
 from ..run import Run, Stop
 from . import lbfgs, newton, newton_cg, subsample
 
@@ -71,17 +69,18 @@ class Cost:
     newton: float
 
 
-def predict(obj: Any, *, rare: bool = False, count: int | None = None) -> Cost:
+def predict(obj: Problem, *, rare: bool = False, count: int | None = None) -> Cost:
     """The cost of the methods on an objective, or on ``count`` of its rows; infinite where Newton's method cannot run.
 
     ``rare``: whether a class is rare.
     """
     rows, k = obj.shape
-    m = count if count is not None else obj.source.shape[0] if can_walk(obj) else 0
-    hard = rare or (can_walk(obj) and m < FEW_ROWS * rows * k)
-    passes = HARD_LBFGS if hard else LBFGS_PASSES
-    if not can_walk(obj):
+    if not has_rows(obj):
+        passes = HARD_LBFGS if rare else LBFGS_PASSES
         return Cost(PER_PASS, float("inf"), passes * PER_PASS, float("inf"))
+    m = obj.n_rows if count is None else count
+    hard = rare or m < FEW_ROWS * rows * k
+    passes = HARD_LBFGS if hard else LBFGS_PASSES
     one = 4.0 * m * (rows + SOFTMAX) * k + PER_PASS
     lbfgs_cost = passes * (one + PER_STEP)
     if rows * k > newton.SIZE_MAX // 2:
@@ -134,7 +133,9 @@ def _start(run: Run, cost: Cost, *, rare: bool) -> lbfgs.Pairs | None:
     Where the prediction is not clear, L-BFGS takes some steps first. If these make good progress there is no subsample,
     and their pairs are returned, to go on from.
     """
-    obj, from_zero = cast(Objective, run.obj), not run.theta.any()
+    obj, from_zero = run.obj, not run.theta.any()
+    if not isinstance(obj, Objective):
+        return None
     # From a start of the caller's, a subsample's Hessian may tell little of the way to the minimum.
     elsewhere = not from_zero and run.warm_start is None
     count = None if np.isinf(cost.newton) or elsewhere else subsample.size(obj)
@@ -142,7 +143,7 @@ def _start(run: Run, cost: Cost, *, rare: bool) -> lbfgs.Pairs | None:
         return None
     share = predict(obj, count=count).newton / min(cost.lbfgs, cost.newton)
     # Passes in float32 take half the time that `predict` says, which the subsample's float64 Hessian does not.
-    speedup = 8 / obj.source.dtype.itemsize
+    speedup = 8 / obj.dtype.itemsize
     pairs, pays = None, speedup * share <= SUBSAMPLE_COST
     if share > SUBSAMPLE_SURE and from_zero and not rare:
         pairs, pays = _probe(run, cost, speedup * share)
@@ -173,7 +174,7 @@ def _start_from(run: Run, part: Objective, *, from_zero: bool) -> bool:
     subsample turns out not to be usable."""
     newton.remove_class_shift(run)
     chosen = run.chosen
-    run.chosen += f"; first steps by a sample of {part.source.shape[0]} rows"
+    run.chosen += f"; first steps by a sample of {part.n_rows} rows"
     # Without a penalty only the exact Hessian of all rows proves that there is a minimum: it must have the last word.
     last_word = run.obj.l2 == 0 and run.solver == "newton"
     steps, pace = (SUBSAMPLE_STEPS_FREE, 0.0) if last_word else (SUBSAMPLE_STEPS, newton.PACE)
@@ -192,9 +193,9 @@ def _start_from(run: Run, part: Objective, *, from_zero: bool) -> bool:
 
 def _solve_sparse(run: Run) -> None:
     """`solve` for sparse X."""
-    source = cast(Objective, run.obj).source
-    assert isinstance(source, SparseSource)
-    entries = source.nnz / source.shape[1]
+    obj = run.obj
+    assert has_rows(obj)
+    entries = obj.nnz / obj.n_features
     if entries < FEW_ENTRIES:
         run.solver = "newton_cg"
         run.chosen = f"chosen by auto: X is sparse with {entries:.3g} entries a column, so that passes are cheap"

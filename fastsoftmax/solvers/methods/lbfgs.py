@@ -22,7 +22,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg.lapack import dtrtrs
 
-from ..geometry.hessian import can_walk, metric_at
+from ...objective.problem import has_rows
+from ..geometry.hessian import metric_at
 from ..geometry.hessian_metric import HessianMetric
 from ..geometry.line_search import change
 from ..geometry.metric import Metric
@@ -45,21 +46,22 @@ EPS = float(np.finfo(np.float64).eps)
 
 def solve(run: Run, steps: int | None = None, *, pairs: Pairs | None = None) -> None:
     """Step until `Run.accept` stops the run, or return after ``steps``. ``pairs``: those of a search to go on from."""
-    by_curvature = can_walk(run.obj) and run.obj.shape[1] > 1
+    obj = run.obj if has_rows(run.obj) and run.obj.shape[1] > 1 else None
     metric = run.metric
-    refresh: tuple[int, ...] = REFRESH if by_curvature else ()
-    if by_curvature and run.curvature_metric is not None:
-        metric, refresh = run.curvature_metric.with_l2(run.obj.l2), REFRESH_NEAR
-    elif by_curvature and run.theta.any() and not (pairs or (run.warm_start and run.warm_start.pairs)):
+    refresh: tuple[int, ...] = REFRESH if obj is not None else ()
+    if obj is not None and run.curvature_metric is not None:
+        metric, refresh = run.curvature_metric.with_l2(obj.l2), REFRESH_NEAR
+    elif obj is not None and run.theta.any() and not (pairs or (run.warm_start and run.warm_start.pairs)):
         # A start other than zero is assumed to be near the minimum, so that its curvatures are worth a pass.
-        metric = run.curvature_metric = metric_at(run.obj, run.theta)
+        metric = run.curvature_metric = metric_at(obj, run.theta)
     last = len(run.history) + (steps or run.max_iter + 1)
     for count in refresh:
         search(run, metric, min(count, last - len(run.history)), pairs=pairs)
         pairs = None
         if len(run.history) >= last:
             return
-        metric = run.curvature_metric = metric_at(run.obj, run.theta)
+        assert obj is not None
+        metric = run.curvature_metric = metric_at(obj, run.theta)
     before = np.inf
     while run.grad_norm < 0.5 * before:
         before = run.grad_norm

@@ -28,7 +28,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..geometry.hessian import Design, can_walk, has_hessian
+from ...objective.problem import has_hessian, has_rows
+from ..geometry.hessian import Design
 from ..geometry.hessian_metric import HessianMetric
 from ..geometry.metric import Metric
 from ..run import Run
@@ -47,13 +48,14 @@ SHIFT = 1e-12
 
 def solve(run: Run, design: Design | None = None) -> None:
     """Step until `Run.accept` stops the run. ``design``: the rows in the coordinates of ``run.metric``, if at hand."""
-    if not can_walk(run.obj):
-        raise TypeError("solver 'newton' needs an objective with rows to walk over (source, weight_sum), as Objective")
-    if not has_hessian(run.obj):
+    obj = run.obj
+    if not has_rows(obj):
+        raise TypeError("solver 'newton' needs an objective with rows to walk over (objective.problem), as Objective")
+    if not has_hessian(obj):
         raise ValueError(
             "solver 'newton' needs dense X, since the exact Hessian is dense; X is sparse: use 'newton_cg'"
         )
-    size = run.obj.shape[0] * run.obj.shape[1]
+    size = obj.shape[0] * obj.shape[1]
     if size > SIZE_MAX:
         raise ValueError(f"solver 'newton' takes at most {SIZE_MAX} parameters; theta has {size}: use 'newton_cg'")
     steps = steps_each(run)
@@ -62,11 +64,11 @@ def solve(run: Run, design: Design | None = None) -> None:
     remove_class_shift(run)
     latest = run.hessian_metric
     if design is None:
-        design = Design(run.obj, run.metric) if latest is None else latest.design
+        design = Design(obj, run.metric) if latest is None else latest.design
     while True:
         before, last = run.grad_norm, len(run.history)
         if latest is None or latest.theta is not run.theta:
-            latest = HessianMetric(run.obj, run.theta, design)
+            latest = HessianMetric(obj, run.theta, design)
         run.hessian_metric = latest
         run.stop_if_proven()
         search(run, run.hessian_metric, steps, pace=PACE)

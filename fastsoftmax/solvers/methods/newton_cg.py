@@ -12,12 +12,11 @@ nothing bounds the length of a step along such a part: in float32, a step of 30 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ...objective import reduce
-from ..geometry.hessian import can_walk, metric_at
+from ...objective.problem import has_products, has_rows
+from ..geometry.hessian import metric_at
 from ..geometry.metric import Metric
 from ..run import Run
 from . import newton
@@ -31,12 +30,12 @@ ETA_MAX = 0.3
 
 def solve(run: Run) -> None:
     """Step until `Run.accept` stops the run."""
-    if not hasattr(run.obj, "hess_prod"):
+    if not has_products(run.obj):
         raise TypeError("solver 'newton_cg' needs an objective with hess_prod, as Objective")
     if in_float32(run):
         newton.remove_class_shift(run)
-    by_curvature = can_walk(run.obj) and run.obj.shape[1] > 1
-    metric = metric_at(run.obj, run.theta) if by_curvature and run.theta.any() else run.metric
+    obj = run.obj if has_rows(run.obj) and run.obj.shape[1] > 1 else None
+    metric = metric_at(obj, run.theta) if obj is not None and run.theta.any() else run.metric
     eta, since = ETA_MAX, 0
     while True:
         before = metric.size(run.grad)
@@ -46,14 +45,15 @@ def solve(run: Run) -> None:
         kept = 0.9 * eta**2
         eta = min(ETA_MAX, max(0.9 * (after / before) ** 2 if before else 0.0, kept if kept > 0.1 else 0.0, 1e-6))
         since += 1
-        if by_curvature and since in (REFRESH, 2 * REFRESH):
-            metric = metric_at(run.obj, run.theta)
+        if obj is not None and since in (REFRESH, 2 * REFRESH):
+            metric = metric_at(obj, run.theta)
 
 
 def direction(run: Run, metric: Metric, eta: float) -> np.ndarray:
     """A step d with |S^T (H d + gradient)| <= eta |S^T gradient|, or the best after `INNER_MAX` products. In any case
     a descent direction."""
-    obj: Any = run.obj
+    obj = run.obj
+    assert has_products(obj)
     residual, single = -run.grad, in_float32(run)
     if single:
         remove_class_mean(residual)

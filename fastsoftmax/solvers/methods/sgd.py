@@ -34,11 +34,9 @@ from typing import Any
 
 import numpy as np
 
-from ...kernels.backends import select
-from ...kernels.contract import Csr, Kernels, Rows
+from ...kernels.contract import Csr, Rows
 from ...objective import reduce
-from ...objective.objective import explain_nonfinite
-from ...objective.passes import passes_over
+from ...objective.problem import ProblemWithRows, has_rows
 from ..geometry.metric import Metric, Moments, summed_in_float64
 from ..run import Run
 
@@ -62,7 +60,8 @@ HALVINGS = 10
 
 def solve(run: Run) -> None:
     """Step until `Run.accept` stops the run; a step is a walk over X that lowers the value."""
-    require_rows(run.obj)
+    if not has_rows(run.obj):
+        raise TypeError("solver 'sgd' needs an objective with rows to walk over (objective.problem), as Objective")
     stream = Stream.start(run.theta)
     failures = 0
     while failures < HALVINGS:
@@ -75,12 +74,6 @@ def solve(run: Run) -> None:
         else:
             stream.factor, failures = 0.5 * stream.factor, failures + 1
     run.stop(f"found no lower value in {HALVINGS} walks with smaller and smaller steps: another solver gets further")
-
-
-def require_rows(obj: Any) -> None:
-    """Raise TypeError for an objective that does not hold its rows in arrays, of which mini-batches are made."""
-    if not hasattr(obj, "source") or not isinstance(getattr(obj.source, "X", None), np.ndarray | Csr):
-        raise TypeError("solver 'sgd' needs an objective with rows to walk over, as Objective makes of an array")
 
 
 @dataclass
@@ -127,31 +120,16 @@ class Stream:
         """Begin a new average at theta; moments and metric stay."""
         self.theta, self.average, self.steps = theta.copy(), theta.copy(), 0
 
-    def walk(self, obj: Any) -> None:
+    def walk(self, obj: ProblemWithRows) -> None:
         """One pass over an objective's rows, in mini-batches."""
-        obj.n_passes += 1
-        kernels = select(obj.backend)[1]
-        for chunk in obj.source.chunks(obj.plan.chunk):
+        for chunk in obj.walk():
             for rows in mini_batches(chunk):
                 total = float(len(rows.X)) if rows.w is None else float(rows.w.sum())
                 if not total > 0.0:
                     continue
-                grad = self._gradient(rows, total, obj, kernels)
+                grad = obj.gradient_on(rows, self.theta)
                 self._learn(rows, total, obj)
                 self._step(grad, len(rows.X))
-
-    def _gradient(self, rows: Rows, total: float, obj: Any, kernels: Kernels) -> np.ndarray:
-        """The gradient at theta of the objective on a mini-batch."""
-        targets = rows.y if rows.soft is None else rows.soft
-        passes = passes_over(rows.X, kernels, targets, rows.w, smoothing=rows.smoothing)
-        plan, params = passes.plan(obj.n_classes), obj._parameters(self.theta)
-        sums, threads = passes.sums(plan, obj.n_classes, 1.0 / total), min(obj.n_threads, plan.threads)
-        for part in passes.chunks(plan):
-            passes.value_and_grad(part, params, plan, sums, threads)
-        grad, finite, _ = passes.gradient(sums, self.theta, obj.l2, threads)
-        if not (finite and np.isfinite(sums.loss).all()):
-            explain_nonfinite(obj.source, obj.plan.chunk, "loss")
-        return grad
 
     def _step(self, grad: np.ndarray, count: int) -> None:
         assert self.metric is not None
@@ -165,7 +143,7 @@ class Stream:
             theta -= step * direction[a:b]
             average += share * (theta - average)
 
-    def _learn(self, rows: Rows, total: float, obj: Any) -> None:
+    def _learn(self, rows: Rows, total: float, obj: ProblemWithRows) -> None:
         """Add a mini-batch to the moments if they need more rows, and compute the metric anew once those have
         doubled."""
         n = obj.n_features
@@ -183,10 +161,10 @@ class Stream:
         if self.sampled >= 2.0 * self.made_at:
             self._measure(X, w / total, obj)
 
-    def _measure(self, X: Any, w: np.ndarray, obj: Any) -> None:
+    def _measure(self, X: Any, w: np.ndarray, obj: ProblemWithRows) -> None:
         """Metric and gamma from the moments so far and one mini-batch."""
         second, first = self.second / self.weight, self.first / self.weight
-        eps = float(np.finfo(obj.source.dtype).eps)
+        eps = float(np.finfo(obj.dtype).eps)
         mean = first if obj.fit_intercept else None
         moments = Moments(second, mean, eps, summed_in_float64(eps, int(self.sampled)))
         variance = moments.variance

@@ -39,13 +39,12 @@ from __future__ import annotations
 
 import functools
 from contextlib import suppress
-from typing import Any, cast
 
 import numpy as np
 from scipy.linalg.lapack import dpotrf
 
-from ...data.sources.memory import ArraySource
 from ...objective.objective import Objective
+from ...objective.problem import Problem
 from ..geometry.hessian import Design
 from ..geometry.hessian_metric import HessianMetric
 from ..run import Run, Stop
@@ -81,11 +80,11 @@ class Part(Objective):
     share = 0.0
 
 
-def size(obj: Any) -> int | None:
+def size(obj: Problem) -> int | None:
     """How many rows a subsample should have; None where it would not pay, or where rows cannot be picked."""
-    if not isinstance(obj, Objective) or not isinstance(obj.source, ArraySource) or obj.source.y is None:
+    if not isinstance(obj, Objective) or obj.sparse or not obj.can_pick or obj.y is None:
         return None
-    m, n = obj.source.shape
+    m, n = obj.n_rows, obj.n_features
     most = min(m // LEAST_OF, BYTES // (8 * obj.shape[0]))
     least = max(ROWS_EACH * n, ROWS_MIN)
     return max(least, min(m // ONE_OF, most)) if least <= most else None
@@ -96,31 +95,31 @@ def take(obj: Objective, count: int) -> Part | None:
 
     None where rare classes would be most of it, or where a class has weight but none in the subsample.
     """
-    source: Any = obj.source
-    m, k = source.shape[0], obj.n_classes
+    labels, weights, m, k = obj.y, obj.w, obj.n_rows, obj.n_classes
+    assert labels is not None
     rng = np.random.default_rng(0)
     rows = np.unique(rng.integers(0, m, count))
-    parts = (np.bincount(source.y[a : a + COUNTED], minlength=k) for a in range(0, m, COUNTED))
+    parts = (np.bincount(labels[a : a + COUNTED], minlength=k) for a in range(0, m, COUNTED))
     of_class = functools.reduce(np.add, parts)
     rare = of_class * count < FEW * m
     if np.minimum(of_class[rare], FEW).sum() > count:
         return None
-    rows = np.sort(np.concatenate([rows[~rare[source.y[rows]]], *_rows_of(source.y, rare, rng)]))
-    y = source.y[rows]
-    w = np.ones(len(rows)) if source.w is None else source.w[rows]
-    whole = of_class if source.w is None else np.bincount(source.y, weights=source.w, minlength=k)
+    rows = np.sort(np.concatenate([rows[~rare[labels[rows]]], *_rows_of(labels, rare, rng)]))
+    y = labels[rows]
+    w = np.ones(len(rows)) if weights is None else weights[rows]
+    whole = of_class if weights is None else np.bincount(labels, weights=weights, minlength=k)
     taken = np.bincount(y, weights=w, minlength=k)
     if np.any((taken == 0) & (whole > 0)):
         return None
     raised = whole / np.where(taken > 0, taken, 1.0)
     part = Part(
-        source.pick(rows),
+        obj.pick(rows),
         y,
         k,
         fit_intercept=obj.fit_intercept,
         sample_weight=w * raised[y],
         l2=obj.l2,
-        label_smoothing=source.smoothing,
+        label_smoothing=obj.smoothing,
         backend=obj.backend,
         n_threads=obj.n_threads,
     )
@@ -141,12 +140,11 @@ def start(run: Run, part: Objective, *, from_zero: bool = True) -> HessianMetric
     None, and the run stays where it is, if the subsample is not like all rows or has no minimum.
     """
     design = Design(part, run.metric)
-    alike = is_like(part, design)
+    alike = is_like(design)
     theta = None if not alike else _minimum(run, part, design) if from_zero else run.theta
     near = None if theta is None else HessianMetric(part, theta, design)
-    # The rows read, in passes over all rows, rounded up. `is_like` read the subsample once more.
-    read = (part.n_passes + 1) * part.source.shape[0]
-    run.obj.n_passes += -(-read // cast(Objective, run.obj).source.shape[0])
+    assert isinstance(run.obj, Objective)
+    run.obj.count_subset(part)
     if theta is None or near is None or not np.isfinite(near.ridge):
         return None
     if theta is not run.theta:
@@ -159,7 +157,7 @@ def start(run: Run, part: Objective, *, from_zero: bool = True) -> HessianMetric
 
 def _minimum(run: Run, part: Objective, design: Design) -> np.ndarray | None:
     """About the minimum of a subsample; None where the run does not converge, as with separable classes."""
-    p, s = run.theta.size - len(run.theta), part.source.shape[0]
+    p, s = run.theta.size - len(run.theta), part.n_rows
     inner = Run(part, tol=max(run.tol, CLOSE * p / s), max_iter=STEPS_MAX, callback=None, similar_run=run)
     with suppress(Stop, FloatingPointError):
         inner.accept(np.zeros(part.shape))
@@ -167,13 +165,9 @@ def _minimum(run: Run, part: Objective, design: Design) -> np.ndarray | None:
     return inner.theta if inner.history and inner.converged else None
 
 
-def is_like(part: Objective, design: Design) -> bool:
+def is_like(design: Design) -> bool:
     """Whether a subsample's Gram matrix is nearly that of all rows, which is 1 in the coordinates of its metric."""
-    gram = design.penalty.copy()
-    for rows in design.chunks():
-        X, w = np.asarray(rows.X), cast(np.ndarray, rows.w)
-        gram += X.T @ (X * (w[:, None] * (design.metric.curvature / part.weight_sum)))
-    out = design.left_out
+    gram, out = design.penalty + design.rows.gram(design.metric.curvature), design.left_out
     gram[out], gram[:, out] = 0.0, 0.0
     gram[out, out] = 1.0
     one = np.eye(len(gram))

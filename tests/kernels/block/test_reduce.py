@@ -1,5 +1,6 @@
 """Sums of sparse gradients: float32 ones with hot columns, and their end, by every backend."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -99,6 +100,39 @@ def test_gradient_is_the_formula(module, n, k, slabs, sums_dtype, dtype, l2, thr
     if slabs == 1 and sums_dtype == dtype:
         assert module.gradient(sums, theta if l2 else None, l2, grad[0], threads) == (True, True)
         np.testing.assert_array_equal(grad[0], out)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("l2", [0.0, 0.7])
+@pytest.mark.parametrize(("n", "k", "slabs"), [(1, 2, 1), (50, 3, 4), (1500, 4, 3), (3, 1100, 2)])
+def test_gradient_of_dense_rows_is_the_formula(module, n, k, slabs, l2, bias):
+    """Sums of dense X are transposed, and those of the bias come last."""
+    rng = np.random.default_rng(n)
+    grad, of_bias = rng.standard_normal((slabs, k, n)), rng.standard_normal((slabs, k))
+    theta, out = rng.standard_normal((n + bias, k)), np.full((n + bias, k), np.nan)
+    wanted = 0.3 * grad.sum(axis=0).T + l2 * theta[:n]
+    size = 0.3 * abs(grad).sum(axis=0).T + l2 * abs(theta[:n])
+    if bias:
+        wanted, size = (np.vstack([a, 0.3 * b.sum(axis=0)]) for a, b in ((wanted, of_bias), (size, abs(of_bias))))
+    sums = Sums(np.zeros(slabs), grad, of_bias, 0.3)
+    assert module.gradient(sums, theta if l2 else None, l2, out, 2) == (True, True)
+    assert_within(out, wanted, wanted, size, out.dtype)
+
+
+def test_gradients_of_several_callers_do_not_mix(module):
+    """Whatever memory a backend keeps between calls belongs to one of them at a time, and starts clean."""
+
+    def reduced(number):
+        grad = np.full((2, 700, 3), float(number))
+        grad[1, 5, 1] = np.inf if number % 3 == 0 else grad[1, 5, 1]
+        out = np.empty((700, 3))
+        told = module.gradient(Sums(np.zeros(2), grad, np.zeros((2, 3)), 0.5, by_feature=True), None, 0.0, out, 1)
+        return told, np.delete(out.ravel(), 16)
+
+    with ThreadPoolExecutor(4) as pool:
+        for number, (told, out) in enumerate(pool.map(reduced, range(200))):
+            assert told == ((False, False) if number % 3 == 0 else (True, True))
+            np.testing.assert_array_equal(out, number)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

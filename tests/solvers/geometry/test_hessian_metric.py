@@ -162,7 +162,7 @@ def test_the_range_of_a_step_is_that_of_the_rows_that_weigh():
     step = np.random.default_rng(0).standard_normal(obj.shape)
     H = np.delete(X @ step[:-1] + step[-1], 7, axis=0)
     before = obj.n_passes
-    assert Design(obj, metric).range(metric.coordinates(step)) == pytest.approx(np.ptp(H, axis=1).max(), rel=1e-12)
+    assert Design(obj, metric).rows.range(metric.coordinates(step)) == pytest.approx(np.ptp(H, axis=1).max(), rel=1e-12)
     assert obj.n_passes == before + 1
 
 
@@ -190,8 +190,8 @@ def test_nothing_is_proven_where_the_decrement_is_large_or_the_hessian_no_matrix
     design = Design(obj, Metric(moments(obj), 0.0))
     assert HessianMetric(obj, best.theta, design).gap(best.theta, value, grad, np.inf) < 1e-9
 
-    def indefinite(obj, theta, design):
-        H = hessian(obj, theta, design)
+    def indefinite(theta, design):
+        H = hessian(theta, design)
         return H - 2.0 * np.eye(len(H))
 
     monkeypatch.setattr(hessian_metric, "hessian", indefinite)

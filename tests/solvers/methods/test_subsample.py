@@ -100,7 +100,7 @@ def test_it_is_like_all_rows_unless_few_of_them_make_a_column(l2):
         obj = Objective(X, y, fit_intercept=True, l2=l2)
         run = Run(obj, tol=1e-6, max_iter=10, callback=None)
         part = subsample.take(obj, 600)
-        assert subsample.is_like(part, Design(part, run.metric)) == like
+        assert subsample.is_like(Design(part, run.metric)) == like
 
 
 # ---------------------------------------------------------------------------------------------- the run
@@ -133,8 +133,8 @@ def test_its_passes_are_counted_as_the_share_of_rows_that_they_read():
     run.accept(np.zeros(obj.shape))
     part, before = subsample.take(obj, 1000), obj.n_passes
     assert subsample.start(run, part) is not None
-    # One pass over all rows evaluates the subsample's minimum; of the subsample's own, one is for its Gram matrix.
-    assert obj.n_passes == before + 1 + np.ceil((part.n_passes + 1) * part.source.shape[0] / 8000) > before + 1
+    # One pass over all rows evaluates the subsample's minimum.
+    assert obj.n_passes == before + 1 + np.ceil(part.n_passes * part.n_rows / 8000) > before + 1
 
 
 def test_a_subsample_that_is_not_like_all_rows_is_left_alone(monkeypatch):

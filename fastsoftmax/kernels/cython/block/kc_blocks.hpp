@@ -14,16 +14,10 @@
 namespace fastsoftmax {
 namespace {
 
-// Panels of features in a KC block.
-template <class T>
-int kc_block_panels(const Pass<T>& p) {
-    return std::max(1, p.products.kc_block / TILE_LANES<T>);
-}
-
-// The cut of the panels of features into KC blocks.
+// The cut of the features into KC blocks, in units of TILE_LANES.
 template <class T>
 Split kc_blocks_of(const Pass<T>& p) {
-    return Split(PanelsOf<T>(p.n).count, kc_block_panels(p));
+    return Split((p.n + TILE_LANES<T> - 1) / TILE_LANES<T>, std::max(1, p.products.kc_block / TILE_LANES<T>));
 }
 
 // The first feature of KC block b.
@@ -93,14 +87,12 @@ void logits_of_block(const Matrix<T>& X, int rows, const T* theta, const T* dire
 
 // G += D^T X.
 template <class T>
-void backward_by_kc_blocks(const Matrix<T>& X, int rows, const Scalars<T>& D, const Pass<T>& p, T* G, ptrdiff_t ldg,
+void backward_by_kc_blocks(const Matrix<T>& X, int rows, const Factor<T>& D, const Pass<T>& p, T* G, ptrdiff_t ldg,
                            Prefetcher& prefetch) {
-    const Split kc_blocks = kc_blocks_of(p);
-    for (int b = kc_blocks.parts - 1; b >= 0; --b) {
+    for (int b = kc_blocks_of(p).parts - 1; b >= 0; --b) {
         Prefetcher next = prefetch;
         if (b) next = prefetch_kc_block((const char*)X.data, rows, b - 1, p, kc_block_steps(b, rows, true, p));
-        const int begin = kc_blocks.begin(b);
-        backward_by_dots(X, rows, D, PanelsOf<T>(p.n), begin, begin + kc_blocks.size(b), G, ldg, next);
+        backward_by_dots(X, rows, D, kc_block_begin(b, p), kc_block_begin(b + 1, p), G, ldg, next);
     }
 }
 

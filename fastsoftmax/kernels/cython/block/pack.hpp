@@ -1,4 +1,4 @@
-// Packing: a block of X in the two orientations that the tiles read. (`class_lane_tile`, `narrow_tile` and `dot_tile`
+// Packing: a block of X in the two orientations that the tiles read. (`class_lane_tile`, narrow tiles and `dot_tile`
 // read X where it is; products.hpp says when.)
 //
 //     rows in the lanes      for the forward product     [panel of TILE_LANES rows][feature][row in panel]
@@ -65,9 +65,7 @@ Matrix<T> stage(const Source& X, ptrdiff_t first, int rows, ptrdiff_t m, ptrdiff
     const char* x = X.data + first * X.row_step;
     const bool same = X.type == (sizeof(T) == 8 ? FLOAT64 : FLOAT32);
     const ptrdiff_t size = sizeof(T);
-    // What lies past the end of a row is the next row, except at the end of X.
-    const bool inside = !PanelsOf<T>(n).reads_past() || (X.row_step >= n * size && first + rows < m);
-    if (same && X.feature_step == size && n >= VL<T> && inside) return {(const T*)x, X.row_step / size, 1, true, true};
+    if (same && X.feature_step == size && n >= VL<T>) return {(const T*)x, X.row_step / size, 1, true, true};
     if (same && X.row_step == size && rows % VL<T> == 0) return {(const T*)x, 1, X.feature_step / size, false, true};
     const ConvertLine<T> convert = convert_line_of<T>(X.type);
     if (X.row_step == X.itemsize && X.feature_step != X.itemsize) {
@@ -107,29 +105,23 @@ View<T> pack_columns(const Matrix<T>& X, int rows, ptrdiff_t n, T* buffer, ptrdi
     return {buffer, TILE_LANES<T> * length, TILE_LANES<T>};
 }
 
-// One panel of `PanelsOf` with features in the lanes, from columns. Lanes that overlap another panel are packed twice.
+// The lanes of one panel of features, from rows or columns; those that overlap another panel are copied twice.
 template <class T>
 void pack_panel(const Matrix<T>& X, const Panel& panel, int rows, ptrdiff_t n, T* buffer) {
-    const int lanes = int(std::min<ptrdiff_t>(panel.vectors * VL<T>, n));
-    pack_transposed(X.data + panel.begin * X.feature_step, X.feature_step, lanes, rows, buffer,
-                    round_up<T>(rows, VL<T>));
-}
-
-// The same from rows.
-template <class T>
-void copy_panel(const Matrix<T>& X, const Panel& panel, int rows, ptrdiff_t n, T* buffer) {
-    const ptrdiff_t lanes = std::min<ptrdiff_t>(panel.vectors * VL<T>, n);
-    for (int r = 0; r < rows; ++r)
-        std::memcpy(buffer + r * TILE_LANES<T>, X.data + panel.begin + r * X.row_step, lanes * sizeof(T));
+    const ptrdiff_t lanes = std::min(panel.begin + panel.vectors * VL<T>, n) - panel.first();
+    const T* data = X.data + panel.first() * X.feature_step;
+    if (!X.by_row)
+        return pack_transposed(data, X.feature_step, int(lanes), rows, buffer, round_up<T>(rows, VL<T>));
+    for (int r = 0; r < rows; ++r) std::memcpy(buffer + r * TILE_LANES<T>, data + r * X.row_step, lanes * sizeof(T));
 }
 
 // All panels with features in the lanes, where threads share them.
 template <class T>
 View<T> pack_rows(const Matrix<T>& X, int rows, ptrdiff_t n, ptrdiff_t block, T* buffer) {
     if (X.by_row) return {X.data, 0, X.row_step};
-    const PanelsOf<T> panels(n);
+    const Panels<VL<T>> panels(n);
     const ptrdiff_t length = round_up<T>(block, VL<T>);
-    for (int i = 0; i < panels.count; ++i) pack_panel(X, panels[i], rows, n, buffer + i * TILE_LANES<T> * length);
+    for (int i = 0; i < panels.count(); ++i) pack_panel(X, panels[i], rows, n, buffer + i * TILE_LANES<T> * length);
     return {buffer, TILE_LANES<T> * length, TILE_LANES<T>};
 }
 

@@ -1,7 +1,7 @@
 // The products of a block, cut into tiles.
 //
 //     forward           H = X theta + bias      by register tiles, `dot_tile` or `class_lane_tile`
-//     backward          G += D^T X              by register tiles, `dot_tile` or `narrow_tile`
+//     backward          G += D^T X              by register tiles, wide or narrow, or `dot_tile`
 //     input_gradient    dX = scale D theta^T    by register tiles
 //
 // Which one is in `Pass::products`, the same for all blocks of a pass: strategy.py chooses by the order of X and by the
@@ -26,24 +26,6 @@ void transpose_parameters(const T* theta, ptrdiff_t n, ptrdiff_t k, T* out) {
     }
 }
 
-// G (k, ldg) += D^T X, with feature j at G[j]. A row has at least NARROW_LANES numbers, or finite ones follow it.
-template <class T>
-void backward_by_narrow_tiles(const Matrix<T>& X, int rows, const T* D, ptrdiff_t ldd, ptrdiff_t n, ptrdiff_t k, T* G,
-                              ptrdiff_t ldg, Prefetcher& prefetch) {
-    const Split classes(int(k), NARROW_CLASSES);
-    for (int part = 0; part < classes.parts; ++part) {
-        const int c = classes.begin(part), ns = classes.size(part);
-        const Split panels = narrow_panels<T>(n, ns);
-        for (int i = 0; i < panels.parts; ++i) {
-            const int nv = panels.size(i);
-            const ptrdiff_t begin = panels.begin(i) * NARROW_LANES<T>, at = begin + (nv - 1) * NARROW_LANES<T>;
-            const ptrdiff_t early = std::max<ptrdiff_t>(std::min(at, n - NARROW_LANES<T>), 0);
-            const NarrowPanel panel{begin, early - begin, int(at - early)};
-            narrow_tile_of<T>(nv, ns)(X.data, X.row_step, panel, D + c * ldd, ldd, G + c * ldg, ldg, rows, prefetch);
-        }
-    }
-}
-
 // Numbers that one theta takes, however it is laid out.
 template <class T>
 ptrdiff_t parameter_size(const Pass<T>& p) {
@@ -53,7 +35,7 @@ ptrdiff_t parameter_size(const Pass<T>& p) {
 // Numbers of scratch memory that a pass over slabs needs.
 template <class T>
 ptrdiff_t work_size(const Pass<T>& p, ptrdiff_t outputs) {
-    return 2 * parameter_size(p) + Scratch<T>(nullptr, p, outputs).size * p.threads + VEC_BYTES / sizeof(T);
+    return 2 * parameter_size(p) + scratch_size(p, outputs) * p.threads + VEC_BYTES / sizeof(T);
 }
 
 // The block of rows from `first` on, for both products.
@@ -62,7 +44,7 @@ Matrix<T> stage_block(ptrdiff_t first, int rows, const Pass<T>& p, T* buffer) {
     const ptrdiff_t size = sizeof(T);
     const bool same = p.X.type == (size == 8 ? FLOAT64 : FLOAT32);
     // Neither product reads past the end of a row then.
-    if (same && p.products.forward == CLASS_LANE && p.X.feature_step == size && p.n >= NARROW_LANES<T>)
+    if (same && p.products.forward == CLASS_LANE && p.X.feature_step == size && p.n >= Narrow<T>::LANES)
         return {(const T*)(p.X.data + first * p.X.row_step), p.X.row_step / size, 1, true, true};
     return stage(p.X, first, rows, p.m, p.n, buffer, p.products.transpose_bytes);
 }
@@ -72,21 +54,31 @@ Matrix<T> stage_block(ptrdiff_t first, int rows, const Pass<T>& p, T* buffer) {
 // classes the products take most of the time.
 constexpr ptrdiff_t softmax_steps(ptrdiff_t k) { return k <= 16 ? 2 * k : 0; }
 
+// Steps of all tiles of a shape of a backward product.
+template <class Shape>
+ptrdiff_t backward_steps(ptrdiff_t n, ptrdiff_t count, ptrdiff_t rows) {
+    const Split scalars(count, Shape::SCALARS);
+    ptrdiff_t tiles = 0;
+    for (int part = 0; part < scalars.parts; ++part)
+        tiles += Panels<Shape::LANES>(n, most_vectors<Shape>(scalars.size(part))).count();
+    return tiles * rows;
+}
+
 // Steps of all tiles of a block and of its softmax, over which the prefetches of the next block are spread.
 template <class T>
 ptrdiff_t block_steps(const Pass<T>& p, ptrdiff_t outputs) {
-    const ptrdiff_t row_panels = (p.block + TILE_LANES<T> - 1) / TILE_LANES<T>;
+    const ptrdiff_t row_panels = (p.block + TILE_LANES<T> - 1) / TILE_LANES<T>, vectors = p.block / VL<T>;
     const ptrdiff_t scalars = Split(outputs, TILE_SCALARS).parts;
-    const Products& products = p.products;
-    const bool in_lanes = products.forward == CLASS_LANE;
-    const ptrdiff_t once = in_lanes ? p.block / VL<T> * tile_steps<T>(p.n) : scalars * row_panels * p.n;
+    const bool in_lanes = p.products.forward == CLASS_LANE;
+    const ptrdiff_t once = in_lanes ? vectors * tile_steps<T>(p.n) : scalars * row_panels * p.n;
     const ptrdiff_t forward = p.theta ? once * (p.direction ? 2 : 1) : 0;
     const bool residuals = p.theta && (p.y || p.soft) && !p.direction && outputs == p.k;
-    const ptrdiff_t softmax = residuals ? p.block / VL<T> * softmax_steps(p.k / p.models) * p.models : 0;
-    const bool by_lines = products.backward == DOT;
-    const ptrdiff_t tiles = by_lines ? (p.n + TILE_VECTORS - 1) / TILE_VECTORS : PanelsOf<T>(p.n).count;
-    const ptrdiff_t summed = scalars * tiles * (by_lines ? p.block / VL<T> : p.block);
-    const ptrdiff_t backward = !p.grad ? 0 : products.backward == NARROW ? narrow_steps<T>(p.n, p.k, p.block) : summed;
+    const ptrdiff_t softmax = residuals ? vectors * softmax_steps(p.k / p.models) * p.models : 0;
+    const ptrdiff_t dots = scalars * ((p.n + TILE_VECTORS - 1) / TILE_VECTORS) * vectors;
+    const ptrdiff_t backward = !p.grad                         ? 0
+                               : p.products.backward == NARROW ? backward_steps<Narrow<T>>(p.n, outputs, p.block)
+                               : p.products.backward == TILE   ? backward_steps<Wide<T>>(p.n, outputs, p.block)
+                                                               : dots;
     const ptrdiff_t dX = p.dX ? Split(p.n, TILE_SCALARS).parts * row_panels * p.k : 0;
     return forward + softmax + backward / (p.theta ? 1 : 2) + dX;
 }
@@ -125,13 +117,10 @@ void forward(const View<T>& columns, int rows, const T* parameters, const T* bia
     const int vectors = (rows + VL<T> - 1) / VL<T>;
     auto product = [&](int c, int v) {
         const int begin = classes.begin(c), ns = classes.size(c), nv = std::min(TILE_VECTORS, vectors - v);
-        const T *theta = parameters + begin * p.n + from * ns, *start = bias ? bias + begin : nullptr;
-        const T* A = columns.data + v / TILE_VECTORS * columns.panel;
-        T* out = H + begin * p.block + v * VL<T>;
-        if (from == 0)
-            run_tile<T, false>(nv, ns, A, columns.ld, theta, ns, 1, out, p.block, start, to, prefetch);
-        else
-            run_tile<T, true>(nv, ns, A, columns.ld, theta, ns, 1, out, p.block, nullptr, to - from, prefetch);
+        const Scalars<T> theta{parameters + begin * p.n + from * ns, ns, 1};
+        const Out<T> out{H + begin * p.block + v * VL<T>, p.block, from > 0, bias && !from ? bias + begin : nullptr};
+        run_tile<Wide<T>>(ns, columns.data + v / TILE_VECTORS * columns.panel, columns.ld, whole_vectors<T>(nv), theta,
+                          out, to - from, prefetch);
     };
     if (columns.ld != TILE_LANES<T>) {  // X in place: a block is as large as L2, so a panel goes through all classes
         for (int v = 0; v < vectors; v += TILE_VECTORS)
@@ -165,13 +154,10 @@ void forward_by_dots(const Matrix<T>& X, int rows, const T* parameters, const T*
             const Lines<T> lines{X.data + first * X.row_step + from, X.row_step,
                                  std::min(TILE_VECTORS, rows - first) - 1};
             for (int c = 0; c < classes.parts; ++c) {
-                const int begin = classes.begin(c), ns = classes.size(c);
-                const T *theta = parameters + begin * padded + from, *start = bias ? bias + begin : nullptr;
-                T* out = H + begin * p.block + r;
-                if (part == 0)
-                    run_dot_tile<T, false>(ns, lines, theta, padded, out, p.block, start, length, prefetch);
-                else
-                    run_dot_tile<T, true>(ns, lines, theta, padded, out, p.block, nullptr, length, prefetch);
+                const int begin = classes.begin(c);
+                const T* start = bias && part == 0 ? bias + begin : nullptr;
+                run_dot_tile(classes.size(c), lines, parameters + begin * padded + from, padded,
+                             {H + begin * p.block + r, p.block, part > 0, start}, length, prefetch);
             }
         }
     }
@@ -220,62 +206,81 @@ void logits_at_once(const Matrix<T>& X, int rows, const T* theta, const T* direc
     if (direction) forward(columns, rows, direction, p.direction_bias, p, s.U, prefetch, 0, p.n);
 }
 
-// What a backward product multiplies the rows of X by: D or, for a Gram matrix, the weighted X.
+// What a backward product multiplies the rows of X by: D or, for a Gram matrix, the weighted X. A Gram matrix is
+// symmetric; panels that end before the diagonal are left out.
 template <class T>
-struct Scalars {
-    const T* data;
-    ptrdiff_t step, scalar;  // from one row to the next, from one scalar to the next
+struct Factor {
+    Scalars<T> scalars;
     int count;
-    bool symmetric = false;  // the result is; panels that end before the diagonal are left out
+    bool symmetric = false;
 };
 
-// G += D^T X by inner products of columns in place with those of D, for the panels first .. last. 500k x 50, k = 3, in
+// G += D^T X for the features from .. to, by inner products of columns in place with those of D. 500k x 50, k = 3, in
 // F order, one thread: 39 cycles a row, was 46, in float32; 72, was 82, in float64.
 template <class T>
-void backward_by_dots(const Matrix<T>& X, int rows, const Scalars<T>& D, const PanelsOf<T>& panels, int first, int last,
-                      T* G, ptrdiff_t ldg, Prefetcher& prefetch) {
+void backward_by_dots(const Matrix<T>& X, int rows, const Factor<T>& D, ptrdiff_t from, ptrdiff_t to, T* G,
+                      ptrdiff_t ldg, Prefetcher& prefetch) {
     const Split classes(D.count, TILE_SCALARS);
-    const ptrdiff_t length = round_up<T>(rows, VL<T>);
-    for (int i = first; i < last; ++i) {
-        const Panel panel = panels[i];
-        for (int j = 0; j < panel.vectors * VL<T> && panel.begin + j < panels.n; j += TILE_VECTORS) {
-            const int left = int(std::min<ptrdiff_t>(TILE_VECTORS, panels.n - panel.begin - j));
-            const Lines<T> lines{X.data + (panel.begin + j) * X.feature_step, X.feature_step, left - 1};
-            for (int c = 0; c < classes.parts; ++c) {
-                const int begin = classes.begin(c);
-                run_dot_tile<T, true>(classes.size(c), lines, D.data + begin * D.scalar, D.scalar,
-                                      G + begin * ldg + panel.slot + j, ldg, nullptr, length, prefetch);
-            }
+    for (ptrdiff_t j = from; j < to; j += TILE_VECTORS) {
+        const Lines<T> lines{X.data + j * X.feature_step, X.feature_step,
+                             int(std::min<ptrdiff_t>(TILE_VECTORS, to - j)) - 1};
+        for (int c = 0; c < classes.parts; ++c) {
+            const int begin = classes.begin(c);
+            run_dot_tile(classes.size(c), lines, D.scalars.from(begin).data, D.scalars.scalar,
+                         {G + begin * ldg + j, ldg}, round_up<T>(rows, VL<T>), prefetch);
         }
     }
 }
 
-// G[s][slot of feature] += sum over rows of B[row, s] X[row, feature], by register tiles. X in rows is read in place, or
-// packed panel by panel if `how.copy_panels`. `buffer` has room for a packed panel.
-template <class T>
-void backward(const Matrix<T>& X, int rows, const Scalars<T>& B, ptrdiff_t n, const Products& how, T* buffer, T* G,
-              ptrdiff_t ldg, Prefetcher& prefetch) {
-    const PanelsOf<T> panels(n);
-    const Split scalars(B.count, TILE_SCALARS);
-    auto product = [&](int part, const Panel& panel, const T* A, ptrdiff_t lda) {
-        const int begin = scalars.begin(part);
-        if (B.symmetric && panel.slot + panel.vectors * VL<T> <= begin) return;
-        run_tile<T, true>(panel.vectors, scalars.size(part), A, lda, B.data + begin * B.scalar, B.step, B.scalar,
-                          G + begin * ldg + panel.slot, ldg, nullptr, rows, prefetch);
-    };
-    if (X.by_row && !how.copy_panels) {
-        for (int part = 0; part < scalars.parts; ++part)
-            for (int i = 0; i < panels.count; ++i) product(part, panels[i], X.data + panels[i].begin, X.row_step);
-        return;
-    }
-    const Split chunks(scalars.parts, how.class_chunk ? std::max(1, how.class_chunk / TILE_SCALARS) : scalars.parts);
-    for (int chunk = 0; chunk < chunks.parts; ++chunk) {
-        const int begin = chunks.begin(chunk), end = begin + chunks.size(chunk);
-        for (int i = 0; i < panels.count; ++i) {  // a packed panel stays in L1 or L2 for all scalars
-            X.by_row ? copy_panel(X, panels[i], rows, n, buffer) : pack_panel(X, panels[i], rows, n, buffer);
-            for (int part = begin; part < end; ++part) product(part, panels[i], buffer, TILE_LANES<T>);
+// G += D^T X by tiles of one shape, for rows in place.
+template <class Shape, class T>
+void backward_in_place(const Matrix<T>& X, int rows, const Factor<T>& D, ptrdiff_t n, T* G, ptrdiff_t ldg,
+                       Prefetcher& prefetch) {
+    const Split scalars(D.count, Shape::SCALARS);
+    for (int part = 0; part < scalars.parts; ++part) {
+        const int begin = scalars.begin(part), ns = scalars.size(part);
+        const Panels<Shape::LANES> panels(n, most_vectors<Shape>(ns));
+        for (int i = 0; i < panels.count(); ++i) {
+            const Panel panel = panels[i];
+            if (D.symmetric && panels.end(i) <= begin) continue;
+            run_tile<Shape>(ns, X.data + panel.begin, X.row_step, panel, D.scalars.from(begin),
+                            {G + begin * ldg + panel.begin, ldg}, rows, prefetch);
         }
     }
+}
+
+// G += D^T X by tiles, from packed panels. `buffer` has room for one.
+template <class T>
+void backward_packed(const Matrix<T>& X, int rows, const Factor<T>& D, ptrdiff_t n, ptrdiff_t class_chunk, T* buffer,
+                     T* G, ptrdiff_t ldg, Prefetcher& prefetch) {
+    const Panels<VL<T>> panels(n);
+    const Split scalars(D.count, TILE_SCALARS);
+    const Split chunks(scalars.parts, class_chunk ? std::max(1, int(class_chunk) / TILE_SCALARS) : scalars.parts);
+    for (int chunk = 0; chunk < chunks.parts; ++chunk)
+        for (int i = 0; i < panels.count(); ++i) {  // a packed panel stays in L1 or L2 for all scalars
+            const Panel panel = panels[i];
+            const T* lanes = buffer + (panel.begin - panel.first());
+            pack_panel(X, panel, rows, n, buffer);
+            for (int part = chunks.begin(chunk); part < chunks.begin(chunk) + chunks.size(chunk); ++part) {
+                const int begin = scalars.begin(part);
+                if (D.symmetric && panels.end(i) <= begin) continue;
+                run_tile<Wide<T>>(scalars.size(part), lanes, TILE_LANES<T>, panel, D.scalars.from(begin),
+                                  {G + begin * ldg + panel.begin, ldg}, rows, prefetch);
+            }
+        }
+}
+
+// G[s][feature] += sum over rows of D[row, s] X[row, feature], by register tiles. X in rows is read in place, or packed
+// panel by panel if `how.copy_panels`.
+template <class T>
+void backward(const Matrix<T>& X, int rows, const Factor<T>& D, ptrdiff_t n, const Products& how, T* buffer, T* G,
+              ptrdiff_t ldg, Prefetcher& prefetch) {
+    if (how.backward == NARROW)
+        backward_in_place<Narrow<T>>(X, rows, D, n, G, ldg, prefetch);
+    else if (X.by_row && !how.copy_panels)
+        backward_in_place<Wide<T>>(X, rows, D, n, G, ldg, prefetch);
+    else
+        backward_packed(X, rows, D, n, how.class_chunk, buffer, G, ldg, prefetch);
 }
 
 // dX^T (n, block) = theta D^T, in `columns`, for the feature tiles from .. to: the forward tile with classes as steps
@@ -292,13 +297,10 @@ void input_gradient(int from, int to, int rows, const Pass<T>& p, const BlockBuf
         for (int part = from; part < to; ++part)
             for (int v = 0; v < vectors; v += TILE_VECTORS) {
                 const ptrdiff_t begin = features.begin(part);
-                const int nv = std::min(TILE_VECTORS, vectors - v), ns = features.size(part);
-                const T *D = s.H + c * R + v * VL<T>, *theta = p.theta + begin * p.k + c;
-                T* out = s.columns + begin * R + v * VL<T>;
-                if (c == 0)
-                    run_tile<T, false>(nv, ns, D, R, theta, 1, p.k, out, R, nullptr, classes, prefetch);
-                else
-                    run_tile<T, true>(nv, ns, D, R, theta, 1, p.k, out, R, nullptr, classes, prefetch);
+                const Panel panel = whole_vectors<T>(std::min(TILE_VECTORS, vectors - v));
+                run_tile<Wide<T>>(features.size(part), s.H + c * R + v * VL<T>, R, panel,
+                                  {p.theta + begin * p.k + c, 1, p.k}, {s.columns + begin * R + v * VL<T>, R, c > 0},
+                                  classes, prefetch);
             }
     }
 }

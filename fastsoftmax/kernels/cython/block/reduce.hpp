@@ -1,12 +1,18 @@
-// Sums of a sparse gradient: float32 sums that are flushed into float64, and the reduction of the slabs.
+// How a gradient is summed, from the lanes of a block to the result.
 //
-// The gradient G (n, k) of float32 X is summed in float32, half the memory that the passes live on. Hot columns have so
-// many entries that a float32 sum would lose accuracy; by Zipf's law they are few. Their sums are flushed into float64
+//     running sums           of a few thousand rows, in the dtype of the computation
+//       `move_sums`            when they are due: dense gradients after `flush_rows` rows, sparse ones see below
+//     sums of a slab         float64
+//       `reduce_gradient`      at the end of the last chunk
+//     result                 scale * (sum of the slabs, in the order of their numbers) + l2 * theta
+//
+// The gradient G (n, k) of sparse float32 X is summed in float32, half the memory that the passes live on. Hot columns
+// have so many entries that a float32 sum would lose accuracy; by Zipf's law they are few. Their sums move to float64
 // after every few blocks of rows. When depends on the numbers of the blocks alone, so results do not depend on the
 // threads.
 //
-//     level 0: columns with entries in nearly every row     flushed after each block
-//     level l: half as frequent as level l - 1              flushed after each 2^l blocks
+//     level 0: columns with entries in nearly every row     move after each block
+//     level l: half as frequent as level l - 1              move after each 2^l blocks
 #pragma once
 
 #include <cmath>
@@ -20,93 +26,100 @@
 namespace fastsoftmax {
 namespace {
 
-// Flushes the hot columns in from .. to that are due after `blocks` blocks: moves their sums to `hot_grad`.
+// Adds sums to those of the next kind, and sets them to zero.
+template <class T>
+void move_sums(T* sums, ptrdiff_t count, double* out) {
+    for (ptrdiff_t i = 0; i < count; ++i) out[i] += double(sums[i]), sums[i] = 0;
+}
+
+// The same for sums that are spread over the lanes of a vector each.
+template <class T>
+void move_lanes(T* sums, ptrdiff_t count, double* out) {
+    for (ptrdiff_t i = 0; i < count; ++i, sums += VL<T>) {
+        out[i] += sum_lanes<T>(load(sums));
+        store<T>(sums, Vec<T>{});
+    }
+}
+
+// Moves the sums of the hot columns in from .. to that are due after `blocks` blocks to `hot_grad`.
 template <class G>
 void flush_hot_columns(const Hot& hot, ptrdiff_t blocks, ptrdiff_t from, ptrdiff_t to, ptrdiff_t k, G* grad,
                        double* hot_grad) {
     for (ptrdiff_t level = 0; level < hot.levels && blocks % (ptrdiff_t(1) << level) == 0; ++level) {
         const int64_t *begin = hot.columns + hot.starts[level], *end = hot.columns + hot.starts[level + 1];
-        for (const int64_t* at = std::lower_bound(begin, end, from); at < end && *at < to; ++at) {
-            G* sums = grad + *at * k;
-            double* out = hot_grad + (at - hot.columns) * k;
-            for (ptrdiff_t c = 0; c < k; ++c) {
-                out[c] += double(sums[c]);
-                sums[c] = 0;
-            }
-        }
+        for (const int64_t* at = std::lower_bound(begin, end, from); at < end && *at < to; ++at)
+            move_sums(grad + *at * k, k, hot_grad + (at - hot.columns) * k);
     }
 }
 
+// ---------------------------------------------------------------------------------------- the end of a pass
+
 constexpr int REDUCE_VALUES = 1024;  // reduced at a time, so that their float64 sums stay in the L1 cache
 
-// out = scale * (sum of the slabs in the order of their numbers) + l2 theta for `size` values; theta may be null, and
-// `out` may be the only slab. Returns SUMS_WRONG if a scaled sum is not finite, and STORED_WRONG if a value of `out` is
-// not.
+// Slabs of `lines` lines of `size` values each, `stride` values apart. Value i of line l becomes out[l * line + i *
+// step]; theta lies as `out` does, or is null.
 template <class G, class O>
-int reduce_piece(const G* grad, ptrdiff_t slabs, ptrdiff_t stride, int size, double scale, double l2, const O* theta,
-                 O* out) {
+struct Reduction {
+    const G* grad;
+    ptrdiff_t slabs, stride, lines, size;
+    double scale, l2;
+    const O* theta;
+    O* out;
+    ptrdiff_t line, step;
+};
+
+// The values of a line from .. from + count. Returns SUMS_WRONG if a scaled sum is not finite, and STORED_WRONG if a
+// value of `out` is not.
+template <class G, class O>
+int reduce_piece(const Reduction<G, O>& f, ptrdiff_t line, ptrdiff_t from, int count) {
+    const G* grad = f.grad + line * f.size + from;
+    const ptrdiff_t at = line * f.line + from * f.step;
     double sum[REDUCE_VALUES];
-    for (int i = 0; i < size; ++i) sum[i] = double(grad[i]);
-    for (ptrdiff_t p = 1; p < slabs; ++p)
-        for (int i = 0; i < size; ++i) sum[i] += double(grad[p * stride + i]);
+    for (int i = 0; i < count; ++i) sum[i] = double(grad[i]);
+    for (ptrdiff_t p = 1; p < f.slabs; ++p)
+        for (int i = 0; i < count; ++i) sum[i] += double(grad[p * f.stride + i]);
     int wrong = 0, wrongly_stored = 0;
-    for (int i = 0; i < size; ++i) {
-        sum[i] *= scale;
+    for (int i = 0; i < count; ++i) {
+        sum[i] *= f.scale;
         wrong |= !(std::abs(sum[i]) <= std::numeric_limits<double>::max());
     }
-    if (theta)
-        for (int i = 0; i < size; ++i) sum[i] += l2 * double(theta[i]);
-    for (int i = 0; i < size; ++i) {
+    if (f.theta)
+        for (int i = 0; i < count; ++i) sum[i] += f.l2 * double(f.theta[at + i * f.step]);
+    for (int i = 0; i < count; ++i) {
         const O stored = O(sum[i]);
         wrongly_stored |= !(std::abs(stored) <= std::numeric_limits<O>::max());
-        out[i] = stored;
+        f.out[at + i * f.step] = stored;
     }
     return (wrong ? SUMS_WRONG : 0) | (wrongly_stored ? STORED_WRONG : 0);
 }
 
-// The same for a whole gradient of `size` values, by several threads.
+// out = scale * (sum of the slabs in the order of their numbers) + l2 theta, by several threads. `out` may be the only
+// slab where it has its order.
 template <class G, class O>
-int reduce_gradient(const G* grad, ptrdiff_t slabs, ptrdiff_t size, double scale, double l2, const O* theta, O* out,
-                    int threads) {
-    const ptrdiff_t pieces = (size + REDUCE_VALUES - 1) / REDUCE_VALUES;
+int reduce_gradient(const Reduction<G, O>& f, int threads) {
+    const ptrdiff_t pieces = (f.size + REDUCE_VALUES - 1) / REDUCE_VALUES;
     int wrong = 0;
 #pragma omp parallel for schedule(static) num_threads(threads) reduction(| : wrong)
-    for (ptrdiff_t piece = 0; piece < pieces; ++piece) {
-        const ptrdiff_t at = piece * REDUCE_VALUES;
-        wrong |= reduce_piece(grad + at, slabs, size, int(std::min<ptrdiff_t>(REDUCE_VALUES, size - at)), scale, l2,
-                              theta ? theta + at : nullptr, out + at);
+    for (ptrdiff_t i = 0; i < f.lines * pieces; ++i) {
+        const ptrdiff_t from = i % pieces * REDUCE_VALUES;
+        wrong |= reduce_piece(f, i / pieces, from, int(std::min<ptrdiff_t>(REDUCE_VALUES, f.size - from)));
     }
     return wrong;
 }
 
-// The first slab becomes the sum of all, added in the order of their numbers.
-inline void add_slabs(double* slabs, ptrdiff_t count, ptrdiff_t size) {
-    for (ptrdiff_t p = 1; p < count; ++p)
-        for (ptrdiff_t i = 0; i < size; ++i) slabs[i] += slabs[p * size + i];
-}
-
-// out (n, k) = scale * grad (k, n), transposed, + l2 * theta; returns what is wrong, as above.
-inline int scale_transposed(const double* grad, ptrdiff_t k, ptrdiff_t n, double scale, double l2, const double* theta,
-                            double* out) {
-    bool finite = true, stored = true;
-    for (ptrdiff_t j = 0; j < n; ++j)
-        for (ptrdiff_t c = 0; c < k; ++c) {
-            const double value = scale * grad[c * n + j], sum = theta ? value + l2 * theta[j * k + c] : value;
-            finite &= std::isfinite(value);
-            stored &= std::isfinite(sum);
-            out[j * k + c] = sum;
-        }
-    return (finite ? 0 : SUMS_WRONG) | (stored ? 0 : STORED_WRONG);
-}
-
-// The reduction of a dense gradient, which is small, by one thread. The first slab becomes the sum of all.
-inline int reduce_transposed(const ReduceCall& f) {
-    double *grad = (double*)f.grad, *out = (double*)f.out;
-    add_slabs(grad, f.slabs, f.k * f.n);
-    int wrong = scale_transposed(grad, f.k, f.n, f.scale, f.l2, (const double*)f.theta, out);
+// The whole of a call; G is the dtype of the gradient, O that of the result.
+template <class G, class O>
+int reduce(const ReduceCall& f) {
+    const G* grad = (const G*)f.grad;
+    const O* theta = (const O*)f.theta;
+    O* out = (O*)f.out;
+    const ptrdiff_t size = f.n * f.k;
+    if (!f.transposed)
+        return reduce_gradient<G, O>({grad, f.slabs, size, 1, size, f.scale, f.l2, theta, out, 0, 1}, f.threads);
+    int wrong = reduce_gradient<G, O>({grad, f.slabs, size, f.k, f.n, f.scale, f.l2, theta, out, 1, f.k}, f.threads);
     if (f.bias) {
-        add_slabs(f.bias, f.slabs, f.k);
-        wrong |= scale_transposed(f.bias, f.k, 1, f.scale, 0.0, nullptr, out + f.n * f.k);
+        const Reduction<double, O> bias{f.bias, f.slabs, f.k, 1, f.k, f.scale, 0.0, nullptr, out + size, 0, 1};
+        wrong |= reduce_gradient(bias, 1);
     }
     return wrong;
 }

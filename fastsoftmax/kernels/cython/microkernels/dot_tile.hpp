@@ -55,18 +55,18 @@ struct Lines {
     int last;
 };
 
-// out[s] = init[s] + sums (0 + sums if init is null), or out[s] += sums, for a sum of each line. If the length is no
+// The products of the lines with NS scalars, a sum of each line. If the length is no
 // multiple of VL, the last vector of A overlaps the one before, and B holds zeros where A is read for the second time.
-template <class T, int NS, int LINES>
-void dot_tile(const Lines<T>& A, const T* B, ptrdiff_t ldb, T* out, ptrdiff_t ldo, const T* init, bool add,
-              ptrdiff_t length, Prefetcher& shared) {
-    Prefetcher prefetch = shared;  // a copy stays in registers
+template <class T, int LINES, int NS>
+void dot_tile(const Lines<T>& A, const T* B, ptrdiff_t ldb, const Out<T>& to, ptrdiff_t length, Prefetcher& shared) {
+    typedef VecOf<T, TILE_VECTORS> Sums;
+    PrefetchedLines<LINES> prefetch(shared);
+    const Out<T> out = to;  // a copy stays in registers
     Vec<T> acc[NS][TILE_VECTORS] = {};
     const T* a[TILE_VECTORS] = {A.data};
     for (int v = 1; v < TILE_VECTORS; ++v) a[v] = a[v - 1] + (v <= A.last ? A.step : 0);
     auto step = [&](ptrdiff_t at, ptrdiff_t t) __attribute__((always_inline)) {
-        if constexpr (LINES > 0) prefetch.next_line();
-        if constexpr (LINES > 1) prefetch.next_line();
+        prefetch.step();
         Vec<T> x[TILE_VECTORS];
 #pragma GCC unroll 4
         for (int v = 0; v < TILE_VECTORS; ++v) x[v] = load_once(a[v] + at);
@@ -83,38 +83,30 @@ void dot_tile(const Lines<T>& A, const T* B, ptrdiff_t ldb, T* out, ptrdiff_t ld
 #pragma GCC unroll 8
     for (int s = 0; s < NS; ++s) {
         const Vec<T> all = sum_of_lanes<T>(acc[s], std::make_integer_sequence<int, VL<T>>{});
-        VecOf<T, TILE_VECTORS> sums = first_lanes<T>(all, std::make_integer_sequence<int, TILE_VECTORS>{}), before{};
-        T* o = out + s * ldo;
-        if (add)
-            std::memcpy(&before, o, sizeof before);
-        else if (init)
-            before = init[s] - before;
-        sums += before;
-        std::memcpy(o, &sums, sizeof sums);
+        const Sums sums = first_lanes<T>(all, std::make_integer_sequence<int, TILE_VECTORS>{});
+        T* o = out.data + s * out.ld;
+        const Sums before = out.add ? load<T, TILE_VECTORS>(o) : out.init ? out.init[s] - Sums{} : Sums{};
+        store<T, TILE_VECTORS>(o, sums + before);
     }
-    if constexpr (LINES > 0) shared.at = prefetch.at, shared.rest = prefetch.rest;
+    prefetch.put_back(shared);
 }
 
 template <class T>
-using DotTile = void (*)(const Lines<T>&, const T*, ptrdiff_t, T*, ptrdiff_t, const T*, bool, ptrdiff_t, Prefetcher&);
+using DotTile = void (*)(const Lines<T>&, const T*, ptrdiff_t, const Out<T>&, ptrdiff_t, Prefetcher&);
 
-template <class T, int LINES>
-DotTile<T> dot_tile_of(int ns) {
-    static constexpr DotTile<T> table[TILE_SCALARS] = {dot_tile<T, 1, LINES>, dot_tile<T, 2, LINES>,
-                                                       dot_tile<T, 3, LINES>, dot_tile<T, 4, LINES>,
-                                                       dot_tile<T, 5, LINES>, dot_tile<T, 6, LINES>};
-    return table[ns - 1];
+template <class T, int... I>
+INLINE DotTile<T> dot_tile_of(int lines, int ns, std::integer_sequence<int, I...>) {
+    static constexpr DotTile<T> table[] = {dot_tile<T, I / TILE_SCALARS, I % TILE_SCALARS + 1>...};
+    return table[lines * TILE_SCALARS + ns - 1];
 }
 
 // Runs the tile of TILE_VECTORS lines x ns scalars, with as many prefetches as `lines_per_step` gives it.
-template <class T, bool ADD>
-INLINE void run_dot_tile(int ns, const Lines<T>& A, const T* B, ptrdiff_t ldb, T* out, ptrdiff_t ldo, const T* init,
-                         ptrdiff_t length, Prefetcher& prefetch) {
+template <class T>
+INLINE void run_dot_tile(int ns, const Lines<T>& A, const T* B, ptrdiff_t ldb, const Out<T>& out, ptrdiff_t length,
+                         Prefetcher& prefetch) {
     const int lines = prefetch.lines_per_step((length + VL<T> - 1) / VL<T>);
-    const DotTile<T> tile = lines == 0   ? dot_tile_of<T, 0>(ns)
-                            : lines == 1 ? dot_tile_of<T, 1>(ns)
-                                         : dot_tile_of<T, 2>(ns);
-    tile(A, B, ldb, out, ldo, init, ADD, length, prefetch);
+    constexpr auto all = std::make_integer_sequence<int, 3 * TILE_SCALARS>{};
+    dot_tile_of<T>(lines, ns, all)(A, B, ldb, out, length, prefetch);
 }
 
 }  // namespace

@@ -65,22 +65,22 @@ struct VecOfLanes {
 template <class T, int L>
 using VecOf = typename VecOfLanes<T, L>::V;
 
-template <class T>
-INLINE Vec<T> load(const T* p) {
-    Vec<T> v;
+template <class T, int L = VL<T>>
+INLINE VecOf<T, L> load(const T* p) {
+    VecOf<T, L> v;
     std::memcpy(&v, p, sizeof v);
     return v;
 }
-template <class T>
-INLINE void store(T* p, Vec<T> v) {
+template <class T, int L = VL<T>>
+INLINE void store(T* p, VecOf<T, L> v) {
     std::memcpy(p, &v, sizeof v);
 }
 // A load that GCC may not repeat. Without the asm it folds the load into each of the multiply-adds that use the vector,
 // and loads that cross cache lines are slow. 500k x 50, k = 3, in F order, float64, X in cache, one thread: the
 // products take 22 and 26 cycles a row, were 42 and 49.
-template <class T>
-INLINE Vec<T> load_once(const T* p) {
-    Vec<T> v = load(p);
+template <class T, int L = VL<T>>
+INLINE VecOf<T, L> load_once(const T* p) {
+    VecOf<T, L> v = load<T, L>(p);
 #ifdef __SSE2__
     asm("" : "+v"(v));
 #endif

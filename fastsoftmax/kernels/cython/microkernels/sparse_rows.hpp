@@ -39,13 +39,6 @@ constexpr int ROW_VECTORS = 8;  // vectors of a panel of classes, which stay in 
 // L1. 118k x 168k, 2.2M entries, k = 45, float64, one thread: 82 ms; 40 entries 89 ms; 8 entries into L1 105 ms.
 constexpr int PREFETCH_ENTRIES = 32;
 
-template <class T, int W>
-INLINE VecOf<T, W> load_vec(const T* p) {
-    VecOf<T, W> v;
-    std::memcpy(&v, p, sizeof v);
-    return v;
-}
-
 // The micro-kernel for `width` classes: of NV vectors of W lanes, W being the most that the classes fill. Vectors of
 // fewer lanes than WIDEST are at most two. Kernel<W, NV>::get() returns a pointer to a function.
 template <template <int, int> class Kernel, int WIDEST, int W = WIDEST, int NV = 1>
@@ -93,14 +86,14 @@ void gather(const Csr<T, I>& X, ptrdiff_t first, int rows, const T* theta, ptrdi
     for (int r = 0; r < rows; ++r) {
         V acc[SETS][NV];
         for (int u = 0; u < SETS; ++u)
-            for (int v = 0; v < NV; ++v) acc[u][v] = u == 0 && bias ? load_vec<T, W>(bias + at[v]) : V{};
+            for (int v = 0; v < NV; ++v) acc[u][v] = u == 0 && bias ? load<T, W>(bias + at[v]) : V{};
         auto add = [&](int64_t e, V* sum) {
             const T* row = theta + X.indices[e] * k;
             if constexpr (PREFETCH)
                 prefetch_row<W, NV, 0>(theta + X.indices[std::min(e + PREFETCH_ENTRIES, final)] * k, width);
             const V x = X.data[e] - V{};
 #pragma GCC unroll 8
-            for (int v = 0; v < NV; ++v) sum[v] += load_vec<T, W>(row + at[v]) * x;
+            for (int v = 0; v < NV; ++v) sum[v] += load<T, W>(row + at[v]) * x;
         };
         const Piece piece = row_of(X, first + r);
         int64_t e = piece.begin;
@@ -112,7 +105,7 @@ void gather(const Csr<T, I>& X, ptrdiff_t first, int rows, const T* theta, ptrdi
         for (int v = 0; v < NV; ++v) {
             V sum = acc[0][v];
             for (int u = 1; u < SETS; ++u) sum += acc[u][v];
-            std::memcpy(H + r * ld + at[v], &sum, sizeof sum);
+            store<T, W>(H + r * ld + at[v], sum);
         }
     }
 }
@@ -209,7 +202,7 @@ void scatter(const Csr<T, I>& X, const Piece* pieces, int rows, const T* D, ptrd
     for (int r = 0; r < rows; ++r) {
         V d[NV];
 #pragma GCC unroll 8
-        for (int v = 0; v < NV; ++v) d[v] = load_vec<T, W>(D + r * ld + at[v]);
+        for (int v = 0; v < NV; ++v) d[v] = load<T, W>(D + r * ld + at[v]);
         const Piece piece = pieces[r];
         for (int64_t e = piece.begin; e < piece.end; ++e) {
             if constexpr (PREFETCH == NEXT_IN_PIECES) prefetch_next();
@@ -219,9 +212,9 @@ void scatter(const Csr<T, I>& X, const Piece* pieces, int rows, const T* D, ptrd
             const V x = X.data[e] - V{};
             V sum[NV];
 #pragma GCC unroll 8
-            for (int v = 0; v < NV; ++v) sum[v] = load_vec<T, W>(g + at[v]) + d[v] * x;
+            for (int v = 0; v < NV; ++v) sum[v] = load<T, W>(g + at[v]) + d[v] * x;
 #pragma GCC unroll 8
-            for (int v = 0; v < NV; ++v) std::memcpy(g + at[v], &sum[v], sizeof(V));
+            for (int v = 0; v < NV; ++v) store<T, W>(g + at[v], sum[v]);
         }
     }
 }

@@ -23,32 +23,17 @@ constexpr int GROUP = 16 * TILE_SCALARS;
 // Buffers that all threads share, cut from Pass::work. Those of the threads come after them.
 template <class T>
 struct Shared : BlockBuffers<T> {
-    using Base = BlockBuffers<T>;
-    using Base::H, Base::U, Base::columns, Base::wt, Base::top, Base::hit, Base::logs, Base::w, Base::label;
     T *staged, *rows;  // a converted block of X; X with features in the lanes
-    T *group_top, *group_sum, *group_more;  // of each group and row, what the next three lines are of each row
-    T* sum;  // of the exponentials
-    T* more;  // what else is summed over the classes; see `group_exponentials`
-    T* mass;  // of the soft targets
-    ptrdiff_t size;
-    Shared(T* at, const Pass<T>& p) {
-        T* start = at;
-        auto take = [&](ptrdiff_t count) {
-            T* piece = at;
-            at += round_up<T>(count);
-            return piece;
-        };
+    T *group_top, *group_sum, *group_more, *group_mass;  // of each group and row: largest logit, `ClassSums`
+    T *sum, *more, *mass;                                // of each row, over all groups
+    Shared(Cutter<T>& cut, const Pass<T>& p) : BlockBuffers<T>(cut, p.block * p.k, p.direction ? p.block * p.k : 0, p) {
         const ptrdiff_t R = p.block, groups = (p.k + GROUP - 1) / GROUP;
-        H = take(R * p.k);
-        U = take(p.direction ? R * p.k : 0);
-        staged = take(stage_size<T>(R, p.n));
-        columns = take(round_up<T>(R) * std::max<ptrdiff_t>(p.n, VL<T>));
-        rows = take(round_up<T>(R) * (round_up<T>(p.n) + TILE_LANES<T>));
-        group_top = take(groups * R), group_sum = take(groups * R), group_more = take(groups * R);
-        top = take(R), sum = take(R), more = take(R), mass = take(R), hit = take(R), logs = take(R), wt = take(R);
-        w = (double*)take(R * (sizeof(double) / sizeof(T)));
-        label = (typename Lanes<T>::Int*)take(R);
-        size = at - start;
+        staged = cut.take(stage_size<T>(R, p.n));
+        this->columns = cut.take(round_up<T>(R) * std::max<ptrdiff_t>(p.n, VL<T>));
+        rows = cut.take(round_up<T>(R) * (round_up<T>(p.n) + TILE_LANES<T>));
+        group_top = cut.take(groups * R), group_sum = cut.take(groups * R), group_more = cut.take(groups * R);
+        group_mass = cut.take(groups * R);
+        sum = cut.take(R), more = cut.take(R), mass = cut.take(R);
     }
 };
 
@@ -56,19 +41,24 @@ struct Shared : BlockBuffers<T> {
 template <class T>
 struct Own {
     T *parameters, *soft, *tile;
-    Own(T* at, const Pass<T>& p) : parameters(at) {
-        soft = parameters + round_up<T>(GROUP * p.n);
-        tile = soft + (p.soft ? round_up<T>(GROUP * p.block) : 0);
+    Own(Cutter<T>& cut, const Pass<T>& p) {
+        parameters = cut.take(GROUP * p.n);
+        soft = cut.take(p.soft ? GROUP * p.block : 0);
+        tile = cut.take(TILE_SCALARS * TILE_LANES<T>);
     }
     static ptrdiff_t size(const Pass<T>& p) {
-        return Own(nullptr, p).tile - (T*)nullptr + TILE_SCALARS * TILE_LANES<T>;
+        Cutter<T> cut(nullptr);
+        Own(cut, p);
+        return cut.size();
     }
 };
 
 // Numbers of scratch memory that a class-parallel pass needs.
 template <class T>
 ptrdiff_t class_work_size(const Pass<T>& p) {
-    return Shared<T>(nullptr, p).size + Own<T>::size(p) * p.threads + VEC_BYTES / sizeof(T);
+    Cutter<T> cut(nullptr);
+    Shared<T>(cut, p);
+    return cut.size() + Own<T>::size(p) * p.threads + VEC_BYTES / sizeof(T);
 }
 
 struct Group {
@@ -89,38 +79,27 @@ void group_forward(Group g, const View<T>& columns, int rows, const T* theta, co
 // The largest logit of a group, for each row.
 template <class T>
 void group_maximum(Group g, int rows, const Pass<T>& p, const Shared<T>& s) {
-    for (int r = 0; r < rows; r += VL<T>) {
-        const T* H = s.H + g.begin * p.block + r;
-        Vec<T> top = load(H);
-        for (int c = 1; c < g.size; ++c) top = maximum<T>(top, load(H + c * p.block));
-        store<T>(s.group_top + g.index * p.block + r, top);
-    }
+    for (int r = 0; r < rows; r += VL<T>)
+        store<T>(s.group_top + g.index * p.block + r, largest(s.H + g.begin * p.block + r, p.block, g.size));
 }
 
-// H becomes exp(H - top), and `group_sum` the sum of that. `group_more` is what else a row needs to be summed over its
-// classes. Soft targets: sum t (top - h) / 2; smoothed labels: eps / k sum (top - h) / 2;
-// Hessian product: sum exp(h - top) u.
+// What `exponentials` and `residuals` take beside the logits of a group.
 template <class T>
-void group_exponentials(Group g, int rows, const Pass<T>& p, const Shared<T>& s, const T* soft) {
-    const ptrdiff_t R = p.block;
-    const T share = p.smoothing / T(p.k);
+const T* others_of(Group g, const Pass<T>& p, const Shared<T>& s, const Own<T>& own) {
+    return p.direction ? s.U + g.begin * p.block : own.soft;
+}
+
+// H becomes exp(H - top), and the sums over the classes of the group are stored.
+template <class T, Target TARGET>
+void group_exponentials(Group g, int rows, const Pass<T>& p, const Shared<T>& s, const Own<T>& own) {
+    const ptrdiff_t R = p.block, at = g.index * R;
+    const T* other = others_of(g, p, s, own);
     for (int r = 0; r < rows; r += VL<T>) {
-        T* H = s.H + g.begin * R + r;
-        const Vec<T> top = load(s.top + r);
-        Vec<T> sum{}, more{};
-        for (int c = 0; c < g.size; ++c) {
-            const Vec<T> h = load(H + c * R), e = vexp<T>(h - top);
-            sum += e;
-            if (p.direction)
-                more += e * load(s.U + (g.begin + c) * R + r);
-            else if (soft)
-                more += load(soft + c * R + r) * half_difference<T>(top, h);
-            else if (share != T(0))
-                more += share * half_difference<T>(top, h);
-            store<T>(H + c * R, e);
-        }
-        store<T>(s.group_sum + g.index * R + r, sum);
-        store<T>(s.group_more + g.index * R + r, more);
+        const ClassSums<T> sums = exponentials<T, TARGET>(s.H + g.begin * R + r, other + r, R, g.size, load(s.top + r),
+                                                          share_of(p));
+        store<T>(s.group_sum + at + r, sums.sum);
+        store<T>(s.group_more + at + r, sums.more);
+        store<T>(s.group_mass + at + r, sums.mass);
     }
 }
 
@@ -136,54 +115,32 @@ INLINE Vec<T> sum_of_groups(const T* parts, int r, const Pass<T>& p) {
 // The largest logit of all groups, for a vector of rows.
 template <class T>
 void top_of_groups(int r, const Pass<T>& p, const Shared<T>& s) {
-    const int groups = (p.k + GROUP - 1) / GROUP;
-    Vec<T> top = load(s.group_top + r);
-    for (int g = 1; g < groups; ++g) top = maximum<T>(top, load(s.group_top + g * p.block + r));
-    store<T>(s.top + r, top);
+    store<T>(s.top + r, largest(s.group_top + r, p.block, (p.k + GROUP - 1) / GROUP));
 }
 
-// The sum of a row's soft targets.
-template <class T>
-T soft_mass(ptrdiff_t row, const Pass<T>& p) {
-    T sum = 0;
-    for (ptrdiff_t c = 0; c < p.k; ++c) sum += p.soft[row * p.k + c];
-    return (T(1) - p.smoothing) * sum + p.smoothing;
-}
-
-// The sums of a vector of rows over all groups, and what their losses need of them.
-template <class T>
-void row_sums(int r, const Pass<T>& p, const Shared<T>& s) {
-    const Vec<T> sum = sum_of_groups(s.group_sum, r, p), more = sum_of_groups(s.group_more, r, p);
-    store<T>(s.sum + r, sum);
-    store<T>(s.more + r, more);
-    store<T>(s.logs + r, p.soft ? load(s.mass + r) * vlog<T>(sum) : vlog<T>(sum));
-    if (p.direction) return;
-    if (p.soft)
-        store_half_loss<T>(r, more, s);
-    else if (p.smoothing != T(0))
-        store_half_loss<T>(r, half_difference<T>(load(s.top + r), load(s.hit + r)) * (T(1) - p.smoothing) + more, s);
+// The sums of the rows over all groups, and their losses.
+template <class T, Target TARGET>
+void row_sums(int rows, const Pass<T>& p, const Shared<T>& s) {
+    for (int r = 0; r < rows; r += VL<T>) {
+        const ClassSums<T> sums{sum_of_groups(s.group_sum, r, p), sum_of_groups(s.group_more, r, p),
+                                sum_of_groups(s.group_mass, r, p)};
+        store<T>(s.sum + r, sums.sum);
+        store<T>(s.more + r, sums.more);
+        store<T>(s.mass + r, sums.mass);
+        store_loss<T, TARGET>(r, load(s.top + r), sums, p, s);
+    }
 }
 
 // H of a group, the exponentials, becomes D.
-template <class T>
-void group_residual(Group g, int rows, const Pass<T>& p, const Shared<T>& s, const T* soft) {
+template <class T, Target TARGET>
+void group_residual(Group g, int rows, const Pass<T>& p, const Shared<T>& s, const Own<T>& own) {
     const ptrdiff_t R = p.block;
-    const T share = soft ? T(0) : p.smoothing / T(p.k);
+    const T* other = others_of(g, p, s, own);
     for (int r = 0; r < rows; r += VL<T>) {
-        T* H = s.H + g.begin * R + r;
-        const Vec<T> wt = load(s.wt + r), sum = load(s.sum + r);
-        const Vec<T> by = (soft ? wt * load(s.mass + r) : wt) / sum, mean = load(s.more + r) / sum;
-        for (int c = 0; c < g.size; ++c) {
-            const Vec<T> z = load(H + c * R) * by;
-            store<T>(H + c * R, p.direction ? z * (load(s.U + (g.begin + c) * R + r) - mean)
-                                : soft      ? z - wt * load(soft + c * R + r)
-                                            : z - wt * share);
-        }
+        const ClassSums<T> sums{load(s.sum + r), load(s.more + r), load(s.mass + r)};
+        residuals<T, TARGET>(s.H + g.begin * R + r, other + r, R, g.size, load(s.wt + r), sums, share_of(p));
     }
-    if (!soft && !p.direction)
-        for (int r = 0; r < rows; ++r)
-            if (s.label[r] >= g.begin && s.label[r] < g.begin + g.size)
-                s.H[s.label[r] * R + r] -= s.wt[r] * (T(1) - p.smoothing);
+    if (TARGET == LABELS || TARGET == SMOOTHED) subtract_labels(g.begin, g.size, rows, p, s);
 }
 
 // G += D^T X and bias_grad += the column sums of D for a group's classes. Tiles go straight into the one gradient, of
@@ -192,41 +149,37 @@ template <class T, class A>
 void group_backward(Group g, const View<T>& X, int rows, const Pass<T>& p, const Shared<T>& s, A* grad,
                     double* bias_grad, T* out, Prefetcher& prefetch) {
     const Split classes(g.size, TILE_SCALARS);
-    const PanelsOf<T> panels(p.n);
+    const Panels<VL<T>> panels(p.n);
     for (int c = 0; c < classes.parts; ++c) {
         const ptrdiff_t begin = g.begin + classes.begin(c);
         const int ns = classes.size(c);
-        for (int i = 0; i < panels.count; ++i) {
+        const Scalars<T> D{s.H + begin * p.block, 1, p.block};
+        for (int i = 0; i < panels.count(); ++i) {
             const Panel panel = panels[i];
-            const T *lanes = X.data + (X.panel ? i * X.panel : panel.begin), *D = s.H + begin * p.block;
-            const ptrdiff_t end = std::min(p.n, panel.begin + panel.vectors * VL<T>);
+            const ptrdiff_t shift = panel.begin - panel.first();
+            const T* lanes = X.data + (X.panel ? i * X.panel + shift : panel.begin);
             if constexpr (std::is_same<T, A>::value)
-                if (panel.begin == panel.slot && end - panel.begin == panel.vectors * VL<T>) {  // no lane overlaps
-                    run_tile<T, true>(panel.vectors, ns, lanes, X.ld, D, 1, p.block, grad + begin * p.n + panel.slot,
-                                      p.n, nullptr, rows, prefetch);
+                if (p.n >= VL<T>) {
+                    run_tile<Wide<T>>(ns, lanes, X.ld, panel, D, {grad + begin * p.n + panel.begin, p.n}, rows,
+                                      prefetch);
                     continue;
                 }
-            run_tile<T, false>(panel.vectors, ns, lanes, X.ld, D, 1, p.block, out, TILE_LANES<T>, nullptr, rows,
-                               prefetch);
+            run_tile<Wide<T>>(ns, lanes, X.ld, panel, D, {out + shift, TILE_LANES<T>, false}, rows, prefetch);
             for (int q = 0; q < ns; ++q) {
                 A* G = grad + (begin + q) * p.n;
-                const T* o = out + q * TILE_LANES<T> - panel.begin;
-                for (ptrdiff_t j = panel.slot; j < end; ++j) G[j] += A(o[j]);
+                const T* sums = out + q * TILE_LANES<T> - panel.first();
+                for (ptrdiff_t j = panel.begin; j < panels.end(i); ++j) G[j] += A(sums[j]);
             }
         }
     }
-    for (int c = g.begin; c < g.begin + g.size; ++c) {
-        Vec<T> sum{};
-        for (int r = 0; r < rows; r += VL<T>) sum += load(s.H + c * p.block + r);
-        bias_grad[c] += sum_lanes<T>(sum);
-    }
+    add_column_sums(g.begin, g.begin + g.size, rows, p, s, bias_grad);
 }
 
 // The pass for the loss and for the Hessian product; A is the dtype of the gradient.
 template <class T, class A>
 void class_parallel(const Pass<T>& p) {
-    const Shared<T> s(parameter_space(p), p);
-    T* owned = parameter_space(p) + s.size;
+    Cutter<T> space(parameter_space(p));
+    const Shared<T> s(space, p);
     const int groups = int((p.k + GROUP - 1) / GROUP), features = Split(p.n, TILE_SCALARS).parts;
     auto group = [&](int i) { return Group{i, i * GROUP, int(std::min<ptrdiff_t>(GROUP, p.k - i * GROUP))}; };
     // Feature tiles of dX that a thread takes at a time: many, since each time it reads all residuals.
@@ -235,11 +188,8 @@ void class_parallel(const Pass<T>& p) {
     View<T> columns{}, lanes{};
 #pragma omp parallel num_threads(std::min(p.threads, groups))
     {
-#ifdef _OPENMP
-        const Own<T> own(owned + Own<T>::size(p) * omp_get_thread_num(), p);
-#else
+        Cutter<T> owned(space.at + Own<T>::size(p) * thread_number());
         const Own<T> own(owned, p);
-#endif
         Prefetcher prefetch = Prefetcher::idle(p.X.data);
         prefetch.far = true;
         for (ptrdiff_t first = 0; first < p.m; first += p.block) {
@@ -249,7 +199,6 @@ void class_parallel(const Pass<T>& p) {
                 X = stage(p.X, first, rows, p.m, p.n, s.staged);
                 columns = pack_columns(X, rows, p.n, s.columns);
                 load_rows(p, first, rows, s);
-                for (int r = 0; p.soft && r < p.block; ++r) s.mass[r] = r < rows ? soft_mass(first + r, p) : T(0);
             }
 #pragma omp for schedule(dynamic, 1)
             for (int i = 0; i < groups; ++i) {
@@ -264,17 +213,17 @@ void class_parallel(const Pass<T>& p) {
 #pragma omp single
             {
                 if (p.row_label) label_rows(first, rows, p, s, p.row_label);
-                for (int r = 0; !p.soft && r < rows; ++r) s.hit[r] = s.H[s.label[r] * p.block + r];
+                look_up_labels(rows, p, s);
                 lanes = pack_rows(X, rows, p.n, p.block, s.rows);
             }
 #pragma omp for schedule(dynamic, 1)
             for (int i = 0; i < groups; ++i) {
                 if (p.soft) load_targets(p, first, rows, group(i).begin, group(i).size, own.soft);
-                group_exponentials(group(i), rows, p, s, p.soft ? own.soft : nullptr);
+                with_target(p, [&](auto target) { group_exponentials<T, target>(group(i), rows, p, s, own); });
             }
 #pragma omp single
             {
-                for (int r = 0; r < rows; r += VL<T>) row_sums(r, p, s);
+                with_target(p, [&](auto target) { row_sums<T, target>(rows, p, s); });
                 if (!p.direction) *p.loss += block_loss(rows, s);
                 if (p.row_loss) write_losses(first, rows, p, s);
             }
@@ -282,7 +231,7 @@ void class_parallel(const Pass<T>& p) {
 #pragma omp for schedule(dynamic, 1)
             for (int i = 0; i < groups; ++i) {
                 if (p.soft) load_targets(p, first, rows, group(i).begin, group(i).size, own.soft);
-                group_residual(group(i), rows, p, s, p.soft ? own.soft : nullptr);
+                with_target(p, [&](auto target) { group_residual<T, target>(group(i), rows, p, s, own); });
                 group_backward(group(i), lanes, rows, p, s, (A*)p.grad, p.bias_grad, own.tile, prefetch);
             }
             if (!p.dX) continue;

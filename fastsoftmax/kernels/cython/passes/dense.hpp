@@ -28,7 +28,7 @@
 //
 // At the end of the last chunk:
 //
-//     reduce      the gradients of the slabs are added up                      `gradient` in kernels.pyx
+//     reduce      the gradients of the slabs are added up                                       `reduce_gradient`
 //
 // The other passes differ in the softmax step: a Hessian product has another D, predictions stop there, and a Gram
 // matrix has only a backward product. H and D share one buffer [class][row]. All of a block stays in the L2 cache, and
@@ -43,11 +43,8 @@
 
 #include <atomic>
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
 #include "block/kc_blocks.hpp"
+#include "block/reduce.hpp"
 #include "passes/models.hpp"
 
 namespace fastsoftmax {
@@ -55,39 +52,22 @@ namespace {
 
 // ------------------------------------------------------------------------------------ the passes
 
-// Loss and gradient, or the loss alone, and what is wanted of each row besides.
+// Loss and gradient, or the loss alone, and what is wanted of each row besides; with a direction, the Hessian times it.
 template <class T>
 void value_and_grad(const Pass<T>& p) {
     const T* theta = prepare_parameters(p.theta, p, parameter_space(p));
+    const T* direction = prepare_parameters(p.direction, p, parameter_space(p) + parameter_size(p));
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s, Prefetcher& prefetch) {
         const Matrix<T> X = stage_block(first, rows, p, s.staged);
-        logits_of_block<T>(X, rows, theta, nullptr, p, s, prefetch);
-        if (p.row_label) label_rows(first, rows, p, s, p.row_label);
-        if (p.models > 1 || p.fold) {
+        logits_of_block(X, rows, theta, direction, p, s, prefetch);
+        if (p.models > 1 || p.fold)
             residuals_of_models(first, rows, slab, p, s, prefetch);
-        } else {
-            residual(first, rows, p, s, prefetch);
-            p.loss[slab] += block_loss(rows, s);
-        }
-        if (p.row_loss) write_losses(first, rows, p, s);
+        else
+            p.loss[slab] += residual(first, rows, p, s, prefetch);
         if (p.grad) gradient_of_block(X, rows, p, s, prefetch);
         if (!p.dX) return;
         input_gradient(0, Split(p.n, TILE_SCALARS).parts, rows, p, s, prefetch);
         store_dX(first, rows, p, s);
-    });
-}
-
-// The Hessian times a direction.
-template <class T>
-void hess_prod(const Pass<T>& p) {
-    const T* theta = prepare_parameters(p.theta, p, parameter_space(p));
-    const T* direction = prepare_parameters(p.direction, p, parameter_space(p) + parameter_size(p));
-    for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int, Scratch<T>& s, Prefetcher& prefetch) {
-        const Matrix<T> X = stage_block(first, rows, p, s.staged);
-        logits_of_block(X, rows, theta, direction, p, s, prefetch);
-        load_rows(p, first, rows, s);
-        hessian_residual(rows, p, s);
-        gradient_of_block(X, rows, p, s, prefetch);
     });
 }
 
@@ -123,9 +103,10 @@ void predict(const Pass<T>& p, Prediction kind, void* out) {
 
 // ----------------------------------------------------------------------------- slabs of a chunk
 
-// theta as the forward product of this pass reads it, written to `out`, which is returned.
+// theta as the forward product of this pass reads it, written to `out`, which is returned; null if theta is.
 template <class T>
 T* prepare_parameters(const T* theta, const Pass<T>& p, T* out) {
+    if (!theta) return nullptr;
     if (p.products.forward == DOT)
         transpose_parameters(theta, p.n, p.k, out);
     else if (p.products.forward == CLASS_LANE)
@@ -144,18 +125,13 @@ constexpr int CLAIMS = 8;
 template <class T, class Block>
 void for_slabs(const Pass<T>& p, ptrdiff_t outputs, Block do_block) {
     T* work = parameter_space(p) + 2 * parameter_size(p);
-    const ptrdiff_t size = Scratch<T>(nullptr, p, outputs).size;
+    const ptrdiff_t size = scratch_size(p, outputs);
     const int slabs = int(p.slabs), threads = std::max(1, std::min(p.threads, slabs));
     const int claim = std::max(1, slabs / (CLAIMS * threads));
     std::atomic<int> next{0};
-    (void)size;
 #pragma omp parallel num_threads(threads)
     {
-#ifdef _OPENMP
-        Scratch<T> s(work + size * omp_get_thread_num(), p, outputs);
-#else
-        Scratch<T> s(work, p, outputs);
-#endif
+        Scratch<T> s(Cutter<T>(work + size * thread_number()), p, outputs);
         for (int begin = next.fetch_add(claim), then = slabs; begin < slabs; begin = then) {
             const int end = std::min(slabs, begin + claim);
             const ptrdiff_t last = slab_start(end, p);
@@ -176,7 +152,8 @@ template <class T, class NextRow, class Block>
 void do_slab(int slab, const Pass<T>& p, ptrdiff_t outputs, Scratch<T>& s, NextRow next_row, Block do_block) {
     double* grad = p.grad ? (double*)p.grad + slab * outputs * p.n : nullptr;
     double* bias_grad = p.bias_grad ? p.bias_grad + slab * outputs : nullptr;
-    if (grad) clear(outputs, p, s);
+    if (grad) std::fill_n(s.G, outputs * round_up<T>(p.n), T(0));
+    if (bias_grad) std::fill_n(s.bias, std::max(outputs * VL<T>, round_up<T>(p.n)), T(0));
     const ptrdiff_t end = slab_start(slab + 1, p), steps = block_steps(p, outputs);
     ptrdiff_t unflushed = 0;
     for (ptrdiff_t first = slab_start(slab, p); first < end; first += p.block) {
@@ -202,34 +179,8 @@ ptrdiff_t slab_start(int slab, const Pass<T>& p) {
 // Adds the running sums to the float64 sums of the slab and sets them to zero.
 template <class T>
 void flush(ptrdiff_t outputs, const Pass<T>& p, Scratch<T>& s, double* grad, double* bias_grad) {
-    const ptrdiff_t wide = round_up<T>(p.n);
-    const PanelsOf<T> panels(p.n);
-    for (ptrdiff_t c = 0; c < outputs; ++c) {
-        if (!s.plain) add_features(s.G + c * wide, panels, grad + c * p.n);
-        for (ptrdiff_t j = 0; s.plain && j < p.n; ++j) grad[c * p.n + j] += double(s.G[c * wide + j]);
-    }
-    if (!p.theta) add_features(s.bias, panels, bias_grad);
-    for (ptrdiff_t c = 0; p.theta && bias_grad && c < outputs; ++c)
-        bias_grad[c] += sum_lanes<T>(load(s.bias + c * VL<T>));
-    clear(outputs, p, s);
-}
-
-// Adds a row of G, which lies panel by panel, to its features in float64.
-template <class T>
-void add_features(const T* row, const PanelsOf<T>& panels, double* out) {
-    for (int i = 0; i < panels.count; ++i) {
-        const Panel panel = panels[i];
-        const ptrdiff_t end = std::min(panels.n, panel.begin + panel.vectors * VL<T>);
-        const T* G = row + panel.slot - panel.begin;
-        for (ptrdiff_t j = panel.slot; j < end; ++j) out[j] += double(G[j]);
-    }
-}
-
-// Sets the running sums G and bias to zero.
-template <class T>
-void clear(ptrdiff_t outputs, const Pass<T>& p, Scratch<T>& s) {
-    std::fill_n(s.G, outputs * round_up<T>(p.n), T(0));
-    if (p.bias_grad) std::fill_n(s.bias, std::max(outputs * VL<T>, round_up<T>(p.n)), T(0));
+    for (ptrdiff_t c = 0; c < outputs; ++c) move_sums(s.G + c * round_up<T>(p.n), p.n, grad + c * p.n);
+    if (bias_grad) p.theta ? move_lanes(s.bias, outputs, bias_grad) : move_sums(s.bias, p.n, bias_grad);
 }
 
 // ------------------------------------------------------------------------------------ one block
@@ -237,18 +188,14 @@ void clear(ptrdiff_t outputs, const Pass<T>& p, Scratch<T>& s) {
 // G += D^T X and bias += the column sums of D.
 template <class T>
 void gradient_of_block(const Matrix<T>& X, int rows, const Pass<T>& p, Scratch<T>& s, Prefetcher& prefetch) {
-    const Scalars<T> D{s.H, 1, p.block, int(p.k)};
-    const PanelsOf<T> panels(p.n);
+    const Factor<T> D{{s.H, 1, p.block}, int(p.k)};
     const ptrdiff_t wide = round_up<T>(p.n);
-    s.plain = p.products.backward == NARROW;
-    if (s.plain)
-        backward_by_narrow_tiles(X, rows, s.H, p.block, p.n, p.k, s.G, wide, prefetch);
-    else if (p.products.backward == TILE || X.by_row)  // the last rows of bytes are not staged as columns
+    if (p.products.backward != DOT || X.by_row)  // the last rows of bytes are not staged as columns
         backward(X, rows, D, p.n, p.products, s.panel, s.G, wide, prefetch);
     else if (by_kc_blocks(X, p))
         backward_by_kc_blocks(X, rows, D, p, s.G, wide, prefetch);
     else
-        backward_by_dots(X, rows, D, panels, 0, panels.count, s.G, wide, prefetch);
+        backward_by_dots(X, rows, D, 0, p.n, s.G, wide, prefetch);
     add_column_sums(rows, p, s);
 }
 
@@ -257,18 +204,17 @@ void gradient_of_block(const Matrix<T>& X, int rows, const Pass<T>& p, Scratch<T
 template <class T>
 void gram_of_block(const Matrix<T>& X, int rows, const Pass<T>& p, Scratch<T>& s, Prefetcher& prefetch) {
     const ptrdiff_t wide = round_up<T>(p.n);
-    Scalars<T> scaled{X.data, X.row_step, X.feature_step, int(p.n), true};
+    Factor<T> scaled{{X.data, X.row_step, X.feature_step}, int(p.n), true};
     if (p.w) {
         scale_rows(X, rows, p.n, s.wt, s.columns);
-        scaled = {s.columns, X.by_row ? p.n : 1, X.by_row ? 1 : rows, int(p.n), true};
+        scaled.scalars = {s.columns, X.by_row ? p.n : 1, X.by_row ? 1 : rows};
     }
-    const Scalars<T> weights{s.wt, 1, 0, 1};
-    const PanelsOf<T> panels(p.n);
+    const Factor<T> weights{{s.wt, 1, 0}, 1};
     backward(X, rows, scaled, p.n, p.products, s.panel, s.G, wide, prefetch);
     if (X.by_row)
         backward(X, rows, weights, p.n, {}, s.panel, s.bias, wide, prefetch);
     else
-        backward_by_dots(X, rows, weights, panels, 0, panels.count, s.bias, wide, prefetch);
+        backward_by_dots(X, rows, weights, 0, p.n, s.bias, wide, prefetch);
 }
 
 // out = diag(w) X, in the orientation of the block.

@@ -47,8 +47,7 @@ void pair_grams(const T* X, ptrdiff_t ld, int rows, const Pass<T>& p, Scratch<T>
                 const int i = scalars.begin(part), count = scalars.size(part);
                 for (ptrdiff_t j = i / TILE_VECTORS * TILE_VECTORS; j < n; j += TILE_VECTORS) {
                     const Lines<T> lines{X + j * ld, ld, int(std::min<ptrdiff_t>(TILE_VECTORS, n - j)) - 1};
-                    run_dot_tile<T, true>(count, lines, weighted + i * R, R, G + i * wide + j, wide, nullptr, length,
-                                          prefetch);
+                    run_dot_tile(count, lines, weighted + i * R, R, {G + i * wide + j, wide}, length, prefetch);
                 }
             }
         }
@@ -62,14 +61,13 @@ void hessian(const Pass<T>& p) {
         const Matrix<T> X = stage(p.X, first, rows, p.m, p.n, s.staged);
         logits_at_once<T>(X, rows, theta, nullptr, p, s, prefetch);
         load_rows(p, first, rows, s);
-        proba_rows(rows, p, s);
+        proba_rows<T, false>(rows, p, s);
         if (X.by_row) {
             copy_columns(X, rows, p.n, s.columns, p.block);
             pair_grams<T>(s.columns, p.block, rows, p, s, s.staged, prefetch);
         } else {
             pair_grams<T>(X.data, X.feature_step, rows, p, s, s.columns, prefetch);
         }
-        s.plain = true;
     });
 }
 

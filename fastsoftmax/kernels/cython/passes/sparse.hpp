@@ -22,10 +22,6 @@
 // phase. There is one barrier in a phase, and a thread with fewer entries in its columns takes more blocks.
 #pragma once
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
 #include "block/reduce.hpp"
 #include "block/softmax.hpp"
 #include "microkernels/sparse_rows.hpp"
@@ -36,29 +32,16 @@ namespace {
 // A thread's buffers.
 template <class T>
 struct SparseScratch : BlockBuffers<T> {
-    using Base = BlockBuffers<T>;
-    using Base::H, Base::U, Base::bias, Base::wt, Base::top, Base::hit, Base::logs, Base::w, Base::label;
-    using typename Base::Int;
+    ptrdiff_t ld, size;
     T* row_H;       // [row][ld]: logits, then residuals D
     Piece* pieces;  // the entries of each row that are in a range of columns
-    ptrdiff_t ld, size;
-    SparseScratch(T* at, const Pass<T>& p) : ld(round_up<T>(p.k, VL<T>)) {
-        T* start = at;
-        const ptrdiff_t R = p.block;
-        auto take = [&](ptrdiff_t count) {
-            T* piece = at;
-            at += round_up<T>(count);
-            return piece;
-        };
-        row_H = take(R * ld);
-        H = take(R * std::max<ptrdiff_t>(p.k, VL<T>));
-        U = take(p.direction || p.soft ? R * std::max<ptrdiff_t>(p.k, VL<T>) : 0);
-        bias = take(p.k * VL<T>);
-        wt = take(R), top = take(R), hit = take(R), logs = take(R);
-        label = (Int*)take(R);
-        w = (double*)take(R * (sizeof(double) / sizeof(T)));
-        pieces = (Piece*)take(R * (sizeof(Piece) / sizeof(T)));
-        size = at - start;
+    SparseScratch(Cutter<T> cut, const Pass<T>& p)
+        : SparseScratch(cut, p, p.block * std::max<ptrdiff_t>(p.k, VL<T>)) {}
+    SparseScratch(Cutter<T>& cut, const Pass<T>& p, ptrdiff_t logits)
+        : BlockBuffers<T>(cut, logits, p.direction || p.soft ? logits : 0, p), ld(round_up<T>(p.k, VL<T>)) {
+        row_H = cut.take(p.block * ld);
+        pieces = cut.template take<Piece>(p.block);
+        size = cut.size();
     }
 };
 
@@ -67,37 +50,25 @@ template <class T>
 struct Phase {
     T* D;  // [row][ld]
     double *loss, *bias;  // of each block: the loss, and the column sums of D
-    ptrdiff_t size;
-    Phase(T* at, const Pass<T>& p) {
-        T* start = at;
-        const ptrdiff_t blocks = p.phase_rows / p.block, doubles = sizeof(double) / sizeof(T);
-        D = at, at += round_up<T>(p.phase_rows * round_up<T>(p.k, VL<T>));
-        loss = (double*)at, at += round_up<T>(blocks * doubles);
-        bias = (double*)at, at += round_up<T>(blocks * p.k * doubles);
-        size = at - start;
+    Phase(Cutter<T>& cut, const Pass<T>& p) {
+        const ptrdiff_t blocks = p.phase_rows / p.block;
+        D = cut.take(p.phase_rows * round_up<T>(p.k, VL<T>));
+        loss = cut.template take<double>(blocks);
+        bias = cut.template take<double>(blocks * p.k);
     }
 };
+
+template <class T>
+ptrdiff_t sparse_scratch_size(const Pass<T>& p) {
+    return SparseScratch<T>(Cutter<T>(nullptr), p).size;
+}
 
 // Numbers of scratch memory that a pass needs.
 template <class T>
 ptrdiff_t sparse_work_size(const Pass<T>& p, const SparseCut& cut) {
-    const ptrdiff_t phases = cut.column_cuts ? 2 * Phase<T>(nullptr, p).size : 0;
-    return phases + SparseScratch<T>(nullptr, p).size * p.threads + VEC_BYTES / sizeof(T);
-}
-
-int thread_number() {
-#ifdef _OPENMP
-    return omp_get_thread_num();
-#else
-    return 0;
-#endif
-}
-int team_size() {
-#ifdef _OPENMP
-    return omp_get_num_threads();
-#else
-    return 1;
-#endif
+    Cutter<T> phases(nullptr);
+    if (cut.column_cuts) Phase<T>(phases, p), Phase<T>(phases, p);
+    return phases.size() + sparse_scratch_size(p) * p.threads + VEC_BYTES / sizeof(T);
 }
 
 // H^T [class][row] = theta^T X^T + bias for a block.
@@ -112,49 +83,43 @@ void sparse_logits(const Csr<T, I>& X, ptrdiff_t first, int rows, const T* theta
 template <class T, class I>
 double sparse_residual(const Csr<T, I>& X, ptrdiff_t first, int rows, const Pass<T>& p, SparseScratch<T>& s, T* D,
                        double* bias_grad) {
-    double loss = 0;
+    Prefetcher idle = Prefetcher::idle(nullptr);
     sparse_logits(X, first, rows, p.theta, p.bias, p, s, s.H);
-    if (p.direction) {
-        sparse_logits(X, first, rows, p.direction, p.direction_bias, p, s, s.U);
-        load_rows(p, first, rows, s);
-        hessian_residual(rows, p, s);
-    } else {
-        if (p.row_label) label_rows(first, rows, p, s, p.row_label);
-        Prefetcher idle = Prefetcher::idle(nullptr);
-        residual(first, rows, p, s, idle);
-        loss = block_loss(rows, s);
-        if (p.row_loss) write_losses(first, rows, p, s);
-    }
+    if (p.direction) sparse_logits(X, first, rows, p.direction, p.direction_bias, p, s, s.U);
+    const double loss = residual(first, rows, p, s, idle);
     if (!p.grad) return loss;
-    std::fill_n(s.bias, p.k * VL<T>, T(0));
-    add_column_sums(rows, p, s);
-    for (ptrdiff_t c = 0; c < p.k; ++c) bias_grad[c] += sum_lanes<T>(load(s.bias + c * VL<T>));
+    add_column_sums(0, p.k, rows, p, s, bias_grad);
     to_rows(s.H, p.block, rows, p.k, D, s.ld);
     return loss;
+}
+
+// Calls do_block(first, rows, slab, scratch, last) for the blocks of all slabs; `last` of a slab's last block.
+template <class T, class Block>
+void for_sparse_slabs(const Pass<T>& p, const SparseCut& cut, Block do_block) {
+    const ptrdiff_t size = sparse_scratch_size(p);
+    const int slabs = int(p.slabs);
+#pragma omp parallel for schedule(dynamic, 1) num_threads(std::min(p.threads, slabs))
+    for (int slab = 0; slab < slabs; ++slab) {
+        SparseScratch<T> s(Cutter<T>(parameter_space(p) + size * thread_number()), p);
+        const ptrdiff_t start = cut.starts[slab], end = cut.starts[slab + 1];
+        for (ptrdiff_t first = start; first < end; first += p.block)
+            do_block(first, int(std::min(p.block, end - first)), slab, s);
+    }
 }
 
 // The pass for the loss and for the Hessian product, row-parallel.
 template <class T, class I>
 void sparse_row_parallel(const Csr<T, I>& X, const Pass<T>& p, const SparseCut& cut) {
-    const ptrdiff_t size = SparseScratch<T>(nullptr, p).size;
-    const int slabs = int(p.slabs);
-#pragma omp parallel for schedule(dynamic, 1) num_threads(std::min(p.threads, slabs))
-    for (int slab = 0; slab < slabs; ++slab) {
-        SparseScratch<T> s(parameter_space(p) + size * thread_number(), p);
-        T* grad = p.grad ? (T*)p.grad + slab * X.n * p.k : nullptr;
-        double* bias_grad = p.grad ? p.bias_grad + slab * p.k : nullptr;
-        double* hot_grad = cut.hot.grad + slab * cut.hot.count() * p.k;
-        ptrdiff_t blocks = 0;
-        const ptrdiff_t end = cut.starts[slab + 1];
-        for (ptrdiff_t first = cut.starts[slab]; first < end; first += p.block) {
-            const int rows = int(std::min(p.block, end - first));
-            const double loss = sparse_residual(X, first, rows, p, s, s.row_H, bias_grad);
-            if (!p.direction) p.loss[slab] += loss;
-            if (!grad) continue;
-            sparse_backward(Range<T, I>{X, 0, X.n}, first, rows, s.row_H, s.ld, grad, p.k, s.pieces);
-            flush_hot_columns(cut.hot, first + p.block < end ? ++blocks : 0, 0, X.n, p.k, grad, hot_grad);
-        }
-    }
+    for_sparse_slabs(p, cut, [&](ptrdiff_t first, int rows, int slab, SparseScratch<T>& s) {
+        const double loss = sparse_residual(X, first, rows, p, s, s.row_H, p.bias_grad + slab * p.k);
+        if (!p.direction) p.loss[slab] += loss;
+        if (!p.grad) return;
+        T* grad = (T*)p.grad + slab * X.n * p.k;
+        sparse_backward(Range<T, I>{X, 0, X.n}, first, rows, s.row_H, s.ld, grad, p.k, s.pieces);
+        const bool last = first + rows == cut.starts[slab + 1];
+        const ptrdiff_t blocks = last ? 0 : (first - cut.starts[slab]) / p.block + 1;
+        flush_hot_columns(cut.hot, blocks, 0, X.n, p.k, grad, cut.hot.grad + slab * cut.hot.count() * p.k);
+    });
 }
 
 // Scatters the entries of a phase that are in a range of columns. `D` is that of the phase.
@@ -172,12 +137,12 @@ void do_range(const Range<T, I>& range, ptrdiff_t start, ptrdiff_t phase_rows, c
 // The same, feature-parallel.
 template <class T, class I>
 void sparse_feature_parallel(const Csr<T, I>& X, const Pass<T>& p, const SparseCut& cut) {
-    const Phase<T> even(parameter_space(p), p), odd(parameter_space(p) + even.size, p);
-    T* owned = parameter_space(p) + 2 * even.size;
-    const ptrdiff_t size = SparseScratch<T>(nullptr, p).size;
+    Cutter<T> space(parameter_space(p));
+    const Phase<T> even(space, p), odd(space, p);
+    const ptrdiff_t size = sparse_scratch_size(p);
 #pragma omp parallel num_threads(p.threads)
     {
-        SparseScratch<T> s(owned + size * thread_number(), p);
+        SparseScratch<T> s(Cutter<T>(space.at + size * thread_number()), p);
         for (ptrdiff_t start = 0; start < X.m; start += p.phase_rows) {
             const Phase<T>& phase = start / p.phase_rows % 2 ? odd : even;
             const ptrdiff_t phase_rows = std::min(p.phase_rows, X.m - start);
@@ -193,7 +158,7 @@ void sparse_feature_parallel(const Csr<T, I>& X, const Pass<T>& p, const SparseC
             if (thread_number() == 0)
                 for (int b = 0; b < blocks; ++b) {
                     if (!p.direction) *p.loss += phase.loss[b];
-                    for (ptrdiff_t c = 0; p.grad && c < p.k; ++c) p.bias_grad[c] += phase.bias[b * p.k + c];
+                    if (p.grad) move_sums(phase.bias + b * p.k, p.k, p.bias_grad);
                 }
             if (!p.grad) continue;
             for (ptrdiff_t t = thread_number(); t < cut.ranges; t += team_size())
@@ -234,27 +199,16 @@ void sparse_gram_diagonal(const Csr<T, I>& X, const Pass<T>& p, const SparseCut&
 // One of the predictions for each row. `out` is int64 (m,) for LABEL, else T (m, k) in C order.
 template <class T, class I>
 void sparse_predict(const Csr<T, I>& X, const Pass<T>& p, const SparseCut& cut, Prediction kind, void* out) {
-    const ptrdiff_t size = SparseScratch<T>(nullptr, p).size;
-    const int slabs = int(p.slabs);
-#pragma omp parallel for schedule(dynamic, 1) num_threads(std::min(p.threads, slabs))
-    for (int slab = 0; slab < slabs; ++slab) {
-        SparseScratch<T> s(parameter_space(p) + size * thread_number(), p);
-        const ptrdiff_t end = cut.starts[slab + 1];
-        for (ptrdiff_t first = cut.starts[slab]; first < end; first += p.block) {
-            const int rows = int(std::min(p.block, end - first));
-            sparse_logits(X, first, rows, p.theta, p.bias, p, s, s.H);
-            p.loss[slab] += not_finite(rows, p, s);
-            if (kind == LABEL) {
-                label_rows(first, rows, p, s, (int64_t*)out);
-                continue;
-            }
-            if (kind != LOGITS) {
-                predict_rows(rows, kind, p, s);
-                to_rows(s.H, p.block, rows, p.k, s.row_H, s.ld);
-            }
-            for (int r = 0; r < rows; ++r) std::copy_n(s.row_H + r * s.ld, p.k, (T*)out + (first + r) * p.k);
+    for_sparse_slabs(p, cut, [&](ptrdiff_t first, int rows, int slab, SparseScratch<T>& s) {
+        sparse_logits(X, first, rows, p.theta, p.bias, p, s, s.H);
+        p.loss[slab] += not_finite(rows, p, s);
+        if (kind == LABEL) return label_rows(first, rows, p, s, (int64_t*)out);
+        if (kind != LOGITS) {
+            predict_rows(rows, kind, p, s);
+            to_rows(s.H, p.block, rows, p.k, s.row_H, s.ld);
         }
-    }
+        for (int r = 0; r < rows; ++r) std::copy_n(s.row_H + r * s.ld, p.k, (T*)out + (first + r) * p.k);
+    });
 }
 
 }  // namespace

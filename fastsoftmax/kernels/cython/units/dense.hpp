@@ -20,8 +20,8 @@ void run_dense(const Call& c) {
         return class_parallel<T, double>(p);
     }
     switch (c.operation) {
-        case VALUE_AND_GRAD: return value_and_grad(p);
-        case HESS_PROD: return hess_prod(p);
+        case VALUE_AND_GRAD:
+        case HESS_PROD: return value_and_grad(p);
         case GRAM: return gram(p);
         case PREDICT: return predict(p, Prediction(c.prediction), c.out);
         case HESSIAN: return hessian(p);

@@ -8,24 +8,31 @@ in the lanes in F order. The other is a transposed copy (`pack.py`). X of narrow
 the cache, in the orientation that it comes in (`convert.py`).
 """
 
+from collections import namedtuple
+
 import numpy as np
 
-from ..microkernels.memory import at, call_address, inlined, kernel, pointer, read, write
-from ..microkernels.prefetch import idle, start_prefetch
+from ..microkernels.memory import address_at, at, call_address, given, inlined, kernel, read, write
+from ..microkernels.prefetch import PACKING, idle, start_prefetch
 from ..microkernels.simd import lanes
 from ..microkernels.tile import TILE_VECTORS, ceil_div
 from .convert import AS_IS, SQUARE_BYTES
-from .job import GRAM, PAIRS, Block
+from .job import GRAM, PAIRS
 from .pack import pack
+from .reduce import clear
+
+# Rows ``X`` for the backward product, columns ``P`` for the forward product: in one panel with ``step`` between its
+# features or, with step 0, in panels as wide as a tile.
+Block = namedtuple("Block", "X row_step feature_step in_place P step")
 
 
 @inlined
-def load_block(job, s, row, r, prefetch_end, zero):
+def load_block(job, s, row, r, prefetch_end):
     """The `Block` of rows row .. row + r; starts the prefetch of the next one, if it begins before ``prefetch_end``."""
     width = lanes(s.P)
     gram = job.task == GRAM
     packing = prefetch_next_block(job, s, row, r, prefetch_end)
-    X, row_step, feature_step, in_place = stage(job, s, row, r, s.S if gram else s.P, zero)
+    X, row_step, feature_step, in_place = stage(job, s, row, r, s.S if gram else s.P)
     c_order = feature_step == 1
     # X in another order is packed once: P is a single panel then, and the backward product reads that.
     step = 0 if c_order and not (gram or job.task == PAIRS) else ceil_div(r, width) * width
@@ -47,19 +54,19 @@ def load_block(job, s, row, r, prefetch_end, zero):
 def prefetch_next_block(job, s, row, r, end):
     """Let the tiles prefetch the next block, if it begins before row ``end``; returns whether `pack` should as well."""
     if row + r >= end:
-        idle(s.prefetch, job.X)
+        idle(s.prefetch, address_at(job.X, 0))
         return False
-    start_prefetch(s.prefetch, job.X + (row + r) * job.row_step * job.itemsize + job.prefetch.offset, job.prefetch)
-    return job.prefetch.packing and job.source_type == AS_IS
+    start_prefetch(s.prefetch, address_at(job.X, 0) + (row + r) * job.row_step * job.itemsize, job.prefetch)
+    return read(job.prefetch, PACKING) != 0 and job.source_type == AS_IS
 
 
 @kernel
-def stage(job, s, row, r, columns, zero):
+def stage(job, s, row, r, columns):
     """The block as (pointer, row step, feature step, whether a whole number of registers may be read from each row): X
     itself or a converted copy, which has its rows in ``s.S`` or its columns in ``columns``."""
     n, width = job.n, lanes(s.S)
     if job.source_type == AS_IS:
-        X = at(pointer(job.X, zero), row * job.row_step)
+        X = at(job.X, row * job.row_step)
         return X, job.row_step, job.feature_step, may_read_past(job, row, r, width)
     size, row_step = job.itemsize, job.row_step
     out, by_row = s.S, row_step != 1 or job.feature_step == 1
@@ -72,7 +79,7 @@ def stage(job, s, row, r, columns, zero):
             clear(out, n * out_step)
     elif row_step == n and step == 1:
         lines, count = 1, r * n
-    source = job.X + row * row_step * size
+    source = address_at(job.X, 0) + row * row_step * size
     if job.transpose_bytes and (job.rows - row - r) * row_step + n >= SQUARE_BYTES:
         call_address(job.transpose_bytes, (job.source_type, source, row_step, r, n, out, out_step, s.S))
         return columns, 1, out_step, False
@@ -86,26 +93,19 @@ def stage(job, s, row, r, columns, zero):
 @kernel
 def load_rows(job, s, row, r, width):
     """Labels and weights of a block. Rows past its end, up to a whole register, repeat the last one with weight 0."""
-    y, w = at(pointer(job.y, np.int32(0)), row), at(pointer(job.w, np.float64(0)), row)
-    if job.y:
+    y, w, labels, weights = at(job.y, row), at(job.w, row), s.labels, s.w
+    if given(job.y):
         for i in range(r):
-            write(s.labels, i, read(y, i))
-    if job.w:
+            write(labels, i, read(y, i))
+    if given(job.w):
         for i in range(r):
-            write(s.w, i, read(w, i))
+            write(weights, i, read(w, i))
     else:
         for i in range(r):
-            write(s.w, i, 1.0)
+            write(weights, i, 1.0)
     for i in range(r, ceil_div(r, width) * width):
-        write(s.labels, i, read(s.labels, r - 1))
-        write(s.w, i, 0.0)
-
-
-@kernel
-def clear(G, count):
-    """``count`` zeros."""
-    for i in range(count):
-        write(G, i, 0.0)
+        write(labels, i, read(labels, r - 1))
+        write(weights, i, 0.0)
 
 
 # ------------------------------------------------------------------------ questions about a block

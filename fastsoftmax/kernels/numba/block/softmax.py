@@ -14,7 +14,7 @@ logit gives inf - inf = NaN there, or makes the loss infinite.
 import numpy as np
 
 from ..microkernels.math import exp, log
-from ..microkernels.memory import at, kernel, pointer, read, write
+from ..microkernels.memory import at, given, kernel, pointer, read, write
 from ..microkernels.simd import (
     above,
     equal,
@@ -330,14 +330,14 @@ def make_residual_of_targets(digest):
 
 @kernel
 def load_targets(soft, smoothing, all_classes, row, r, labels, first, k, t, ld):
-    """t[c, i] = the smoothed targets of classes first .. first + k for the rows of a block. ``soft`` is the address of
-    an array (m, all_classes), or 0 for labels."""
+    """t[c, i] = the smoothed targets of classes first .. first + k for the rows of a block. ``soft`` points to an array
+    (m, all_classes), or nowhere for labels."""
     eps_share = smoothing / all_classes
-    if not soft:
+    if not given(soft):
         label_targets(t, ld, k, r, labels, first, smoothing, eps_share)
         return
     width = lanes(t)
-    start = at(pointer(soft, read(t, 0)), row * all_classes + first)
+    start = at(soft, row * all_classes + first)
     for i in range(0, r, width):
         if k >= width and r - i >= width:
             transpose_strip(at(start, i * all_classes), all_classes, k, at(t, i), ld, np.int64(0))

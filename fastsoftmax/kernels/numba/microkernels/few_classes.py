@@ -18,21 +18,20 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .memory import INT32, INT64, at, call_entry, emit_prefetch, emit_table, internal_function, kernel, read, write
-from .prefetch import AT, STRIDE, Prefetcher, prefetch_of_tile
+from .memory import INT32, INT64, call_entry, emit_table, internal_function, jitable, kernel, read, write
+from .prefetch import LinePrefetcher, Prefetcher
 from .simd import (
     element_type,
-    emit_fma,
+    emit_lanes,
     emit_load,
-    emit_splat,
     emit_store,
     emit_transpose,
-    lanes,
+    function_type,
     lanes_of,
     tile_vectors,
     vector_bytes,
 )
-from .tile import ceil_div, cut
+from .tile import OuterProducts, ceil_div
 
 LEAST_LANES = 4
 # Rows of a class_lane_tile side by side, which is the number of multiply-adds under way.
@@ -41,9 +40,9 @@ NARROW_BYTES = min(32, vector_bytes())
 # Of a narrow_tile, the most classes, vectors and accumulators: 28 of 32 registers, 12 of 16.
 NARROW_CLASSES, NARROW_VECTORS, NARROW_SUMS = (7, 7, 28) if tile_vectors() == 4 else (6, 6, 12)
 
-FORWARD = "X row theta bias n H ld prefetch".split()
-BACKWARD = "X row last D ld G ldg count repeated prefetch".split()
-POINTERS = {"X", "theta", "bias", "H", "D", "G"}
+FORWARD = "X row theta bias n out out_step prefetch".split()
+BACKWARD = "X row last D ld out out_step count repeated prefetch".split()
+POINTERS = {"X", "theta", "bias", "out", "D"}
 
 
 def class_lanes(k: int) -> int:
@@ -73,14 +72,10 @@ def class_groups(k: int) -> int:
     return ceil_div(k, NARROW_CLASSES)
 
 
+@jitable
 def most_vectors(classes: int) -> int:
     """The most vectors of a narrow_tile of so many classes."""
     return min(NARROW_VECTORS, NARROW_SUMS // classes)
-
-
-def function_type(dtype, names):
-    pointers = dict.fromkeys(POINTERS, element_type(dtype).as_pointer()) | {"prefetch": INT64.as_pointer()}
-    return ir.FunctionType(ir.VoidType(), [pointers.get(name, INT64) for name in names])
 
 
 # ---------------------------------------------------------------------------- the forward product
@@ -95,26 +90,6 @@ def widen_parameters(theta, n, k, out):
     for j in range(n):
         for c in range(size):
             write(out, j * size + c, read(theta, j * k + c) if c < k else 0.0)
-
-
-def make_forward(digest, k):
-    """The forward product of k classes; see `runtime/compile.py` for ``digest``."""
-
-    def forward_by_class_lanes(X, row_step, theta, bias, n, r, H, ld, buffer, prefetch):
-        """H[c, i] = bias[c] + sum_j X[i, j] theta[j, c]; theta is laid out by `widen_parameters`. If the last rows do
-        not fill a register, they are copied to ``buffer``, where the last row is repeated."""
-        digest  # noqa: B018 - only so that it is part of the closure
-        width = lanes(X)
-        for i in range(0, r, width):
-            rows, step = at(X, i * row_step), row_step
-            if r - i < width:
-                for v in range(width):
-                    for j in range(n):
-                        write(buffer, v * n + j, read(rows, min(v, r - i - 1) * row_step + j))
-                rows, step = buffer, n
-            class_lane_tile(k, rows, step, theta, bias, n, at(H, i), ld, prefetch_of_tile(prefetch, tile_steps(X, n)))
-
-    return forward_by_class_lanes
 
 
 @intrinsic
@@ -133,74 +108,53 @@ def class_lane_tile(typingctx, k, X, row, theta, bias, n, H, ld, prefetch):
     """H^T of as many rows as a register holds numbers."""
 
     def emit(context, builder, sig, args):
-        function = internal_function(builder.module, function_type(X.dtype, FORWARD), f"class_lanes_{X.dtype}")
+        kind = function_type(X.dtype, FORWARD, POINTERS)
+        function = internal_function(builder.module, kind, f"class_lanes_{X.dtype}")
         ClassLaneTile(function, X.dtype, k.literal_value).emit()
         builder.call(function, args[1:])
 
     return types.void(k, X, types.intp, X, X, types.intp, X, types.intp, prefetch), emit
 
 
-class ClassLaneTile:
-    """Writes the body of the LLVM function of a class_lane_tile."""
+class ClassLaneTile(OuterProducts):
+    """Writes the body of the LLVM function of a class_lane_tile: theta is the vector, the rows of X are the scalars."""
 
     def __init__(self, function, dtype, k):
-        self.function, self.k, self.width = function, k, lanes_of(dtype)
-        self.vector = ir.VectorType(element_type(dtype), class_lanes(k))
-        self.args = dict(zip(FORWARD, function.args, strict=True))
-        self.builder = ir.IRBuilder(function.append_basic_block("entry"))
-        # Only one prefetch a step: a `Prefetcher` would not leave enough registers for the rows.
-        at, stride = (self.builder.gep(self.args["prefetch"], [ir.Constant(INT64, i)]) for i in (AT, STRIDE))
-        self.prefetch_at = at
-        self.stride = self.builder.load(stride)
+        self.k, self.width = k, lanes_of(dtype)
+        vector = ir.VectorType(element_type(dtype), class_lanes(k))
+        super().__init__(function, FORWARD, vector, 1, tile_rows(self.width))
 
     def emit(self):
-        builder, args, rows = self.builder, self.args, tile_rows(self.width)
-        sums, address, X = [], builder.load(self.prefetch_at), args["X"]
-        for _ in range(0, self.width, rows):
-            some, address = self.sum_rows(X, rows, address)
-            sums += some
-            X = builder.gep(X, [builder.mul(args["row"], ir.Constant(INT64, rows))])
-        builder.store(address, self.prefetch_at)
+        builder, args, X, sums = self.builder, self.args, self.args["X"], []
+        prefetcher = LinePrefetcher(builder, args["prefetch"])
+        for _ in range(0, self.width, self.scalars):
+            sums += self.sum_rows(X, prefetcher)
+            X = builder.gep(X, [builder.mul(args["row"], ir.Constant(INT64, self.scalars))])
         size = self.vector.count
         joined = [emit_join(builder, sums[i::size]) for i in range(size)]
         for c, column in enumerate(emit_transpose(builder, joined)[: self.k]):
-            place = builder.mul(args["ld"], ir.Constant(INT64, c))
-            emit_store(builder, column, builder.gep(args["H"], [place]))
+            emit_store(builder, column, self.out(0, c))
         builder.ret_void()
 
-    def sum_rows(self, X, rows, first_prefetch):
-        """The vector of sums of each row, and the address to prefetch next."""
-        builder, args, entry = self.builder, self.args, self.builder.block
-        loop, end = (self.function.append_basic_block(name) for name in ("loop", "end"))
-        zero = ir.Constant(self.vector, [0.0] * self.vector.count)
-        lines = [builder.gep(X, [builder.mul(args["row"], ir.Constant(INT64, r))]) for r in range(rows)]
+    def sum_rows(self, X, prefetcher):
+        """The vector of sums of each of the rows that are side by side."""
+        builder, args, one = self.builder, self.args, ir.Constant(INT64, 1)
+        rows = [builder.gep(X, [builder.mul(args["row"], ir.Constant(INT64, r))]) for r in range(self.scalars)]
         # Otherwise the compiler computes each row's address from that of the row before.
-        lines = [emit_opaque(builder, line) for line in lines]
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        starts = [ir.Constant(INT64, 0), args["theta"], first_prefetch, *[zero] * rows]
-        values = [builder.phi(value.type) for value in starts]
-        j, t, address, *sums = values
-        emit_prefetch(builder, address)
-        t = emit_opaque(builder, t)
-        t.attributes.add("convergent")  # prevents unrolling: two steps at once would wait for each other's sums
-        parameters = emit_load(builder, self.vector, t)
-        following = [
-            builder.add(j, ir.Constant(INT64, 1)),
-            builder.gep(t, [ir.Constant(INT64, self.vector.count)]),
-            builder.add(address, self.stride),
-        ]
-        for r, total in enumerate(sums):
-            number = builder.load(builder.gep(lines[r], [j]))
-            following.append(emit_fma(builder, emit_splat(builder, self.vector, number), parameters, total))
-        for phi, first, later in zip(values, starts, following, strict=True):
-            phi.add_incoming(first, entry)
-            phi.add_incoming(later, loop)
-        builder.cbranch(builder.icmp_signed("<", following[0], args["n"]), loop, end)
-        builder.position_at_end(end)
+        self.rows = [emit_opaque(builder, row) for row in rows]
+        a_step = ir.Constant(INT64, self.vector.count)
+        sums = self.add_up(args["theta"], a_step, X, one, args["row"], args["n"], prefetcher)
         # The bias comes last, as in `tile.py`, so that a model fitted beside others has the same bits as alone.
         bias = emit_load(builder, self.vector, args["bias"])
-        return [builder.fadd(bias, total) for total in following[3:]], following[2]
+        return [builder.fadd(bias, total) for total in sums]
+
+    def places_of_scalars(self, b, t):
+        return [self.builder.gep(row, [t]) for row in self.rows]
+
+    def hold(self, a):
+        a = emit_opaque(self.builder, a)
+        a.attributes.add("convergent")  # prevents unrolling: two steps at once would wait for each other's sums
+        return a
 
 
 def emit_opaque(builder, value):
@@ -217,33 +171,6 @@ def emit_join(builder, vectors):
 
 
 # --------------------------------------------------------------------------- the backward product
-
-
-def make_backward(digest, k):
-    """The backward product of k classes; see `runtime/compile.py` for ``digest``."""
-    groups = class_groups(k)
-
-    def backward_by_narrow_tiles(X, row_step, D, ld, n, r, G, prefetch):
-        """G[c, j] += sum_i D[c, i] X[i, j]. Vectors follow each other; only the last vector of a row begins early, so
-        that it ends with the row. Its first lanes, which overlap the vector before, are left out."""
-        digest  # noqa: B018 - only so that it is part of the closure
-        table, width, least = narrow_table(X, k), narrow_lanes(X), k // groups
-        vectors = ceil_div(n, width)
-        for g in range(groups):
-            c, c_end = cut(k, groups, g), cut(k, groups, g + 1)
-            panels = ceil_div(vectors, min(NARROW_VECTORS, NARROW_SUMS // (c_end - c)))
-            for p in range(panels):
-                first, end = cut(vectors, panels, p), cut(vectors, panels, p + 1)
-                last = min((end - 1) * width, n - width)
-                narrow_tile(
-                    table, (c_end - c - least) * NARROW_VECTORS + end - first - 1,
-                    at(X, first * width), row_step, last - first * width,
-                    at(D, c * ld), ld,
-                    at(G, c * n + first * width), n,
-                    r, (end - 1) * width - last, prefetch_of_tile(prefetch, r),
-                )  # fmt: skip
-
-    return backward_by_narrow_tiles
 
 
 @intrinsic
@@ -278,87 +205,36 @@ def narrow_tile(typingctx, table, number, X, row, last, D, ld, G, ldg, count, re
     vector begins at j = last; its first ``repeated`` lanes overlap the vector before and are left out."""
 
     def emit(context, builder, sig, args):
-        call_entry(builder, function_type(X.dtype, BACKWARD), *args)
+        call_entry(builder, function_type(X.dtype, BACKWARD, POINTERS), *args)
 
     size = types.intp
     return types.void(size, size, X, size, size, X, size, X, size, size, size, prefetch), emit
 
 
 def narrow_function(module, dtype, vectors, classes):
-    function = internal_function(module, function_type(dtype, BACKWARD), f"narrow_{dtype}_{vectors}x{classes}")
-    NarrowTile(function, dtype, vectors, classes).emit()
+    kind = function_type(dtype, BACKWARD, POINTERS)
+    function = internal_function(module, kind, f"narrow_{dtype}_{vectors}x{classes}")
+    vector = ir.VectorType(element_type(dtype), NARROW_BYTES * 8 // dtype.bitwidth)
+    NarrowTile(function, BACKWARD, vector, vectors, classes).emit()
     return function
 
 
-class NarrowTile:
+class NarrowTile(OuterProducts):
     """Writes the body of the LLVM function of a narrow_tile."""
 
-    def __init__(self, function, dtype, vectors, classes):
-        self.function, self.vectors, self.classes = function, vectors, classes
-        self.vector = ir.VectorType(element_type(dtype), NARROW_BYTES * 8 // dtype.bitwidth)
-        self.args = dict(zip(BACKWARD, function.args, strict=True))
-        self.builder = ir.IRBuilder(function.append_basic_block("entry"))
-
     def emit(self):
-        builder, args, entry = self.builder, self.args, self.builder.block
-        loop, end = (self.function.append_basic_block(name) for name in ("loop", "end"))
-        prefetcher = Prefetcher(builder, args["prefetch"])
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        zero = ir.Constant(self.vector, [0.0] * self.vector.count)
-        starts = [
-            ir.Constant(INT64, 0),
-            args["X"],
-            args["D"],
-            *prefetcher.start,
-            *[zero] * (self.vectors * self.classes),
-        ]
-        values = [builder.phi(value.type) for value in starts]
-        i, x, d, address, rest, *sums = values
-        following = [
-            builder.add(i, ir.Constant(INT64, 1)),
-            builder.gep(x, [args["row"]]),
-            builder.gep(d, [ir.Constant(INT64, 1)]),
-            *prefetcher.step(address, rest),
-            *self.outer_product(x, d, sums),
-        ]
-        for phi, first, later in zip(values, starts, following, strict=True):
-            phi.add_incoming(first, entry)
-            phi.add_incoming(later, loop)
-        builder.cbranch(builder.icmp_signed("<", following[0], args["count"]), loop, end)
-        builder.position_at_end(end)
-        prefetcher.end(*following[3:5])
-        self.add(following[5:])
-        builder.ret_void()
-
-    def outer_product(self, x, d, sums):
-        """The sums with the products of one row added."""
-        builder = self.builder
-        numbers = [builder.load(builder.gep(d, [self.times("ld", s)])) for s in range(self.classes)]
-        scalars = [emit_splat(builder, self.vector, number) for number in numbers]
-        columns = [emit_load(builder, self.vector, self.place(x, v)) for v in range(self.vectors)]
-        pairs = [(scalar, column) for scalar in scalars for column in columns]
-        return [emit_fma(builder, column, scalar, x) for (scalar, column), x in zip(pairs, sums, strict=True)]
-
-    def add(self, sums):
-        """G += sums, without the lanes that overlap the vector before."""
-        builder = self.builder
-        integers = ir.VectorType(INT64, self.vector.count)
-        numbers = ir.Constant(integers, list(range(self.vector.count)))
-        counts = builder.icmp_signed(">=", numbers, emit_splat(builder, integers, self.args["repeated"]))
-        zero = ir.Constant(self.vector, [0.0] * self.vector.count)
-        for s in range(self.classes):
-            for v in range(self.vectors):
-                total = sums[s * self.vectors + v]
-                if v + 1 == self.vectors:
-                    total = builder.select(counts, total, zero)
-                place = self.place(builder.gep(self.args["G"], [self.times("ldg", s)]), v)
-                emit_store(builder, builder.fadd(emit_load(builder, self.vector, place), total), place)
-
-    def times(self, name, number):
-        return self.builder.mul(self.args[name], ir.Constant(INT64, number))
+        args, one = self.args, ir.Constant(INT64, 1)
+        prefetcher = Prefetcher(self.builder, args["prefetch"])
+        self.add(self.add_up(args["X"], args["row"], args["D"], one, args["ld"], args["count"], prefetcher))
+        self.builder.ret_void()
 
     def place(self, start, v):
-        """The pointer to vector v of a row."""
-        offset = ir.Constant(INT64, v * self.vector.count)
-        return self.builder.gep(start, [self.args["last"] if v + 1 == self.vectors else offset])
+        """The last vector ends with the row."""
+        return self.builder.gep(start, [self.args["last"]]) if v + 1 == self.vectors else super().place(start, v)
+
+    def add_last(self, x, place):
+        """The lanes that overlap the vector before are left out."""
+        builder, vector = self.builder, self.vector
+        counts = emit_lanes(builder, vector, ">=", self.args["repeated"])
+        total = builder.select(counts, x, ir.Constant(vector, [0.0] * vector.count))
+        emit_store(builder, builder.fadd(emit_load(builder, vector, place), total), place)

@@ -35,12 +35,23 @@ def jitable(function: Function) -> Function:
 
 @intrinsic
 def pointer(typingctx, address, like):
-    """The address as a pointer to numbers of the type of ``like``."""
+    """The address as a pointer to numbers of the type of ``like``, or as a pointer like that one."""
+    kind = like if isinstance(like, types.CPointer) else types.CPointer(like)
 
     def emit(context, builder, sig, args):
         return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
 
-    return types.CPointer(like)(types.intp, like), emit
+    return kind(types.intp, like), emit
+
+
+@intrinsic
+def given(typingctx, p):
+    """Whether the pointer points somewhere."""
+
+    def emit(context, builder, sig, args):
+        return builder.icmp_unsigned("!=", builder.ptrtoint(args[0], INT64), ir.Constant(INT64, 0))
+
+    return types.boolean(p), emit
 
 
 @intrinsic
@@ -108,13 +119,13 @@ def emit_prefetch(builder, address):
 
 
 @intrinsic
-def take_ticket(typingctx, address):
-    """Add one to the int64 at the address, atomically; returns its value before."""
+def take_ticket(typingctx, counter):
+    """Add one to the int64 that is pointed to, atomically; returns its value before."""
 
     def emit(context, builder, sig, args):
-        return builder.atomic_rmw("add", as_int64(builder, args[0]), ir.Constant(INT64, 1), "monotonic")
+        return builder.atomic_rmw("add", args[0], ir.Constant(INT64, 1), "monotonic")
 
-    return types.int64(types.intp), emit
+    return types.int64(counter), emit
 
 
 @intrinsic

@@ -11,7 +11,8 @@ A piece is prefetched to its end before the next begins: a sweep over all pieces
 page for every line (500k x 50 in F order, k = 3, float32: 9.1 ms, with whole pieces 6.4).
 
 The state is an array of int64 in a worker's scratch: six numbers that a tile reads, those that `prefetch_of_tile`
-counts, and six more for tiles that are to be idle, which prefetch the same line again and again.
+counts, and six more for tiles that are to be idle, which prefetch the same line again and again. A `PrefetchPlan` is
+what it is to be when a block begins.
 """
 
 from __future__ import annotations
@@ -20,18 +21,20 @@ from typing import Any, NamedTuple
 
 from llvmlite import ir
 
-from .memory import INT64, at, emit_prefetch, kernel, read, write
+from .memory import INT64, at, emit_prefetch, jitable, kernel, read, write
 
-AT, REST, STRIDE, SECOND, JUMP, PIECE, LEFT, TOTAL, STEPS, CREDIT = range(10)
+AT, REST, STRIDE, SECOND, JUMP, PIECE, LEFT, TOTAL, STEPS, CREDIT, PACKING = range(11)
 IDLE = 10  # where the six numbers of idle tiles begin
-PREFETCH_BYTES = 16 * 8
+PREFETCH_NUMBERS = 16
 ENDLESS = 1 << 60
 LINE = 64
 
 
 class PrefetchPlan(NamedTuple):
-    """How the blocks of a pass are prefetched; distances in bytes."""
+    """The state when a block begins, and whether `pack` is to prefetch as well; distances in bytes."""
 
+    at: int  # from the beginning of the block to the first line
+    rest: int  # steps of the piece that are left
     stride: int  # from one step to the next
     second: int  # from the first line of a step to its second
     jump: int  # from the last step of a piece to the first of the next
@@ -39,8 +42,8 @@ class PrefetchPlan(NamedTuple):
     left: int  # steps that prefetch, at the beginning of a block
     total: int  # total / steps: the share of the block's steps that prefetch
     steps: int
-    packing: int  # whether `pack` is to prefetch as well
-    offset: int  # from the beginning of the block to the first line
+    credit: int
+    packing: int
 
 
 def plan_block(rows: int, n: int, row_bytes: int, feature_bytes: int, itemsize: int, steps: int) -> PrefetchPlan:
@@ -51,44 +54,45 @@ def plan_block(rows: int, n: int, row_bytes: int, feature_bytes: int, itemsize: 
     """
     if feature_bytes == itemsize and 0 < row_bytes <= 2 * n * itemsize:
         stride = min(2 * LINE, -(-rows * row_bytes // steps))
-        return PrefetchPlan(stride, stride // 2, stride, ENDLESS, ENDLESS, 1, 1, stride >= LINE, 0)
+        return plan_endless(stride, stride // 2, stride >= LINE)
     if feature_bytes == itemsize:
-        return plan_pieces(rows, n * itemsize, row_bytes, steps, False)
+        return plan_pieces(rows, n * itemsize, row_bytes, steps, 0, False)
     if row_bytes == itemsize:
         # A column seldom begins where a cache line does. Its first line has come with the block before, so its last
         # line must come with this block. 60k x 784, k = 10, float32: 11.1 ms, without the last line 12.4.
-        return plan_pieces(n, rows * itemsize, feature_bytes, steps, True, LINE - 1)
-    return PrefetchPlan(0, 0, 0, ENDLESS, 0, 0, 1, True, 0)
-
-
-def plan_pieces(count: int, size: int, step: int, steps: int, packing: bool, offset: int = 0) -> PrefetchPlan:
-    """How to prefetch ``count`` pieces of ``size`` bytes, ``step`` apart, within ``steps`` steps."""
-    stride = LINE if count * -(-size // LINE) <= steps else 2 * LINE
-    piece = -(-size // stride)
-    jump = step - (piece - 1) * stride
-    return PrefetchPlan(stride, stride - LINE, jump, piece, count * piece, count * piece, steps, packing, offset)
+        return plan_pieces(n, rows * itemsize, feature_bytes, steps, LINE - 1, True)
+    return PrefetchPlan(0, ENDLESS, 0, 0, 0, ENDLESS, 0, 0, 1, 0, True)
 
 
 def plan_rows(rows: int, row_bytes: int, steps: int) -> PrefetchPlan:
     """How to prefetch so many rows, one after the other, where some steps prefetch only one line."""
-    return PrefetchPlan(min(LINE, -(-rows * row_bytes // steps)), 0, 0, ENDLESS, ENDLESS, 1, 1, False, 0)
+    return plan_endless(min(LINE, -(-rows * row_bytes // steps)), 0, False)
 
 
-@kernel
-def write_state(prefetch: Any, address: int, stride: int, second: int, jump: int, piece: int) -> None:
-    """The six numbers that a tile reads."""
-    write(prefetch, AT, address)
-    write(prefetch, REST, piece)
-    write(prefetch, STRIDE, stride)
-    write(prefetch, SECOND, second)
-    write(prefetch, JUMP, jump)
-    write(prefetch, PIECE, piece)
+def plan_endless(stride: int, second: int, packing: bool) -> PrefetchPlan:
+    """One piece, of which each step takes its part."""
+    return PrefetchPlan(0, ENDLESS, stride, second, stride, ENDLESS, ENDLESS, 1, 1, 0, packing)
+
+
+@jitable
+def plan_pieces(count: int, size: int, step: int, steps: int, offset: int, packing: int) -> PrefetchPlan:
+    """How to prefetch ``count`` pieces of ``size`` bytes, ``step`` apart, within ``steps`` steps."""
+    stride = LINE if count * -(-size // LINE) <= steps else 2 * LINE
+    piece = -(-size // stride)
+    jump = step - (piece - 1) * stride
+    return PrefetchPlan(
+        offset, piece, stride, stride - LINE, jump, piece, count * piece, count * piece, steps, 0, packing
+    )
 
 
 @kernel
 def idle(prefetch: Any, address: int) -> None:
     """Let all tiles be idle: prefetch the line at the address and no other."""
-    write_state(at(prefetch, IDLE), address, 0, 0, 0, ENDLESS)
+    write(at(prefetch, IDLE), AT, address)
+    write(at(prefetch, IDLE), REST, ENDLESS)
+    for i in range(STRIDE, PIECE):
+        write(at(prefetch, IDLE), i, 0)
+    write(at(prefetch, IDLE), PIECE, ENDLESS)
     write(prefetch, LEFT, 0)
     write(prefetch, TOTAL, 0)
     write(prefetch, STEPS, 1)
@@ -96,25 +100,22 @@ def idle(prefetch: Any, address: int) -> None:
 
 
 @kernel
-def start_prefetch(prefetch: Any, address: int, plan: PrefetchPlan) -> None:
-    """Let the tiles prefetch the block whose first line is at the address."""
+def start_prefetch(prefetch: Any, address: int, plan: Any) -> None:
+    """Let the tiles prefetch the block at the address; ``plan`` is a pointer to the numbers of a `PrefetchPlan`."""
     idle(prefetch, address)
-    write_state(prefetch, address, plan.stride, plan.second, plan.jump, plan.piece)
-    write(prefetch, LEFT, plan.left)
-    write(prefetch, TOTAL, plan.total)
-    write(prefetch, STEPS, plan.steps)
+    for i in range(AT, PACKING):
+        write(prefetch, i, read(plan, i))
+    write(prefetch, AT, address + read(plan, AT))
 
 
 @kernel
 def start_column_prefetch(prefetch: Any, address: int, count: int, size: int, step: int, steps: int) -> None:
     """Let the tiles prefetch ``count`` pieces of columns of ``size`` bytes, ``step`` apart, within so many steps."""
-    stride = LINE if count * (size // LINE) <= steps else 2 * LINE
-    piece = size // stride
     idle(prefetch, address)
-    write_state(prefetch, address, stride, stride - LINE, step - (piece - 1) * stride, piece)
-    write(prefetch, LEFT, count * piece)
-    write(prefetch, TOTAL, count * piece)
-    write(prefetch, STEPS, steps)
+    plan = plan_pieces(count, size, step, steps, LINE - 1, 0)
+    for i in range(AT, PACKING):
+        write(prefetch, i, plan[i])
+    write(prefetch, AT, address + plan.at)
 
 
 @kernel
@@ -141,9 +142,9 @@ class Prefetcher:
         self.builder = builder
         self.places = [builder.gep(prefetch, [ir.Constant(INT64, i)]) for i in range(6)]
         at, rest, self.stride, self.second, self.jump, self.piece = (builder.load(place) for place in self.places)
-        self.start = at, rest
+        self.start: tuple[Any, ...] = at, rest
 
-    def step(self, at: Any, rest: Any) -> tuple[Any, Any]:
+    def step(self, at: Any, rest: Any) -> tuple[Any, ...]:
         """Prefetch two lines; returns the address and the rest of the piece for the next step."""
         builder = self.builder
         emit_prefetch(builder, at)
@@ -153,7 +154,21 @@ class Prefetcher:
         at = builder.add(at, builder.select(ended, self.jump, self.stride))
         return at, builder.select(ended, self.piece, rest)
 
-    def end(self, at: Any, rest: Any) -> None:
+    def end(self, *state: Any) -> None:
         """Save where the next tile goes on."""
-        self.builder.store(at, self.places[0])
-        self.builder.store(rest, self.places[1])
+        self.start = state
+        for value, place in zip(state, self.places, strict=False):
+            self.builder.store(value, place)
+
+
+class LinePrefetcher(Prefetcher):
+    """One line a step, of one endless piece: for loops that have no registers for more."""
+
+    def __init__(self, builder: Any, prefetch: Any) -> None:
+        super().__init__(builder, prefetch)
+        self.start = self.start[:1]
+
+    def step(self, at: Any, rest: Any = None) -> tuple[Any, ...]:
+        """Prefetch a line; returns the address for the next step."""
+        emit_prefetch(self.builder, at)
+        return (self.builder.add(at, self.stride),)

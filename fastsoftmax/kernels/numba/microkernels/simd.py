@@ -137,6 +137,51 @@ def _element_bytes(vector):
     return 8 if vector.element == ir.DoubleType() else 4
 
 
+def emit_lanes(builder, vector, comparison, number):
+    """The mask of the lanes of this vector type whose numbers compare so with ``number``: "<" for the first ones."""
+    integers = ir.VectorType(INT64, vector.count)
+    numbers = ir.Constant(integers, list(range(vector.count)))
+    return builder.icmp_signed(comparison, numbers, emit_splat(builder, integers, number))
+
+
+def emit_masked_load(builder, vector, pointer, mask):
+    """The lanes where the mask is true, 0 in the others, which are not read."""
+    place, align = builder.bitcast(pointer, vector.as_pointer()), ir.Constant(INT32, _element_bytes(vector))
+    zero = ir.Constant(vector, [0.0] * vector.count)
+    return call(builder, f"llvm.masked.load.{suffix(vector)}.p0", vector, place, align, mask, zero)
+
+
+def emit_masked_store(builder, value, pointer, mask):
+    """Store the lanes where the mask is true."""
+    vector = value.type
+    place, align = builder.bitcast(pointer, vector.as_pointer()), ir.Constant(INT32, _element_bytes(vector))
+    call(builder, f"llvm.masked.store.{suffix(vector)}.p0", ir.VoidType(), value, place, align, mask)
+
+
+def emit_loop(builder, starts, step):
+    """A loop over values that stay in registers, ``starts`` at first. ``step`` writes what is done with them; it
+    returns the next values and whether there is another step. Returns the last values."""
+    entry, loop, end = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("end")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    values = [builder.phi(value.type) for value in starts]
+    following, goes_on = step(*values)
+    for phi, first, later in zip(values, starts, following, strict=True):
+        phi.add_incoming(first, entry)
+        phi.add_incoming(later, builder.block)
+    builder.cbranch(goes_on, loop, end)
+    builder.position_at_end(end)
+    return following
+
+
+def function_type(dtype, names, pointers, **others):
+    """The type of a micro-kernel whose arguments have these names. The ``pointers`` are to numbers of the dtype,
+    ``prefetch`` is to the state of `prefetch.py`, ``assign`` is a truth value; all but ``others`` are int64."""
+    kinds = dict.fromkeys(pointers, element_type(dtype).as_pointer())
+    kinds |= {"assign": ir.IntType(1), "prefetch": INT64.as_pointer()} | others
+    return ir.FunctionType(ir.VoidType(), [kinds.get(name, INT64) for name in names])
+
+
 # ------------------------------------------------------------------------ loads, stores
 
 

@@ -30,7 +30,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from .memory import INT64, call_entry, emit_prefetch, emit_table, internal_function, kernel
-from .simd import element_type, emit_fma, emit_load, emit_splat, emit_store, lanes_of, tile_vectors
+from .simd import element_type, emit_fma, emit_load, emit_splat, emit_store, function_type, lanes_of, tile_vectors
 from .tile import ceil_div, cut
 
 # Vectors in a panel: `scatter` keeps as many of D, as many new sums, and one of x, in 16 or 32 registers. (14 would fit
@@ -39,6 +39,7 @@ PANEL = 8 if tile_vectors() == 4 else 7
 LINE = 64
 
 GATHER = "theta k low rows indices data end distance last bias out out_step".split()
+POINTERS = {"theta", "data", "bias", "out", "G", "D"}
 SCATTER = "G k low high rows indices data distance last D D_step".split()
 
 
@@ -79,8 +80,7 @@ def gather_table(typingctx, like, index):
     """The address of a table of all `gather` functions for numbers like ``like``; see `emit_table`."""
 
     def emit(context, builder, sig, args):
-        kind = gather_type(like, index)
-        return entry_table(builder, Gather, kind, like, shapes(lanes_of(like)), f"gather_{like}_{index}")
+        return entry_table(builder, Gather, like, index)
 
     return types.intp(like, index), emit
 
@@ -90,36 +90,22 @@ def scatter_table(typingctx, like, index):
     """The address of a table of all `scatter` functions."""
 
     def emit(context, builder, sig, args):
-        kind = scatter_type(like, index)
-        return entry_table(builder, Scatter, kind, like, shapes(lanes_of(like)), f"scatter_{like}_{index}")
+        return entry_table(builder, Scatter, like, index)
 
     return types.intp(like, index), emit
 
 
-def entry_table(builder, writer, kind, dtype, cases, name):
-    functions = []
-    for lanes, vectors in cases:
+def entry_table(builder, writer, dtype, index):
+    functions, kind, name = [], entry_type(writer.names, dtype, index), f"{writer.__name__.lower()}_{dtype}_{index}"
+    for lanes, vectors in shapes(lanes_of(dtype)):
         functions.append(internal_function(builder.module, kind, f"{name}_{lanes}x{vectors}"))
         writer(functions[-1], dtype, lanes, vectors).emit()
     return emit_table(builder, functions, f"{name}s")
 
 
-def gather_type(dtype, index):
-    number = element_type(dtype).as_pointer()
-    pointers = dict.fromkeys(("theta", "data", "bias", "out"), number)
-    return function_type(GATHER, pointers, index)
-
-
-def scatter_type(dtype, index):
-    number = element_type(dtype).as_pointer()
-    pointers = dict.fromkeys(("G", "data", "D"), number)
-    return function_type(SCATTER, pointers, index)
-
-
-def function_type(names, pointers, index):
-    indices = {"low": INT64.as_pointer(), "high": INT64.as_pointer()}
-    pointers = pointers | indices | {"indices": ir.IntType(index.bitwidth).as_pointer()}
-    return ir.FunctionType(ir.VoidType(), [pointers.get(name, INT64) for name in names])
+def entry_type(names, dtype, index):
+    places = {"low": INT64.as_pointer(), "high": INT64.as_pointer(), "indices": ir.IntType(index.bitwidth).as_pointer()}
+    return function_type(dtype, names, POINTERS, **places)
 
 
 @intrinsic
@@ -129,7 +115,7 @@ def gather(typingctx, table, number, theta, k, low, rows, indices, data, end, di
     is the last entry that may be prefetched for."""
 
     def emit(context, builder, sig, args):
-        call_entry(builder, gather_type(theta.dtype, indices.dtype), *args)
+        call_entry(builder, entry_type(GATHER, theta.dtype, indices.dtype), *args)
 
     return types.void(*map(as_argument, (table, number, theta, k, low, rows)), indices, data, *3 * (types.intp,),
                       bias, out, types.intp), emit  # fmt: skip
@@ -141,7 +127,7 @@ def scatter(typingctx, table, number, G, k, low, high, rows, indices, data, dist
     row i, low[i] <= e < high[i], i < rows."""
 
     def emit(context, builder, sig, args):
-        call_entry(builder, scatter_type(data.dtype, indices.dtype), *args)
+        call_entry(builder, entry_type(SCATTER, data.dtype, indices.dtype), *args)
 
     return types.void(*map(as_argument, (table, number, G, k, low, high, rows)), indices, data, *2 * (types.intp,),
                       D, types.intp), emit  # fmt: skip
@@ -177,21 +163,10 @@ class EntryLoop:
         return self.builder.add(a, ir.Constant(INT64, b) if isinstance(b, int) else b)
 
     @contextmanager
-    def counting(self, start, stop, counter=None):
-        """A loop from ``start`` to before ``stop``; yields the value of the counter."""
-        builder = self.builder
-        counter = counter or cgutils.alloca_once(builder, INT64)
-        builder.store(start, counter)
-        test, body, after = (self.function.append_basic_block(name) for name in ("test", "body", "after"))
-        builder.branch(test)
-        builder.position_at_end(test)
-        value = builder.load(counter)
-        builder.cbranch(builder.icmp_signed("<", value, stop), body, after)
-        builder.position_at_end(body)
-        yield value
-        builder.store(self.add(value, 1), counter)
-        builder.branch(test)
-        builder.position_at_end(after)
+    def counting(self, start, stop):
+        """A loop from ``start`` to before ``stop``; yields the counter."""
+        with cgutils.for_range(self.builder, stop, start) as loop:
+            yield loop.index
 
     def read(self, name, i):
         return self.builder.load(self.builder.gep(self.args[name], [i]))

@@ -18,15 +18,14 @@ thread took which group. Taking the exponentials relative to the group's own max
 Each phase is a call from Python, which takes a few microseconds beside milliseconds of work.
 """
 
-from collections import namedtuple
-
 import numpy as np
 
-from ..block.block import clear, load_rows, may_read_past, stage
+from ..block.block import load_rows, may_read_past, stage
 from ..block.convert import AS_IS
-from ..block.job import GROUP, HESSIAN, JOB_BYTES, Job, OwnLayout, SharedLayout
+from ..block.job import GROUP, HESSIAN
 from ..block.pack import pack, pack_parameters, store_rows
 from ..block.products import backward, forward, input_gradient
+from ..block.reduce import clear, flush
 from ..block.softmax import (
     add_column_sums,
     add_loss,
@@ -43,23 +42,17 @@ from ..block.softmax import (
     subtract_targets,
     top_and_hit,
     top_logits,
-    write_labels,
 )
 from ..microkernels.math import exp, log
-from ..microkernels.memory import at, inlined, kernel, pointer, read, take_ticket, write
+from ..microkernels.memory import address_at, at, given, inlined, kernel, pointer, read, take_ticket, write
 from ..microkernels.prefetch import idle
 from ..microkernels.simd import above, lanes, load, load_double, splat, store, sum_lanes, to_type_of, where
 from ..microkernels.tile import TILE_SCALARS, ceil_div
-from ..runtime.record import LINE, PHASE, ROW, record_bytes, unpack
-from .dense import fill_bias, flush, store_dX
+from ..runtime.views import open_record
+from .dense import fill_bias, store_dX, write_losses_and_labels
 
 FEATURES = 8 * TILE_SCALARS  # of dX, that a thread takes at a time
 LOAD, FORWARD, COMBINE, BACKWARD, INPUT_GRADIENT, STORE = range(6)
-
-SHARED_BYTES = record_bytes(SharedLayout)
-# Typed pointers to what all threads share (`SharedLayout`), and to what a thread has of its own (`OwnLayout`).
-Shared = namedtuple("Shared", "P S R H U labels w losses share mean tops sums more mass best top_label")
-Own = namedtuple("Own", "tiles theta bias zeros targets Q G prefetch")
 
 
 def make_work(digest, zeros):
@@ -69,70 +62,29 @@ def make_work(digest, zeros):
     def work(record, worker):
         """One phase of the block that begins at the record's row: all of it, or groups until there are none."""
         digest  # noqa: B018 - only so that it is part of the closure
-        job, shared = unpack(record + LINE, Job), unpack(record + LINE + JOB_BYTES, SharedLayout)
-        own = unpack(record + LINE + JOB_BYTES + SHARED_BYTES, OwnLayout)
-        phase, row = read(pointer(record, np.int64(0)), PHASE), read(pointer(record, np.int64(0)), ROW)
-        s = make_shared(shared, job.scratch, zero)
-        o = make_own(own, job.scratch + shared.size + worker * own.size, job.tiles, zero)
+        job, s = open_record(record, worker, zero, zero)
+        phase, row = job.phase, job.row
         r = min(job.block, job.rows - row)
-        idle(o.prefetch, job.X)
-        clear(o.zeros, TILE_SCALARS)
+        idle(s.prefetch, address_at(job.X, 0))
+        clear(s.zeros, TILE_SCALARS)
         if phase == LOAD:
-            load_shared_block(job, s, row, r, zero)
+            load_shared_block(job, s, row, r)
         elif phase == COMBINE:
-            combine(job, s, shared.ld, row, r, zero)
+            combine(job, s, job.ld, row, r)
         elif phase == STORE:
-            store_dX(job, s.P, shared.ld, row, r, zero)
+            store_dX(job, s.P, job.ld, row, r)
         else:
-            do_groups(job, s, o, shared, phase, row, r, zero)
+            do_groups(job, s, phase, row, r)
 
     return work
 
 
 @kernel
-def make_shared(layout, scratch, zero):
-    """The `Shared` scratch at an address."""
-    return Shared(
-        pointer(scratch + layout.P, zero),
-        pointer(scratch + layout.S, zero),
-        pointer(scratch + layout.R, zero),
-        pointer(scratch + layout.H, zero),
-        pointer(scratch + layout.U, zero),
-        pointer(scratch + layout.labels, zero),
-        pointer(scratch + layout.w, np.float64(0)),
-        pointer(scratch + layout.losses, zero),
-        pointer(scratch + layout.share, zero),
-        pointer(scratch + layout.mean, zero),
-        pointer(scratch + layout.tops, zero),
-        pointer(scratch + layout.sums, zero),
-        pointer(scratch + layout.more, zero),
-        pointer(scratch + layout.mass, zero),
-        pointer(scratch + layout.best, zero),
-        pointer(scratch + layout.top_label, zero),
-    )
-
-
-@kernel
-def make_own(layout, scratch, tiles, zero):
-    """The `Own` scratch at an address."""
-    return Own(
-        tiles,
-        pointer(scratch + layout.theta, zero),
-        pointer(scratch + layout.bias, zero),
-        pointer(scratch + layout.zeros, zero),
-        pointer(scratch + layout.targets, zero),
-        pointer(scratch + layout.Q, zero),
-        pointer(scratch + layout.G, zero),
-        pointer(scratch + layout.prefetch, np.int64(0)),
-    )
-
-
-@kernel
-def load_shared_block(job, s, row, r, zero):
+def load_shared_block(job, s, row, r):
     """P, a single panel with rows in the lanes, and R, the rows of X, if they cannot be read in place."""
     width = lanes(s.P)
     step = ceil_div(r, width) * width
-    X, row_step, feature_step, in_place = stage(job, s, row, r, s.S, zero)
+    X, row_step, feature_step, in_place = stage(job, s, row, r, s.S)
     pack(X, feature_step, row_step, job.n, r, in_place, step, s.P, np.int64(0))
     if not in_place:
         store_rows(s.P, step, job.n, r, 1.0, s.R, job.n)
@@ -141,7 +93,7 @@ def load_shared_block(job, s, row, r, zero):
 
 
 @inlined
-def do_groups(job, s, o, shared, phase, row, r, zero):
+def do_groups(job, s, phase, row, r):
     """Take groups of classes (of features for dX) until there are none."""
     whole, most = (job.n, FEATURES) if phase == INPUT_GRADIENT else (job.k, GROUP)
     while True:
@@ -151,54 +103,48 @@ def do_groups(job, s, o, shared, phase, row, r, zero):
             return
         size = min(most, whole - first)
         if phase == FORWARD:
-            group_forward(job, s, o, shared.ld, g, first, size, row, r, zero)
+            group_forward(job, s, job.ld, g, first, size, row, r)
         elif phase == BACKWARD:
-            group_backward(job, s, o, shared, g, first, size, row, r, zero)
+            group_backward(job, s, job.ld, g, first, size, row, r)
         else:
-            theta = pointer(job.theta, zero)
-            input_gradient(o.tiles, s.H, shared.ld, theta, job.k, first, first + size, r, o.zeros, s.P, o.prefetch)
+            end = first + size
+            input_gradient(job.tiles, s.H, job.ld, job.theta, job.k, first, end, r, s.zeros, s.P, s.prefetch)
 
 
 @kernel
-def rows_of_X(job, s, row, r, zero):
+def rows_of_X(job, s, row, r):
     """The block as rows, each of which may be read to a whole number of registers, and the step between them."""
     if job.source_type == AS_IS and may_read_past(job, row, r, lanes(s.R)):
-        return at(pointer(job.X, zero), row * job.row_step), job.row_step
+        return at(job.X, row * job.row_step), job.row_step
     by_columns = job.row_step == 1 and job.feature_step != 1
     return (s.R if job.source_type == AS_IS or by_columns else s.S), job.n
 
 
 @kernel
-def logits_of_group(job, s, o, theta, bias, itemsize, first, size, r, H, ld, zero):
+def logits_of_group(job, s, theta, bias, first, size, r, H, ld):
     """H = X theta + bias for the classes first .. first + size."""
     width = lanes(H)
-    pack_parameters(at(pointer(theta, zero), first), job.n, job.k, size, TILE_SCALARS, o.theta)
-    fill_bias(bias + first * itemsize if bias else 0, size, o.bias, zero)
-    forward(o.tiles, s.P, ceil_div(r, width) * width, o.theta, o.bias, job.n, size, r, H, ld, np.int64(0), o.prefetch)
+    pack_parameters(at(theta, first), job.n, job.k, size, TILE_SCALARS, s.theta)
+    fill_bias(bias, first, size, s.bias)
+    step = ceil_div(r, width) * width
+    forward(job.tiles, s.P, step, s.theta, s.bias, job.n, size, r, H, ld, 0, 0, job.n, s.prefetch)
 
 
 @kernel
-def has_targets(job):
-    """Whether the loss has a target for each class. A Hessian product has none: it does not depend on the labels."""
-    return job.task != HESSIAN and (job.soft != 0 or job.smoothing != 0.0)
-
-
-@kernel
-def group_forward(job, s, o, ld, g, first, size, row, r, zero):
+def group_forward(job, s, ld, g, first, size, row, r):
     """Logits, exponentials and sums of a group."""
-    H, U, offset, itemsize = at(s.H, first * ld), at(s.U, first * ld), g * ld, job.result_itemsize
-    logits_of_group(job, s, o, job.theta, job.bias, itemsize, first, size, r, H, ld, zero)
-    if job.row_label:
+    H, U, offset = at(s.H, first * ld), at(s.U, first * ld), g * ld
+    logits_of_group(job, s, job.theta, job.bias, first, size, r, H, ld)
+    if given(job.row_label):
         label_rows(H, ld, size, r, at(s.best, offset))
     if job.task == HESSIAN:
-        logits_of_group(job, s, o, job.direction, job.direction_bias, itemsize, first, size, r, U, ld, zero)
-    soft = has_targets(job)
-    if soft:
-        load_targets(job.soft, job.smoothing, job.k, row, r, s.labels, first, size, o.targets, ld)
+        logits_of_group(job, s, job.direction, job.direction_bias, first, size, r, U, ld)
+    if job.targets:
+        load_targets(job.soft, job.smoothing, job.k, row, r, s.labels, first, size, s.targets, ld)
     for i in range(0, r, lanes(H)):
-        if soft:
+        if job.targets:
             top = top_logits(H, ld, size, i)
-            more, mass = linear_loss(H, o.targets, ld, size, i, top)
+            more, mass = linear_loss(H, s.targets, ld, size, i, top)
             store(s.mass, offset + i, mass)
         else:
             label = load(s.labels, i)
@@ -209,15 +155,15 @@ def group_forward(job, s, o, ld, g, first, size, row, r, zero):
 
 
 @kernel
-def combine(job, s, ld, row, r, zero):
+def combine(job, s, ld, row, r):
     """What needs all classes of a row: its loss, and what its exponentials are to be multiplied by."""
     loss = splat(load_double(s.w, 0, load(s.tops, 0)), 0.0)
     for i in range(0, r, lanes(s.tops)):
-        top, label = top_of_groups(s, ld, ceil_div(job.k, GROUP), i, job.row_label != 0)
+        top, label = top_of_groups(s, ld, ceil_div(job.k, GROUP), i, given(job.row_label))
         store(s.top_label, i, label)
         sums, more, mass = sum_of_groups(job, s, ld, i, top)
         weight = to_type_of(load_double(s.w, i, top), top)
-        if has_targets(job):
+        if job.targets:
             loss = add_loss(half_soft_loss(more, mass, log(sums)), s.w, i, job.scale, loss, s.losses, top)
             weight = weight * mass
         elif job.task == HESSIAN:
@@ -226,14 +172,8 @@ def combine(job, s, ld, row, r, zero):
             loss = add_loss(half_loss(top, more, log(sums)), s.w, i, job.scale, loss, s.losses, top)
         store(s.share, i, weight / sums)
     if job.task != HESSIAN:
-        losses = pointer(job.loss, np.float64(0))
-        write(losses, 0, read(losses, 0) + sum_lanes(loss))
-    if job.row_loss:
-        losses = pointer(job.row_loss, zero)
-        for i in range(r):
-            write(losses, row + i, read(s.losses, i))
-    if job.row_label:
-        write_labels(s.top_label, row, r, pointer(job.row_label, np.int64(0)))
+        write(job.loss, 0, read(job.loss, 0) + sum_lanes(loss))
+    write_losses_and_labels(job, s.losses, s.top_label, row, r)
 
 
 @kernel
@@ -263,7 +203,7 @@ def sum_of_groups(job, s, ld, i, top):
         sums = sums + factor * load(s.sums, g * ld + i)
         if job.task == HESSIAN:
             group_more = group_more * factor
-        elif has_targets(job):
+        elif job.targets:
             group_mass = load(s.mass, g * ld + i)
             group_more = group_more + group_mass * (top * half - group_top * half)
             mass = mass + group_mass
@@ -272,29 +212,28 @@ def sum_of_groups(job, s, ld, i, top):
 
 
 @kernel
-def group_backward(job, s, o, shared, g, first, size, row, r, zero):
+def group_backward(job, s, ld, g, first, size, row, r):
     """D of a group, and its rows of the gradient."""
-    n, ld, itemsize = job.n, shared.ld, job.grad_itemsize
+    n, itemsize = job.n, job.grad_itemsize
     D, U = at(s.H, first * ld), at(s.U, first * ld)
-    soft = has_targets(job)
-    if soft:
-        load_targets(job.soft, job.smoothing, job.k, row, r, s.labels, first, size, o.targets, ld)
+    if job.targets:
+        load_targets(job.soft, job.smoothing, job.k, row, r, s.labels, first, size, s.targets, ld)
     for i in range(0, r, lanes(D)):
         share = load(s.tops, g * ld + i) * load(s.share, i)
         weight = to_type_of(load_double(s.w, i, share), share)
         if job.task == HESSIAN:
             subtract_mean(D, U, ld, size, i, share, load(s.mean, i))
-        elif soft:
-            subtract_targets(D, o.targets, ld, size, i, weight, share)
+        elif job.targets:
+            subtract_targets(D, s.targets, ld, size, i, weight, share)
         else:
             label = load(s.labels, i)
             subtract_labels(D, ld, size, i, label - splat(label, first), weight, share)
-    add_column_sums(D, ld, size, r, at(pointer(job.bias_grad, np.float64(0)), first))
-    X, row_step = rows_of_X(job, s, row, r, zero)
-    grad = job.grad + first * n * itemsize
-    if job.result_itemsize == itemsize:
-        backward(o.tiles, X, row_step, 1, True, o.Q, D, ld, n, size, r, pointer(grad, zero), False, o.prefetch)
-    else:
-        clear(o.G, size * n)
-        backward(o.tiles, X, row_step, 1, True, o.Q, D, ld, n, size, r, o.G, False, o.prefetch)
-        flush(o.G, size * n, pointer(grad, np.float64(0)))
+    add_column_sums(D, ld, size, r, at(job.bias_grad, first))
+    X, row_step = rows_of_X(job, s, row, r)
+    grad, flushes = job.grad + first * n * itemsize, job.result_itemsize < itemsize
+    G = s.G if flushes else pointer(grad, s.G)
+    if flushes:
+        clear(G, size * n)
+    backward(job.tiles, X, row_step, 1, True, s.Q, D, ld, n, size, r, G, False, s.prefetch)
+    if flushes:
+        flush(G, size * n, pointer(grad, np.float64(0)))

@@ -23,7 +23,7 @@ For each block, of r rows i, n features j and k classes c:
 
 For each slab, after every `flush_rows` rows:
 
-    flush      the float32 sums G go into the float64 gradient of the slab     `flush`
+    flush      the float32 sums G go into the float64 gradient of the slab     `block/reduce.py`
 
 At the end of the last chunk:
 
@@ -49,10 +49,11 @@ for few classes, 0.7 for tiles.
 
 import numpy as np
 
-from ..block.block import backward_takes_dots, clear, kc_blocks_of, load_block
-from ..block.job import GRADIENT, GRAM, HESSIAN, gradient_rows, has_gradient, make_scratch, open_record
+from ..block.block import backward_takes_dots, kc_blocks_of, load_block
+from ..block.job import GRADIENT, GRAM, HESSIAN, gradient_rows, has_gradient
 from ..block.pack import pack_parameters, store_rows
 from ..block.products import backward, forward, input_gradient, mirror
+from ..block.reduce import clear, flush
 from ..block.softmax import (
     add_column_sums,
     hessian_residual,
@@ -63,9 +64,10 @@ from ..block.softmax import (
     write_labels,
 )
 from ..microkernels.few_classes import widen_parameters
-from ..microkernels.memory import at, call_address, inlined, kernel, pointer, read, take_ticket, write
+from ..microkernels.memory import at, call_address, given, inlined, kernel, pointer, read, take_ticket, write
 from ..microkernels.simd import lanes
 from ..microkernels.tile import TILE_SCALARS, ceil_div
+from ..runtime.views import open_record
 
 # ------------------------------------------------------------------------------ chunk and slabs
 
@@ -78,8 +80,8 @@ def make_work(digest, zeros):
     def work(record, worker):
         """The share of one worker in the pass that the record describes."""
         digest  # noqa: B018 - only so that it is part of the closure
-        job, layout, scratch = open_record(record, worker)
-        for_slabs(job, layout, scratch, zero)
+        job, s = open_record(record, worker, zero, zero)
+        for_slabs(job, s)
 
     return work
 
@@ -88,59 +90,57 @@ def make_for_slabs(do_block):
     """The loops over slabs and their blocks, around a ``do_block``."""
 
     @inlined
-    def for_slabs(job, layout, scratch, zero):
-        """Claim slabs until there are none. ``scratch`` is the address of this worker's scratch memory."""
-        s = make_scratch(layout, scratch, job.tiles, zero)
-        prepare_scratch(job, s, zero)
+    def for_slabs(job, s):
+        """Claim slabs until there are none."""
+        prepare_scratch(job, s)
         while True:
             first = take_ticket(job.ticket) * job.claim
             if first >= job.slabs:
                 return
             end = min(first + job.claim, job.slabs)
             for slab in range(first, end):
-                do_slab(job, layout, s, slab, slab_start(job, end), scratch + layout.G, zero)
+                do_slab(job, s, slab, slab_start(job, end))
 
     @inlined
-    def do_slab(job, layout, s, slab, prefetch_end, float32_sums, zero):
-        """The blocks of a slab, in order. In float32, products are summed over `flush_rows` rows in ``float32_sums``.
-        Blocks are prefetched up to row ``prefetch_end``, which is in a later slab if this worker does that next."""
+    def do_slab(job, s, slab, prefetch_end):
+        """The blocks of a slab, in order. In float32, products are summed over `flush_rows` rows before they go into
+        the slab. Blocks are prefetched up to row ``prefetch_end``, which is in a later slab if this worker does that
+        next."""
         first, end = slab_start(job, slab), slab_start(job, slab + 1)
         want_grad, size = has_gradient(job.task), gradient_rows(job.task, job.n, job.k) * job.n
         grad = job.grad + slab * size * job.grad_itemsize
-        flushes = want_grad and layout.itemsize < job.grad_itemsize
-        G = pointer(float32_sums if flushes else grad, zero)
-        bias_grad = pointer(job.bias_grad + slab * job.k * 8, np.float64(0))
-        loss = 0.0
+        flushes = want_grad and job.result_itemsize < job.grad_itemsize
+        G = s.G if flushes else pointer(grad, s.G)
+        bias_grad, losses, loss = at(job.bias_grad, slab * job.k), at(job.loss, slab * job.models), 0.0
         for start in range(first, end, job.flush_rows):
             stop = min(start + job.flush_rows, end)
             if flushes:
                 clear(G, size)
             for row in range(start, stop, job.block):
                 r = min(job.block, stop - row)
-                loss += do_block(job, layout, s, G, bias_grad, slab, row, r, prefetch_end, zero)
+                loss += do_block(job, s, G, bias_grad, slab, row, r, prefetch_end)
             if flushes:
                 flush(G, size, pointer(grad, np.float64(0)))
         if job.task == GRAM:
             mirror(pointer(grad, np.float64(0)), job.n)
-        losses = pointer(job.loss + slab * job.models * 8, np.float64(0))
         write(losses, 0, read(losses, 0) + loss)
 
     return for_slabs
 
 
 @kernel
-def prepare_scratch(job, s, zero):
+def prepare_scratch(job, s):
     """What all blocks of a worker read: theta and the direction as the micro-kernels read them."""
     if job.task == GRAM:
         return
     clear(s.zeros, TILE_SCALARS)
-    prepare_parameters(job, pointer(job.theta, zero), job.bias, s.theta, s.bias, zero)
+    prepare_parameters(job, job.theta, job.bias, s.theta, s.bias)
     if job.task == HESSIAN:
-        prepare_parameters(job, pointer(job.direction, zero), job.direction_bias, s.direction, s.direction_bias, zero)
+        prepare_parameters(job, job.direction, job.direction_bias, s.direction, s.direction_bias)
 
 
 @kernel
-def prepare_parameters(job, theta, bias, out, out_bias, zero):
+def prepare_parameters(job, theta, bias, out, out_bias):
     """theta (n, k) as the forward product reads it: transposed, by features with a lane for each class, or by groups of
     classes."""
     if job.forward_by_dots:
@@ -149,14 +149,14 @@ def prepare_parameters(job, theta, bias, out, out_bias, zero):
         widen_parameters(theta, job.n, job.k, out)
     else:
         pack_parameters(theta, job.n, job.k, job.k, TILE_SCALARS, out)
-    fill_bias(bias, job.k, out_bias, zero)
+    fill_bias(bias, np.int64(0), job.k, out_bias)
 
 
 @kernel
-def fill_bias(address, k, out, zero):
-    """The bias, or zeros for the address 0."""
+def fill_bias(bias, first, k, out):
+    """The bias of classes first .. first + k, or zeros where there is none."""
     for c in range(k):
-        write(out, c, read(pointer(address, zero), c) if address else zero)
+        write(out, c, read(bias, first + c) if given(bias) else 0.0)
 
 
 @kernel
@@ -169,10 +169,10 @@ def slab_start(job, slab):
 
 
 @inlined
-def do_block(job, layout, s, G, bias_grad, slab, row, r, prefetch_end, zero):
+def do_block(job, s, G, bias_grad, slab, row, r, prefetch_end):
     """Rows row .. row + r: adds to G and bias_grad what they contribute, or writes predictions; returns their loss."""
-    n, ld, D, loss = job.n, layout.ld, s.H, 0.0
-    b = load_block(job, s, row, r, prefetch_end, zero)
+    n, ld, D, loss = job.n, job.ld, s.H, 0.0
+    b = load_block(job, s, row, r, prefetch_end)
     if job.task == GRAM:  # the Gram matrix X^T diag(w) X is a backward product whose D is the weighted X
         D, ld = s.P, b.step
         scale_rows(D, ld, n, r, s.w)
@@ -180,10 +180,10 @@ def do_block(job, layout, s, G, bias_grad, slab, row, r, prefetch_end, zero):
         logits_of_block(job, s, b, s.theta, s.bias, r, s.H, ld)
         if job.task == HESSIAN:
             logits_of_block(job, s, b, s.direction, s.direction_bias, r, s.U, ld)
-        loss = softmax_of_block(job, s, ld, row, r, zero)
+        loss = softmax_of_block(job, s, ld, row, r)
     if GRADIENT <= job.task <= GRAM:
         gradient_of_block(job, s, b, D, ld, r, G, bias_grad)
-    write_row_outputs(job, s, ld, row, r, zero)
+    write_row_outputs(job, s, ld, row, r)
     return loss
 
 
@@ -198,14 +198,14 @@ def logits_of_block(job, s, b, theta, bias, r, H, ld):
     elif job.class_lane_forward:
         call_address(job.class_lane_forward, (b.X, b.row_step, theta, bias, job.n, r, H, ld, s.P, s.prefetch))
     elif kc_blocks_of(job, r, lanes(H)) > 1:
-        parameters = (theta, bias, job.n, job.k)
-        call_address(job.forward_by_kc_blocks, (s.tiles, b.P, b.step, *parameters, r, H, ld, job.kc_blocks, s.prefetch))
+        columns, parameters = (job.tiles, b.P, b.step), (theta, bias, job.n, job.k)
+        call_address(job.forward_by_kc_blocks, (*columns, *parameters, r, H, ld, job.kc_blocks, s.prefetch))
     else:
-        forward(s.tiles, b.P, b.step, theta, bias, job.n, job.k, r, H, ld, job.row_group, s.prefetch)
+        forward(job.tiles, b.P, b.step, theta, bias, job.n, job.k, r, H, ld, job.row_group, 0, job.n, s.prefetch)
 
 
 @inlined
-def softmax_of_block(job, s, ld, row, r, zero):
+def softmax_of_block(job, s, ld, row, r):
     """What the task makes of the logits H of one model (and of U, the logits along the direction): residuals D, which
     replace them, or predictions. Returns the loss."""
     if job.task == HESSIAN:
@@ -222,9 +222,9 @@ def softmax_of_block(job, s, ld, row, r, zero):
 def residual(job, s, ld, row, r):
     """H becomes D = w (Z - I), or w (S Z - t) for targets t of total S; returns the loss."""
     want_grad = job.task == GRADIENT
-    if job.row_label:
+    if given(job.row_label):
         label_rows(s.H, ld, job.k, r, s.best)
-    if job.soft or job.smoothing:
+    if job.targets:
         targets = (job.soft, job.smoothing, row, r, s.labels, job.k, s.U)
         call_address(job.residual_of_targets, (*targets, s.H, ld, s.w, job.scale, want_grad, s.losses, s.loss))
         return read(s.loss, 0)
@@ -244,41 +244,33 @@ def gradient_of_block(job, s, b, D, ld, r, G, bias_grad):
         call_address(job.backward_by_dots, (b.X, b.feature_step, D, ld, n, k, rows, kc_blocks, G, s.prefetch))
     else:
         gram = job.task == GRAM
-        backward(s.tiles, b.X, b.row_step, b.feature_step, b.in_place, s.Q, D, ld, n, k, r, G, gram, s.prefetch)
-
-
-@kernel
-def flush(G, count, grad):
-    """Add running sums to the float64 sums of the slab."""
-    for i in range(count):
-        write(grad, i, read(grad, i) + read(G, i))
+        backward(job.tiles, b.X, b.row_step, b.feature_step, b.in_place, s.Q, D, ld, n, k, r, G, gram, s.prefetch)
 
 
 # -------------------------------------------------------------------- what is wanted of each row
 
 
 @kernel
-def write_row_outputs(job, s, ld, row, r, zero):
+def write_row_outputs(job, s, ld, row, r):
     """What is wanted of each row besides the sums."""
-    write_losses_and_labels(job, s, row, r, zero)
-    if job.dX:
-        theta = pointer(job.theta, zero)
-        input_gradient(s.tiles, s.H, ld, theta, job.k, np.int64(0), job.n, r, s.zeros, s.P, s.prefetch)
-        store_dX(job, s.P, ld, row, r, zero)
+    write_losses_and_labels(job, s.losses, s.best, row, r)
+    if given(job.dX):
+        zero = np.int64(0)
+        input_gradient(job.tiles, s.H, ld, job.theta, job.k, zero, job.n, r, s.zeros, s.P, s.prefetch)
+        store_dX(job, s.P, ld, row, r)
 
 
 @kernel
-def write_losses_and_labels(job, s, row, r, zero):
+def write_losses_and_labels(job, losses, best, row, r):
     """The loss and the most probable class of each row, where they are wanted."""
-    if job.row_loss:
-        losses = pointer(job.row_loss, zero)
+    if given(job.row_loss):
         for i in range(r):
-            write(losses, row + i, read(s.losses, i))
-    if job.row_label:
-        write_labels(s.best, row, r, pointer(job.row_label, np.int64(0)))
+            write(job.row_loss, row + i, read(losses, i))
+    if given(job.row_label):
+        write_labels(best, row, r, job.row_label)
 
 
 @kernel
-def store_dX(job, P, ld, row, r, zero):
+def store_dX(job, P, ld, row, r):
     """dX = scale * P^T for the rows of a block, P being what `input_gradient` wrote."""
-    store_rows(P, ld, job.n, r, job.scale, at(pointer(job.dX, zero), row * job.n), job.n)
+    store_rows(P, ld, job.n, r, job.scale, at(job.dX, row * job.n), job.n)

@@ -9,24 +9,24 @@ The pass is that of `dense.py` but for `do_block`, compiled apart.
 """
 
 from ..block.block import load_block
-from ..block.job import open_record
 from ..block.products import backward
 from ..block.softmax import proba_rows
 from ..microkernels.memory import at, inlined, kernel
 from ..microkernels.simd import lanes, load, load_double, store, to_type_of
 from ..microkernels.tile import ceil_div
+from ..runtime.views import open_record
 from .dense import logits_of_block, make_for_slabs
 
 
 @inlined
-def do_block(job, layout, s, G, bias_grad, slab, row, r, prefetch_end, zero):
+def do_block(job, s, G, bias_grad, slab, row, r, prefetch_end):
     """Rows row .. row + r: adds to G what they contribute. Their loss is not wanted."""
-    n, k, ld = job.n, job.k, layout.ld
-    b = load_block(job, s, row, r, prefetch_end, zero)
+    n, k, ld = job.n, job.k, job.ld
+    b = load_block(job, s, row, r, prefetch_end)
     logits_of_block(job, s, b, s.theta, s.bias, r, s.H, ld)
     proba_rows(s.H, ld, k, r)
     pair_grams(
-        s.tiles, b.X, b.row_step, b.feature_step, b.in_place, s.Q, b.P, b.step, s.W, s.losses, s.H, ld,
+        job.tiles, b.X, b.row_step, b.feature_step, b.in_place, s.Q, b.P, b.step, s.W, s.losses, s.H, ld,
         n, k, r, G, s.w, s.prefetch,
     )  # fmt: skip
     return 0.0
@@ -41,8 +41,8 @@ def make_work(digest, zeros):
 
     def work(record, worker):
         digest  # noqa: B018 - only so that it is part of the closure
-        job, layout, scratch = open_record(record, worker)
-        for_slabs(job, layout, scratch, zero)
+        job, s = open_record(record, worker, zero, zero)
+        for_slabs(job, s)
 
     return work
 

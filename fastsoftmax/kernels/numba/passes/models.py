@@ -11,23 +11,25 @@ The pass is that of `dense.py` but for `do_block`, compiled apart.
 import numpy as np
 
 from ..block.block import load_block
-from ..block.job import GRADIENT, open_record
+from ..block.job import GRADIENT
 from ..block.softmax import label_rows, residual_of_labels
-from ..microkernels.memory import at, inlined, kernel, pointer, read, write
+from ..microkernels.memory import at, given, inlined, kernel, read, write
 from ..microkernels.simd import lanes
+from ..microkernels.tile import ceil_div
+from ..runtime.views import open_record
 from .dense import gradient_of_block, logits_of_block, make_for_slabs
 
 
 @inlined
-def do_block(job, layout, s, G, bias_grad, slab, row, r, prefetch_end, zero):
+def do_block(job, s, G, bias_grad, slab, row, r, prefetch_end):
     """Rows row .. row + r: adds what they contribute to G, to bias_grad and to the losses of the models. There is no
     loss of all models to return."""
     want_grad = job.task == GRADIENT
-    b = load_block(job, s, row, r, prefetch_end, zero)
-    logits_of_block(job, s, b, s.theta, s.bias, r, s.H, layout.ld)
-    residuals_of_models(job, s, layout.ld, slab, row, r, want_grad)
+    b = load_block(job, s, row, r, prefetch_end)
+    logits_of_block(job, s, b, s.theta, s.bias, r, s.H, job.ld)
+    residuals_of_models(job, s, job.ld, slab, row, r, want_grad)
     if want_grad:
-        gradient_of_block(job, s, b, s.H, layout.ld, r, G, bias_grad)
+        gradient_of_block(job, s, b, s.H, job.ld, r, G, bias_grad)
     return 0.0
 
 
@@ -40,8 +42,8 @@ def make_work(digest, zeros):
 
     def work(record, worker):
         digest  # noqa: B018 - only so that it is part of the closure
-        job, layout, scratch = open_record(record, worker)
-        for_slabs(job, layout, scratch, zero)
+        job, s = open_record(record, worker, zero, zero)
+        for_slabs(job, s)
 
     return work
 
@@ -50,29 +52,29 @@ def make_work(digest, zeros):
 def residuals_of_models(job, s, ld, slab, row, r, want_grad):
     """H becomes D, model by model; losses are added up by model."""
     k = job.k // job.models
-    losses = pointer(job.loss + slab * job.models * 8, np.float64(0))
-    left_out = pointer(job.left_out, np.int32(0))
+    losses = at(job.loss, slab * job.models)
     for model in range(job.models):
         H, w, fold = at(s.H, model * k * ld), s.w, np.int64(-1)
-        if job.left_out:
-            fold = np.int64(read(left_out, model))
+        if given(job.left_out):
+            fold = np.int64(read(job.left_out, model))
+        held = fold >= 0 and given(job.held)
         if fold >= 0:
-            if job.held:
+            if held:
                 label_rows(H, ld, k, r, s.best)
             w = s.fold_w
             weigh_fold(job, row, r, fold, False, s.w, w, lanes(H))
         loss = residual_of_labels(H, ld, k, r, s.labels, w, job.scale, want_grad, s.losses)
         write(losses, model, read(losses, model) + loss)
-        if fold >= 0 and job.held:
+        if held:
             weigh_fold(job, row, r, fold, True, s.w, w, lanes(H))
-            add_held(job, s, r, w, pointer(job.held + (slab * job.models + model) * 16, np.float64(0)))
+            add_held(job, s, r, w, at(job.held, (slab * job.models + model) * 2))
 
 
 @kernel
 def weigh_fold(job, row, r, left_out, held, w, out, width):
     """The weights of the rows that a model keeps or, with ``held``, of those that it leaves out; 0 for the others."""
-    fold = at(pointer(job.fold, np.int32(0)), row)
-    for i in range((r + width - 1) // width * width):
+    fold = at(job.fold, row)
+    for i in range(ceil_div(r, width) * width):
         counts = i < r and (read(fold, min(i, r - 1)) == left_out) == held
         write(out, i, read(w, i) if counts else 0.0)
 

@@ -38,7 +38,7 @@ from ..microkernels.simd import host_features
 WING = Path(__file__).parents[1]
 OPTIONS = {"error_model": "numpy"}
 # The names of arguments of `compiled_function`s that are pointers to numbers of the dtype of the computation,
-POINTERS = {"X", "theta", "bias", "H", "D", "G", "out", "buffer", "U", "best", "labels", "losses"}
+POINTERS = {"X", "theta", "bias", "H", "D", "G", "out", "buffer", "U", "best", "labels", "losses", "soft"}
 # and of those that have other types; all others are int64.
 OTHERS = {
     "prefetch": types.CPointer(types.int64),

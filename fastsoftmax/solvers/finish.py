@@ -23,16 +23,16 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from typing import Any
 
 import numpy as np
 
-from ..geometry.hessian import Design
-from ..geometry.hessian_metric import ROUNDING_GRADIENT, HessianMetric
-from ..methods.auto import PER_STEP, predict
-from ..methods.lbfgs import search
-from ..methods.newton import remove_class_shift
-from ..run import Run, Stop
+from ..objective.problem import ProblemWithRows, has_hessian, has_rows
+from .geometry.hessian import Design
+from .geometry.hessian_metric import ROUNDING_GRADIENT, HessianMetric
+from .methods.auto import PER_STEP, predict
+from .methods.lbfgs import search
+from .methods.newton import remove_class_shift
+from .run import Run, Stop
 
 # A gradient norm of this times `tol` is where a Hessian is worth to be thought of.
 REACH = 1000.0
@@ -60,7 +60,7 @@ class Finish:
 
     Parameters
     ----------
-    obj : Objective
+    obj : ProblemWithRows
 
     Attributes
     ----------
@@ -68,11 +68,10 @@ class Finish:
         Whether this file has still to do with the run.
     """
 
-    def __init__(self, obj: Any) -> None:
+    def __init__(self, obj: ProblemWithRows) -> None:
         cost = predict(obj)
         self.step: float = cost.one_pass + PER_STEP + PER_PARAMETER * obj.shape[0] * obj.shape[1]
-        numbers = obj.source.shape[0] * obj.shape[0]
-        self.hessian: float = cost.newton_step + PER_NUMBER * numbers
+        self.hessian: float = cost.newton_step + PER_NUMBER * obj.n_rows * obj.shape[0]
         self.active = math.isfinite(self.hessian)
         self._finishing = self._fresh = False
         self._made = self._tried = 0
@@ -171,6 +170,7 @@ class Finish:
             if not self._is_cheap(run):
                 return False
             remove_class_shift(run)  # which the Hessian's metric leaves as it is
+            assert has_hessian(run.obj)
             design = Design(run.obj, run.metric) if latest is None else latest.design
             self._made += latest is not None
             run.hessian_metric = HessianMetric(run.obj, run.theta, design)
@@ -200,5 +200,5 @@ def rounding(run: Run) -> float:
 
 
 def _root_rows(run: Run) -> float:
-    obj: Any = run.obj
-    return math.sqrt(max(obj.source.shape[0], obj.weight_sum))
+    assert has_rows(run.obj)
+    return math.sqrt(max(run.obj.n_rows, run.obj.weight_sum))

@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse
 
 from fastsoftmax import Objective, datasets, minimize, regularization_path
-from fastsoftmax.solvers.certificates.finish import Finish
+from fastsoftmax.solvers.finish import Finish
 from fastsoftmax.solvers.methods import subsample
 
 SOLVERS = ("auto", "lbfgs", "newton", "newton_cg")

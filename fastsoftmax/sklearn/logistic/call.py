@@ -1,0 +1,103 @@
+"""`Call`: what scikit-learn's ``_logistic_regression_path`` is asked for, and whether these kernels serve it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+
+# Solvers of scikit-learn that minimize the objective of `objective.Logistic`.
+SOLVERS = ("lbfgs", "newton-cg", "newton-cholesky", "sag", "saga", "liblinear")
+# liblinear is as fast as these kernels are on X with fewer entries.
+LIBLINEAR_ENTRIES = 50_000
+# Who asks for so few steps of Newton's method wants its iterates, not a minimum.
+NEWTON, FEW_STEPS = ("newton-cg", "newton-cholesky"), 2
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """The arguments of the path that matter, by the names they have in all versions."""
+
+    X: Any
+    y: Any
+    classes: Any
+    Cs: Any
+    fit_intercept: bool
+    max_iter: int
+    tol: float
+    verbose: int
+    solver: str
+    coef: Any
+    class_weight: Any
+    penalty: str | None
+    intercept_scaling: float
+    sample_weight: Any
+    l1_ratio: float | None
+    # Of versions before 1.8: the class whose model against the rest is asked for, and how classes are treated.
+    pos_class: Any = None
+    multi_class: str = "auto"
+    # Since 1.9.
+    callback_ctx: Any = None
+    estimator: Any = None
+
+    @classmethod
+    def of(cls, path: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        """From the arguments of a call of ``path``."""
+        bound = _signature(path).bind(*args, **kwargs)
+        bound.apply_defaults()
+        return cls._from(bound.arguments)
+
+    @classmethod
+    def of_liblinear(cls, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        """From the arguments of a call of ``_fit_liblinear``."""
+        bound = _signature(function).bind(*args, **kwargs)
+        bound.apply_defaults()
+        more = {"solver": "liblinear", "Cs": [bound.arguments["C"]], "coef": None, "l1_ratio": None}
+        more["multi_class"] = "auto"
+        return cls._from({**bound.arguments, **more})
+
+    @classmethod
+    def _from(cls, given: dict[str, Any]) -> Call:
+        if given.get("classes") is None:
+            given["classes"] = np.unique(given["y"])
+        return cls(**{name: given[name] for name in _NAMES if name in given})
+
+    @property
+    def l1_share(self) -> float:
+        """The share of l1 in the penalty."""
+        if self.penalty == "elasticnet":
+            return float(self.l1_ratio or 0.0)
+        return 1.0 if self.penalty == "l1" else 0.0
+
+
+_NAMES = [field.name for field in fields(Call)]
+
+
+@functools.cache
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(function)
+
+
+def reason_to_hand_over(call: Call) -> str | None:
+    """Why scikit-learn's own code has to do it; None where these kernels do."""
+    X: Any = call.X
+    k = len(call.classes)
+    if not (isinstance(X, np.ndarray) or issparse(X)):
+        return f"X is an array of {type(X).__module__.partition('.')[0]}"
+    reasons = (
+        (call.solver not in SOLVERS, f"solver={call.solver!r} is new"),
+        (
+            not np.isfinite(0.0 if call.coef is None else call.coef).all(),
+            "the coefficients to start from are not finite",
+        ),
+        (call.solver == "liblinear" and k != 2, "solver='liblinear' makes a model for each class against the rest"),
+        (call.solver == "liblinear" and call.X.size < LIBLINEAR_ENTRIES, "solver='liblinear' is faster on so small X"),
+        (call.solver in NEWTON and call.max_iter <= FEW_STEPS, f"max_iter={call.max_iter} steps of {call.solver}"),
+        (call.pos_class is None and k == 2 and call.multi_class == "multinomial", "multi_class='multinomial' of two"),
+    )
+    return next((reason for found, reason in reasons if found), None)

@@ -1,0 +1,167 @@
+r"""scikit-learn's objective as one of ours.
+
+scikit-learn minimizes, with p the share of l1 in the penalty,
+
+.. math:: C \sum_i w_i \, \text{loss}_i + (1 - p) \tfrac12 \|W\|^2 + p \|W\|_1
+
+which, divided by C sum(w), is the objective of `Objective` with l2 = (1 - p) / (C sum(w)) and l1 = p / (C sum(w)). Of
+two classes scikit-learn has one row of coefficients, the difference of two: those of a softmax at its optimum are
+opposite, +W/2 and -W/2, whose squares add up to half of W's. So l2 is twice as large there. The sum of absolute values
+is that of W, whatever the split.
+
+liblinear also penalizes the intercept: there X has a last column of ``intercept_scaling``, and no bias.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.sparse import hstack, issparse
+
+from ...objective.objective import Objective
+from ..base import encode
+from . import host
+from .call import Call
+
+# Sparse X with no more rows x features is fitted as dense X, half a megabyte of float64: as fast, and with the same
+# coefficients to the last bit, as scikit-learn's are. Dense and sparse kernels stop at points that differ by 1e-6.
+SMALL = 1 << 16
+
+
+@dataclass(frozen=True, eq=False)
+class Logistic:
+    """What a `Call` asks for, in our terms.
+
+    Attributes
+    ----------
+    obj : Objective
+        Its l2 is set by `set_C`.
+    weight_sum : float
+        Sum of the weights of the rows.
+    l1_share : float
+        p of this file's head.
+    column : float or None
+        The constant column of X, which stands for an intercept that is penalized.
+    """
+
+    obj: Objective
+    weight_sum: float
+    l1_share: float
+    column: float | None = None
+
+    @property
+    def two(self) -> bool:
+        return self.obj.n_classes == 2
+
+    def set_C(self, C: float) -> float:
+        """Set the objective's l2 and return l1."""
+        strength = 1.0 / (C * self.weight_sum)
+        self.obj.l2 = (1.0 - self.l1_share) * strength * (2.0 if self.two else 1.0)
+        return self.l1_share * strength
+
+    def to_coef(self, theta: np.ndarray) -> np.ndarray:
+        """Coefficients with the intercept last, as scikit-learn has them: (n [+ 1],) of two classes, else (k, n [+ 1]).
+
+        The sum over the classes of what no penalty holds is arbitrary, and 0 there."""
+        if self.two:
+            difference: np.ndarray = theta[:, 1] - theta[:, 0]
+            if self.column is not None:
+                difference[-1] *= self.column
+            return difference
+        n = self.obj.n_features if self.l1_share else 0
+        theta = theta.copy()
+        theta[n:] -= theta[n:].mean(axis=1, keepdims=True)
+        return theta.T
+
+    def to_theta(self, coef: np.ndarray | None) -> np.ndarray:
+        """Our parameters from coefficients to start from; zeros for None.
+
+        Raises
+        ------
+        ValueError
+            For another shape.
+        """
+        if coef is None:
+            return np.zeros(self.obj.shape)
+        rows, k = self.obj.shape
+        coef = np.asarray(coef, np.float64)
+        if self.two and coef.shape in ((rows,), (1, rows)):
+            return np.outer(coef.ravel(), [-0.5, 0.5])
+        if self.two or coef.shape != (k, rows):
+            wanted = f"({rows},) or (1, {rows})" if self.two else f"({k}, {rows})"
+            raise ValueError(f"Initialization coef is of shape {coef.shape}, expected shape {wanted}")
+        return np.ascontiguousarray(coef.T)
+
+    def to_gradient(self, grad: np.ndarray) -> np.ndarray:
+        """The gradient with respect to scikit-learn's coefficients, in their shape, from that of theta."""
+        if self.two:
+            grad = 0.5 * (grad[:, 1:] - grad[:, :1])
+        return grad.T
+
+    def slope(self, theta: np.ndarray, grad: np.ndarray, l1: float) -> float:
+        """The largest entry of the gradient with respect to scikit-learn's coefficients, with l1 of the shortest
+        subgradient: what its tol is compared to."""
+        if self.two:
+            theta, grad = theta[:, 1:] - theta[:, :1], 0.5 * (grad[:, 1:] - grad[:, :1])
+        if l1:
+            n = self.obj.n_features
+            held = np.sign(grad) * np.maximum(np.abs(grad) - l1, 0.0)
+            shortest = np.where(theta != 0, grad + l1 * np.sign(theta), held)
+            grad = np.vstack([shortest[:n], grad[n:]])
+        return float(np.abs(grad).max())
+
+
+def logistic(call: Call) -> Logistic:
+    """The objective of a call."""
+    y, classes = call.y, np.asarray(call.classes)
+    k = 2 if call.pos_class is not None else len(classes)
+    if k == 2:
+        codes = (y == (classes[1] if call.pos_class is None else call.pos_class)).astype(np.int32)
+    else:
+        codes = _codes(y, classes)
+    w = _weights(call, classes, codes)
+    total = float(len(codes)) if w is None else float(w.sum(dtype=np.float64))
+    X: Any = call.X
+    column = None
+    as_dense = issparse(X) and call.X.shape[0] * call.X.shape[1] <= SMALL
+    if as_dense:
+        X = X.toarray()
+    if call.solver == "liblinear" and call.fit_intercept:
+        X, column = _with_column(X, float(call.intercept_scaling)), float(call.intercept_scaling)
+    bias = call.fit_intercept and column is None
+    obj = Objective(X, codes, k, fit_intercept=bias, sample_weight=w)
+    return Logistic(obj, total, call.l1_share, column)
+
+
+def _with_column(X: Any, value: float) -> Any:
+    """A copy of X with a last column of one value."""
+    columns: Any = [X, np.full((X.shape[0], 1), value, X.dtype)]
+    return hstack(columns, format="csr") if issparse(X) else np.hstack(columns)
+
+
+def _codes(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """The number of each row's label, of sorted classes that may have more than occur in y."""
+    found, codes = encode(y)
+    if len(found) == len(classes):
+        return codes
+    numbers: np.ndarray = np.searchsorted(classes, found).astype(np.int32)
+    of_rows: np.ndarray = numbers[codes]
+    return of_rows
+
+
+def _weights(call: Call, classes: np.ndarray, codes: np.ndarray) -> np.ndarray | None:
+    """Sample weights times class weights; None for none of them."""
+    if call.sample_weight is None and call.class_weight is None:
+        return None
+    w: np.ndarray = host.sample_weights(call.sample_weight, call.X)
+    if call.class_weight is None:
+        return w
+    if call.pos_class is not None and not isinstance(call.class_weight, dict):
+        by_class = host.class_weights(call.class_weight, np.arange(2), codes, call.sample_weight)
+    else:
+        by_class = host.class_weights(call.class_weight, classes, call.y, call.sample_weight)
+        codes = _codes(call.y, classes)
+    weights: np.ndarray = w * np.asarray(by_class)[codes].astype(w.dtype, copy=False)
+    return weights

@@ -1,0 +1,154 @@
+"""Minima for a list of C, as scikit-learn's ``_logistic_regression_path`` returns them.
+
+The strongest penalty comes first, and each run goes on from what those before it found (`solvers.warm_start`). A run
+ends where both criteria hold: our own, a relative gap of `TOL`, and scikit-learn's, no entry of the gradient above tol.
+Where only the first does, the run goes on from there.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from ...solvers.certificates.separation import separable_below
+from ...solvers.geometry.centering import to_centered, to_original
+from ...solvers.minimize import blas_for, run_solver
+from ...solvers.result import Step
+from ...solvers.run import Run
+from ...solvers.warm_start import WarmStart
+from .call import Call
+from .objective import Logistic, logistic
+from .polish import polished
+from .progress import Progress
+
+# Our own tolerance, for a relative gap of the objective.
+TOL = 1e-6
+# Where the gradient is still too large, the tolerance falls by what is missing and by this, to no less than SMALLEST;
+# and the run ends where that lowered the gradient to no less than PROGRESS of what it was.
+MARGIN, SMALLEST, PROGRESS = 0.3, 1e-15, 0.7
+# Separable classes without a penalty: theta grows until the gradient is this share of tol, so that the loss, about as
+# large, is below that of a solver which ends at tol.
+FAR_OUT = 0.1
+
+
+class Stuck(Exception):
+    """Raised where a run can make no more progress though neither criterion holds: of float32 columns that depend on
+    each other, without a penalty, a run may end far from the minimum."""
+
+
+def fit_path(call: Call) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Coefficients (Cs, ...), the Cs, and steps (Cs,) of each, as scikit-learn's function returns them."""
+    Cs = np.asarray(np.logspace(-4, 4, call.Cs) if np.ndim(call.Cs) == 0 else call.Cs)
+    model = logistic(call)
+    n_iter = np.zeros(len(Cs), np.int32)
+    coefs: dict[int, np.ndarray] = {}
+    path = _Path(call, model)
+    with blas_for(model.obj):
+        for i in np.argsort(Cs, kind="stable"):
+            theta, n_iter[i] = path.minimum(float(Cs[i]))
+            coefs[i] = model.to_coef(theta).astype(call.X.dtype)
+    return np.stack([coefs[i] for i in range(len(Cs))]), Cs, n_iter
+
+
+class _Path:
+    """The runs of one objective for several C, from the smallest C to the largest."""
+
+    def __init__(self, call: Call, model: Logistic) -> None:
+        self.call, self.model = call, model
+        self.warm_start = WarmStart() if np.size(call.Cs) > 1 or np.ndim(call.Cs) == 0 else None
+
+    def minimum(self, C: float) -> tuple[np.ndarray, int]:
+        """Theta, and the steps to it."""
+        call, model = self.call, self.model
+        l1 = model.set_C(C)
+        progress = Progress(call, model)
+        run, done, tol, before = None, 0, TOL, np.inf
+        while True:
+            run, converged = self._run(run, tol, call.max_iter - done, l1, progress)
+            done = min(done + len(run.history) - 1, call.max_iter)
+            slope = model.slope(run.theta, run.grad, l1)
+            stuck = slope > PROGRESS * before or run.value == 0.0 or tol <= SMALLEST
+            if slope <= call.tol or done >= call.max_iter or progress.stopped or stuck:
+                break
+            before, tol = slope, max(_smaller(run, call.tol / slope), SMALLEST)
+        theta = to_original(run.obj, run.theta)
+        if slope > call.tol and done < call.max_iter and run.value < separable_below(run.obj):
+            theta, slope, steps = self._scaled(theta, call.max_iter - done)
+            done += steps
+        if l1 and slope > call.tol and done < call.max_iter and model.column is None:
+            theta, slope = polished(model, theta, l1, call.tol)
+        progress.close(theta)
+        if self.warm_start is not None:
+            self.warm_start.keep(run)
+        if not (slope <= call.tol or (converged and stuck) or progress.stopped):
+            if done < call.max_iter and not l1 and progress.tasks is None:
+                raise Stuck(f"rounding ended the fit where an entry of the gradient was {slope:.2g}")
+            _warn(call, run, done, slope)
+        return theta, done
+
+    def _scaled(self, theta: np.ndarray, most: int) -> tuple[np.ndarray, float, int]:
+        """Theta that tells all rows apart, scaled up until the gradient is small, which then falls exponentially; that
+        gradient; and the steps. scikit-learn's solvers end at such a theta too, where there is no minimum."""
+        slope, steps = np.inf, 0
+        while slope > FAR_OUT * self.call.tol and steps < most:
+            theta, steps = 2.0 * theta, steps + 1
+            slope = self.model.slope(theta, self.model.obj.value_and_grad(theta)[1], 0.0)
+        return theta, slope, steps
+
+    def _run(self, last: Run | None, tol: float, steps: int, l1: float, progress: Progress) -> tuple[Run, bool]:
+        """A run to a tolerance, from the end of the last one if there was one."""
+
+        def callback(step: Step) -> None:
+            progress(step, to_original(run.obj, run.theta))
+
+        run = Run(
+            self.model.obj,
+            tol=tol,
+            max_iter=steps,
+            callback=callback if progress.wanted else None,
+            l1=l1,
+            warm_start=self.warm_start,
+            similar_run=last,
+        )
+        if last is not None:
+            theta = last.theta
+            run.remember(theta, last.value, last.grad)
+        elif self.warm_start is not None and self.warm_start.points:
+            theta = self.warm_start.start(run)
+        else:
+            theta = to_centered(run.obj, self.model.to_theta(self.call.coef))
+        return run, run_solver(run, theta, "auto").converged
+
+
+def _smaller(run: Run, share: float) -> float:
+    """The tolerance at which a run's gradient is expected to be that share of what it is."""
+    norm = run.grad_norm * share
+    gap = np.inf if run.gap_bound is None else run.gap_bound * share * share
+    return MARGIN * min(norm, gap, run.tol)
+
+
+# How scikit-learn's warnings begin, by solver.
+_WARNINGS = {
+    "lbfgs": "lbfgs failed to converge after {done} iteration(s) (status=1): ",
+    "newton-cg": "newton-cg failed to converge at loss = {value:.6g}. Increase the number of iterations. ",
+    "newton-cholesky": "Newton solver did not converge after {done} iterations. ",
+    "sag": "The max_iter was reached which means the coef_ did not converge. ",
+}
+_WARNINGS["liblinear"] = "Liblinear failed to converge, increase the number of iterations. "
+_WARNINGS["saga"] = _WARNINGS["sag"]
+
+
+def _warn(call: Call, run: Run, done: int, slope: float) -> None:
+    text = _WARNINGS[call.solver].format(done=done, value=run.value)
+    text += f"The largest entry of the gradient is {slope:.3g}, where tol={call.tol:.3g} was asked for.\n"
+    if done >= call.max_iter:
+        text += f"Increase the number of iterations to improve the convergence (max_iter={call.max_iter}).\n"
+    text += (
+        "You might also want to scale the data as shown in:\n"
+        "    https://scikit-learn.org/stable/modules/preprocessing.html\n"
+        "Please also refer to the documentation for alternative solver options:\n"
+        "    https://scikit-learn.org/stable/modules/linear_model.html#logistic-regression"
+    )
+    warnings.warn(text, ConvergenceWarning, stacklevel=2)

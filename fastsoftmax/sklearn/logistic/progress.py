@@ -1,0 +1,58 @@
+"""What is told of a fit's steps: scikit-learn's callbacks, and lines of text where it is verbose."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...solvers.result import Step
+from ..callbacks import Tasks
+from .call import Call
+from .objective import Logistic
+
+
+class Progress:
+    """Tells of each step of the runs for one C.
+
+    Attributes
+    ----------
+    wanted : bool
+        Whether anybody listens.
+    tasks : Tasks or None
+        For the callbacks, if there are any.
+    stopped : bool
+        Whether a callback asked the fit to end.
+    """
+
+    def __init__(self, call: Call, model: Logistic) -> None:
+        self._call, self._model = call, model
+        self.tasks: Tasks | None = None
+        if call.callback_ctx is not None and hasattr(call.estimator, "_skl_callbacks"):
+            weights = None if call.sample_weight is None else {"sample_weight": call.sample_weight}
+            told = {"estimator": call.estimator, "X": call.X, "y": call.y, "metadata": weights}
+            self.tasks = Tasks(call.callback_ctx, f"{call.solver}-iter", **told)
+        self.wanted = self.tasks is not None or call.verbose > 0
+        self.stopped = False
+        self._told = -1
+
+    def __call__(self, step: Step, theta: np.ndarray) -> None:
+        if step.iteration == 0 and self._told >= 0:
+            return  # a run that goes on from the last one begins where that ended
+        if self._told >= max(self._call.max_iter, 1):
+            return  # scikit-learn has room for so many tasks
+        self._told += 1
+        if self._call.verbose > 0:
+            print(f"iteration {self._told:5d}  objective {step.value:.8g}  {step.seconds:.2f} s")
+        if self.tasks is not None and self.tasks.step(self._attributes(theta)):
+            self.stopped = True
+            raise StopIteration("asked by a callback")
+
+    def close(self, theta: np.ndarray) -> None:
+        """Nothing more will come; theta is the last."""
+        if self.tasks is not None:
+            self.tasks.close(self._attributes(theta))
+
+    def _attributes(self, theta: np.ndarray) -> dict[str, np.ndarray]:
+        coef = np.atleast_2d(self._model.to_coef(theta)).astype(self._call.X.dtype)
+        if self._call.fit_intercept:
+            return {"coef_": coef[:, :-1], "intercept_": coef[:, -1]}
+        return {"coef_": coef, "intercept_": np.zeros(len(coef), coef.dtype)}

@@ -1,0 +1,49 @@
+"""Which calls of scikit-learn's path are served."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from fastsoftmax.sklearn.logistic import host
+from fastsoftmax.sklearn.logistic.call import LIBLINEAR_ENTRIES, Call, reason_to_hand_over
+
+PATH = host.function(host.LOGISTIC_FIT, host.PATH)
+
+
+def call(k=2, X=None, **given):
+    X = np.eye(6) if X is None else X
+    y = np.arange(len(X)) % k
+    classes = {"classes": np.arange(k)} if "classes" in inspect.signature(PATH).parameters else {}
+    return Call.of(PATH, (X, y), {"Cs": [1.0], **classes, **given})
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg", "newton-cholesky", "sag", "saga"])
+def test_solvers_are_served(solver):
+    assert reason_to_hand_over(call(solver=solver)) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"solver": "liblinear"}, "so small X"),
+        ({"solver": "liblinear", "k": 3}, "each class against the rest"),
+        ({"solver": "newton-cg", "max_iter": 2}, "max_iter=2 steps of newton-cg"),
+        ({"solver": "cg"}, "solver='cg' is new"),
+    ],
+)
+def test_what_is_not_served_is_said(given, reason):
+    assert reason in reason_to_hand_over(call(**given))
+
+
+def test_liblinear_is_served_where_x_is_large():
+    assert reason_to_hand_over(call(X=np.zeros((LIBLINEAR_ENTRIES, 1)), solver="liblinear")) is None
+
+
+def test_arrays_of_other_libraries_are_not_served():
+    assert reason_to_hand_over(call(X=[[0.0], [1.0]])) == "X is an array of builtins"
+
+
+def test_the_share_of_l1():
+    shares = [call(penalty=penalty, l1_ratio=0.25).l1_share for penalty in ("l1", "l2", "elasticnet")]
+    assert shares == [1.0, 0.0, 0.25]

@@ -1,0 +1,38 @@
+"""Records of fits: who ran what, and why scikit-learn had to."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+
+from fastsoftmax.sklearn import LogisticRegression, LogisticRegressionCV, fit_log
+
+
+@pytest.fixture
+def records(monkeypatch):
+    found = []
+    monkeypatch.setattr(fit_log, "observers", [found.append])
+    return found
+
+
+def test_a_fit_is_recorded(records):
+    X, y = load_iris(return_X_y=True)
+    LogisticRegression(max_iter=500).fit(X, y)
+    (record,) = records
+    assert (record.estimator, record.shape, record.n_classes) == ("LogisticRegression", (150, 4), 3)
+    assert (record.ran_on, record.reason) == ("fastsoftmax", None) and record.seconds > 0
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_cross_validation_is_one_fit_handed_over_or_not(records):
+    X, y = load_iris(return_X_y=True)
+    X, y = X[:100], y[:100]
+    for solver in ("lbfgs", "liblinear"):
+        LogisticRegressionCV(Cs=2, cv=2, solver=solver, max_iter=500).fit(X, y)
+    assert [record.ran_on for record in records] == ["fastsoftmax", "scikit-learn"]
+    assert "liblinear" in records[1].reason
+
+
+def test_a_fit_that_raises_is_not_recorded(records):
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        LogisticRegression().fit(np.eye(3), np.ones(3))
+    assert not records
