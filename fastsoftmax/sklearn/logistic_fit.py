@@ -15,6 +15,7 @@ import numpy as np
 
 from . import fit_log
 from .logistic import host
+from .logistic.array_api import in_numpy, like
 from .logistic.call import Call, reason_to_hand_over
 from .logistic.path import Stuck, fit_path
 
@@ -41,12 +42,13 @@ class _Work:
         coef, n_iter = found[0].astype(np.float64, copy=False), found[2]
         return (coef[:, :-1], coef[:, -1], n_iter) if call.fit_intercept else (coef, 0.0, n_iter)
 
-    def _served(self, call: Call) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    def _served(self, given: Call) -> tuple[Any, ...] | None:
         """What `fit_path` returns; None where scikit-learn has to do it, which is noted."""
+        call = in_numpy(given)
         reason = reason_to_hand_over(call)
         if reason is None:
             try:
-                return fit_path(call)
+                return like(given.X, fit_path(call))
             except (FloatingPointError, Stuck) as error:
                 reason = str(error)
         self.reason = reason
@@ -105,10 +107,11 @@ def _fit(estimator: Any, host_fit: Callable[..., Any], X: Any, y: Any, sample_we
         reason = work.reason
     else:
         host_fit(estimator, X, y, sample_weight, **params)
-    shape = (len(np.asarray(y)), int(estimator.n_features_in_))
+    rows = y.shape[0] if hasattr(y, "shape") else len(y)  # of any library, on any device
     ran_on: Any = "fastsoftmax" if reason is None else "scikit-learn"
-    seconds = time.perf_counter() - began
-    fit_log.tell(fit_log.FitRecord(type(estimator).__name__, shape, len(estimator.classes_), ran_on, seconds, reason))
+    seconds, classes = time.perf_counter() - began, int(estimator.classes_.shape[0])
+    shape = (int(rows), int(estimator.n_features_in_))
+    fit_log.tell(fit_log.FitRecord(type(estimator).__name__, shape, classes, ran_on, seconds, reason))
     return estimator
 
 

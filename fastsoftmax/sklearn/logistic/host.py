@@ -15,6 +15,7 @@ from typing import Any
 
 import sklearn.linear_model
 from sklearn.base import _fit_context
+from sklearn.utils._array_api import get_namespace_and_device
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import _check_sample_weight
 
@@ -69,3 +70,9 @@ def class_weights(class_weight: Any, classes: Any, y: Any, sample_weight: Any) -
     known = inspect.signature(compute_class_weight).parameters
     weights = {"sample_weight": sample_weight} if "sample_weight" in known else {}
     return compute_class_weight(class_weight, classes=classes, y=y, **weights)
+
+
+def namespace_and_device(array: Any) -> tuple[Any, Any]:
+    """The array API namespace of an array, and its device."""
+    xp, _, device = get_namespace_and_device(array)
+    return xp, device
