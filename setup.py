@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy
-from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
@@ -128,20 +127,40 @@ class BuildExt(build_ext):
         return [] if self._failure(OPENMP_TRIAL, "-fopenmp") else ["-fopenmp"]
 
 
-def extension(name, sources, flags, language, directives=None, room=WING):
-    """What Cython writes carries the module's name: the same sources need a folder for each level."""
-    module = Extension(
-        f"{room.replace('/', '.')}.{name}",
-        sources,
-        include_dirs=[room, numpy.get_include()],
-        depends=[*HEADERS, f"{API}/fastsoftmax.h"],
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-        language=language,
-    )
-    (built,) = cythonize(module, build_dir=f"build/cython/{name}", compiler_directives=directives or {})
-    # After cythonize, which hands the flags of one module on to the next one of the same source.
-    built.extra_compile_args, built.extra_link_args = [*flags], []
-    return built
+class Module:
+    """An extension module: what Cython makes of a .pyx, and units of C++."""
+
+    def __init__(self, name, source, flags, language, units=(), directives=None):
+        self.source, self.flags, self.language, self.units = Path(source), flags, language, units
+        self.name = f"{self.source.parent.as_posix().replace('/', '.')}.{name}"
+        self.directives = directives or {}
+        # It carries the module's name: the same source needs a folder for each level.
+        suffix = ".cpp" if language == "c++" else ".c"
+        self.written = Path(
+            "build", "cython-debug" if DEBUG else "cython", name, self.source.parent, self.source.stem + suffix
+        )
+
+    def translate(self):
+        """Run Cython in a process of its own, unless what it wrote is newer than all it read."""
+        read = [*self.source.parent.glob("*.p[yx][xd]"), *self.source.parent.glob("*.h*"), Path("setup.py")]
+        if self.written.exists() and self.written.stat().st_mtime > max(file.stat().st_mtime for file in read):
+            return
+        self.written.parent.mkdir(parents=True, exist_ok=True)
+        options = [f"-X{name}={value}" for name, value in self.directives.items()]
+        options += ["--cplus"] if self.language == "c++" else []
+        command = [sys.executable, "-m", "cython", "-3", *options, "--module-name", self.name]
+        subprocess.run([*command, "-o", str(self.written), str(self.source)], check=True)
+
+    def extension(self):
+        return Extension(
+            self.name,
+            [*self.units, str(self.written)],
+            include_dirs=[str(self.source.parent), numpy.get_include()],
+            depends=[*HEADERS, f"{API}/fastsoftmax.h"],
+            define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+            language=self.language,
+            extra_compile_args=[*self.flags],
+        )
 
 
 def flags_of(level):
@@ -153,11 +172,14 @@ def flags_of(level):
 
 
 def extensions():
-    kernels = [*UNITS, f"{WING}/kernels.pyx"]
-    levels = [extension(f"kernels_{level}", kernels, flags_of(level), "c++", DIRECTIVES) for level in LEVELS]
-    # All that it does is a few calls of Python.
-    api = extension("functions", [f"{API}/functions.pyx"], ["-O1"], "c", room=API)
-    return [extension("cpu", [f"{WING}/cpu.pyx"], [], "c"), api, *levels]
+    modules = [
+        Module(f"kernels_{level}", f"{WING}/kernels.pyx", flags_of(level), "c++", UNITS, DIRECTIVES) for level in LEVELS
+    ]
+    # All that these do is a few calls of Python.
+    modules += [Module("functions", f"{API}/functions.pyx", ["-O1"], "c"), Module("cpu", f"{WING}/cpu.pyx", [], "c")]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(Module.translate, modules))
+    return [module.extension() for module in modules]
 
 
 setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})
