@@ -148,7 +148,7 @@ class Module:
         self.written.parent.mkdir(parents=True, exist_ok=True)
         options = [f"-X{name}={value}" for name, value in self.directives.items()]
         options += ["--cplus"] if self.language == "c++" else []
-        command = [sys.executable, "-m", "cython", "-3", *options, "--module-name", self.name]
+        command = [sys.executable, "-m", "cython", "-3", "-I.", *options, "--module-name", self.name]
         subprocess.run([*command, "-o", str(self.written), str(self.source)], check=True)
 
     def extension(self):

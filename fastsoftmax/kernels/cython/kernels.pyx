@@ -32,7 +32,8 @@ cdef extern from "call.hpp" namespace "fastsoftmax" nogil:
         int type, itemsize
 
     ctypedef struct Hot:
-        const int64_t *columns, *starts
+        const int64_t* columns
+        const int64_t* starts
         Py_ssize_t levels
         double* grad
 
@@ -49,13 +50,15 @@ cdef extern from "call.hpp" namespace "fastsoftmax" nogil:
         double packing_share
 
     ctypedef struct SparseCut:
-        const int64_t *starts, *column_cuts
+        const int64_t* starts
+        const int64_t* column_cuts
         Py_ssize_t ranges
         Hot hot
 
     ctypedef struct SparseSource:
         const int64_t* indptr
-        const void *indices, *data
+        const void* indices
+        const void* data
         bint wide
         SparseCut cut
 
@@ -69,12 +72,20 @@ cdef extern from "call.hpp" namespace "fastsoftmax" nogil:
         const void* soft
         double smoothing
         const double* w
-        const void *theta, *bias, *direction, *direction_bias
-        double *loss, *bias_grad
-        void *grad, *out, *dX, *row_loss
+        const void* theta
+        const void* bias
+        const void* direction
+        const void* direction_bias
+        double* loss
+        double* bias_grad
+        void* grad
+        void* out
+        void* dX
+        void* row_loss
         int64_t* row_label
         int models
-        const int32_t *fold, *left_out
+        const int32_t* fold
+        const int32_t* left_out
         double* held
         double scale
         Py_ssize_t slabs, block, flush_rows, phase_rows
