@@ -20,7 +20,6 @@ from fastsoftmax.sklearn import fit_log
 
 CLASSES = [LogisticRegression, LogisticRegressionCV]
 HOST_FITS = [kind.__dict__["fit"] for kind in CLASSES]
-HOST_DICTS = [dict(kind.__dict__) for kind in CLASSES]
 X, Y = load_iris(return_X_y=True)
 
 
@@ -61,12 +60,13 @@ def test_the_cross_validated_one_fits_with_ours_too(records):
 
 
 def test_uninstalling_restores_the_very_same_classes():
+    before = [dict(kind.__dict__) for kind in CLASSES]
     accel.install()
     accel.install()
     assert accel.installed() and all(fit is not host for fit, host in zip(fits(), HOST_FITS, strict=True))
     accel.uninstall()
     assert not accel.installed()
-    assert [dict(kind.__dict__) for kind in CLASSES] == HOST_DICTS
+    assert [dict(kind.__dict__) for kind in CLASSES] == before
     assert all(fit is host for fit, host in zip(fits(), HOST_FITS, strict=True))
     accel.uninstall()
     assert fits() == HOST_FITS
