@@ -105,10 +105,11 @@ def _fit(estimator: Any, host_fit: Callable[..., Any], X: Any, y: Any, sample_we
         reason = work.reason
     else:
         host_fit(estimator, X, y, sample_weight, **params)
-    shape = (len(np.asarray(y)), int(estimator.n_features_in_))
+    shape = (host.rows(X), int(estimator.n_features_in_))
     ran_on: Any = "fastsoftmax" if reason is None else "scikit-learn"
     seconds = time.perf_counter() - began
-    fit_log.tell(fit_log.FitRecord(type(estimator).__name__, shape, len(estimator.classes_), ran_on, seconds, reason))
+    k = host.rows(estimator.classes_)
+    fit_log.tell(fit_log.FitRecord(type(estimator).__name__, shape, k, ran_on, seconds, reason))
     return estimator
 
 

@@ -87,9 +87,9 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
 def reason_to_hand_over(call: Call) -> str | None:
     """Why scikit-learn's own code has to do it; None where these kernels do."""
     X: Any = call.X
-    k = len(call.classes)
     if not (isinstance(X, np.ndarray) or issparse(X)):
         return f"X is an array of {type(X).__module__.partition('.')[0]}"
+    k = len(call.classes)  # not before: the classes of such arrays may have no length
     reasons = (
         (call.solver not in SOLVERS, f"solver={call.solver!r} is new"),
         (
