@@ -52,21 +52,23 @@ class Program:
 
 def find_script(path: str) -> Program:
     """A file of Python, source or compiled; or a folder or zip file with a ``__main__.py``."""
+    # As in Python, programs know their file by a path that holds wherever they go, in which links and ".." stay.
+    absolute = os.path.join(os.getcwd(), path)
     if os.path.isdir(path) or _is_archive(path):
-        spec = PathFinder.find_spec("__main__", [path])
+        spec = PathFinder.find_spec("__main__", [absolute])
         if spec is None:
-            raise NotFound(f"{sys.executable}: can't find '__main__' module in {path!r}", 1)
-        return _from_spec(spec, path, path)
+            raise NotFound(f"{sys.executable}: can't find '__main__' module in {absolute!r}", 1)
+        return _from_spec(spec, path, absolute)
     try:
-        with io.open_code(os.path.abspath(path)) as stream:
+        with io.open_code(absolute) as stream:
             compiled = pkgutil.read_code(stream)
             stream.seek(0)
             source = stream.read()
     except OSError as error:
-        found = f"{sys.executable}: can't open file {os.path.abspath(path)!r}: [Errno {error.errno}] {error.strerror}"
+        found = f"{sys.executable}: can't open file {absolute!r}: [Errno {error.errno}] {error.strerror}"
         raise NotFound(found, 2) from error
-    code = compiled or _compile(source, path)
-    names = {"__file__": path, "__loader__": SourceFileLoader("__main__", path), "__cached__": None}
+    code = compiled or _compile(source, absolute)
+    names = {"__file__": absolute, "__loader__": SourceFileLoader("__main__", absolute), "__cached__": None}
     return Program(code, path, os.path.dirname(os.path.realpath(path)), names)
 
 
@@ -108,7 +110,7 @@ def run(program: Program, arguments: Sequence[str]) -> None:
     sys.argv[:] = [program.name, *arguments]
     if not sys.flags.safe_path:
         sys.path[0] = program.folder
-    elif program.names.get("__spec__") is not None and program.folder == program.name:
+    elif program.names.get("__spec__") is not None and program.folder == os.path.join(os.getcwd(), program.name):
         sys.path.insert(0, program.folder)  # a folder or zip file is always searched
     try:
         exec(program.code, main.__dict__)

@@ -23,7 +23,7 @@ def writable(given: str | None, suffixes: tuple[str, ...], what: str, default: s
 def with_suffix(given: str, suffixes: tuple[str, ...], what: str, default: str = "") -> Path:
     """The path with the suffix ``default`` if it has none; ValueError if its suffix is not one of ``suffixes``."""
     path = Path(given)
-    if not path.suffix and default:
+    if not path.suffix and path.name and default:
         path = path.with_name(path.name + default)
     if suffixes and path.suffix.lower() not in suffixes:
         raise ValueError(f"{path}: {what} is a {' or '.join(suffixes)} file")

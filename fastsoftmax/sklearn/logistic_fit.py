@@ -107,11 +107,11 @@ def _fit(estimator: Any, host_fit: Callable[..., Any], X: Any, y: Any, sample_we
         reason = work.reason
     else:
         host_fit(estimator, X, y, sample_weight, **params)
-    rows = y.shape[0] if hasattr(y, "shape") else len(y)  # of any library, on any device
+    shape = (host.rows(X), int(estimator.n_features_in_))
     ran_on: Any = "fastsoftmax" if reason is None else "scikit-learn"
-    seconds, classes = time.perf_counter() - began, int(estimator.classes_.shape[0])
-    shape = (int(rows), int(estimator.n_features_in_))
-    fit_log.tell(fit_log.FitRecord(type(estimator).__name__, shape, classes, ran_on, seconds, reason))
+    seconds = time.perf_counter() - began
+    k = host.rows(estimator.classes_)
+    fit_log.tell(fit_log.FitRecord(type(estimator).__name__, shape, k, ran_on, seconds, reason))
     return estimator
 
 

@@ -26,7 +26,7 @@ class LogisticRegression(theirs.LogisticRegression):  # type: ignore[misc, unuse
     nothing is drawn at random, and each fit uses all threads.
 
     What these kernels do not serve goes to scikit-learn's own code: a few steps of Newton's method (``max_iter`` of 2
-    or less), liblinear for small X or several classes, arrays of other libraries than NumPy and
+    or less), liblinear for small X or several classes, negative weights, arrays of other libraries than NumPy and
     SciPy. The logger ``fastsoftmax.sklearn`` warns of it once for each reason.
 
     Examples

@@ -56,6 +56,18 @@ def test_a_folder_and_a_zip_file_run_their_main(script, tmp_path, safe):
         assert ours.stdout.splitlines()[1:] == plain.stdout.splitlines()[1:] and ours.returncode == 0, ours.stderr
 
 
+def test_a_relative_path_holds_after_the_program_has_changed_its_folder(script, tmp_path):
+    ending = "\nimport os; os.chdir('/'); import beside; print(beside.__name__, open(__file__).read(6))"
+    for name in ("program.py", "folder/__main__.py"):
+        script(SHOW + ending, name)
+    for name in ("beside.py", "folder/beside.py"):
+        script("", name)
+    for path in ("program.py", "./program.py", "folder/../program.py"):
+        assert_alike(path, cwd=tmp_path, PYTHONSAFEPATH=None)
+    ours, plain = both("folder", cwd=tmp_path, PYTHONSAFEPATH=None)
+    assert ours.stdout.splitlines()[1:] == plain.stdout.splitlines()[1:] and ours.returncode == 0, ours.stderr
+
+
 def test_a_module_and_a_package_run_by_name(script, tmp_path):
     beside = script(SHOW, "package/__main__.py")
     script("", "package/__init__.py")

@@ -198,6 +198,7 @@ BAD_OPTIONS = {
     "target": (["--target", "colour"], ["'colour'", "species"]),
     "model type": (["--out", "m.pkl"], ["m.pkl", ".safetensors or .npz"]),
     "model directory": (["--out", "no/such/m.npz"], ["no directory"]),
+    "model folder": (["--out", "."], [".: a model is a .safetensors or .npz file"]),
     "plot type": (["--plot", "p.gif"], ["p.gif", ".png"]),
 }
 

@@ -5,6 +5,7 @@ import pytest
 from sklearn.datasets import load_iris
 
 from fastsoftmax.sklearn import LogisticRegression, LogisticRegressionCV, fit_log
+from fastsoftmax.sklearn.logistic_fit import fit_logistic
 
 
 @pytest.fixture
@@ -36,3 +37,21 @@ def test_a_fit_that_raises_is_not_recorded(records):
     with pytest.raises(ValueError, match="at least 2 classes"):
         LogisticRegression().fit(np.eye(3), np.ones(3))
     assert not records
+
+
+def test_classes_without_a_length_are_counted(records):
+    class Classes:
+        """Of the array API's standard, whose arrays have a shape alone."""
+
+        shape, ndim = (2,), 1
+
+    class Estimator(LogisticRegression):
+        def fit(self, X, y):
+            return fit_logistic(self, X, y, host_fit=fit_elsewhere)
+
+    def fit_elsewhere(estimator, X, y, sample_weight=None):
+        estimator.n_features_in_, estimator.classes_ = 3, Classes()
+
+    Estimator().fit(np.eye(3), np.arange(3) % 2)
+    (record,) = records
+    assert (record.shape, record.n_classes, record.ran_on) == ((3, 3), 2, "scikit-learn")

@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,7 @@ def reason_to_hand_over(call: Call) -> str | None:
     X: Any = call.X
     if not (isinstance(X, np.ndarray) or issparse(X)):
         return f"X is an array of {type(X).__module__.partition('.')[0]}"
-    k = len(call.classes)
+    k = len(call.classes)  # not before: the classes of such arrays may have no length
     reasons = (
         (call.solver not in SOLVERS, f"solver={call.solver!r} is new"),
         (
@@ -99,5 +100,13 @@ def reason_to_hand_over(call: Call) -> str | None:
         (call.solver == "liblinear" and call.X.size < LIBLINEAR_ENTRIES, "solver='liblinear' is faster on so small X"),
         (call.solver in NEWTON and call.max_iter <= FEW_STEPS, f"max_iter={call.max_iter} steps of {call.solver}"),
         (call.pos_class is None and k == 2 and call.multi_class == "multinomial", "multi_class='multinomial' of two"),
+        (_any_negative(call), "some weights are negative"),
     )
     return next((reason for found, reason in reasons if found), None)
+
+
+def _any_negative(call: Call) -> bool:
+    """Whether a row or a class has a negative weight, for which scikit-learn's solvers too may find no minimum."""
+    given = call.class_weight
+    by_class = [value for value in given.values() if isinstance(value, Real)] if isinstance(given, dict) else []
+    return min(by_class, default=0) < 0 or (call.sample_weight is not None and bool(np.min(call.sample_weight) < 0))

@@ -17,7 +17,7 @@ import sklearn.linear_model
 from sklearn.base import _fit_context
 from sklearn.utils._array_api import get_namespace_and_device
 from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.validation import _check_sample_weight
+from sklearn.utils.validation import _check_sample_weight, _num_samples
 
 # Names in scikit-learn's module: of the function that minimizes for a list of C; of the one that does so for a fold and
 # scores it; of the solver with a function of its own; of what runs these in parallel.
@@ -57,6 +57,12 @@ def function(fit: Callable[..., Any], name: str) -> Callable[..., Any]:
     """The function that a method finds under a global name."""
     found: Callable[..., Any] = inspect.unwrap(fit).__globals__[name]
     return found
+
+
+def rows(array: Any) -> int:
+    """The number of rows of anything that can be fitted, also of arrays that neither have a length nor can be read by
+    NumPy, such as those of a GPU."""
+    return int(_num_samples(array))
 
 
 def sample_weights(sample_weight: Any, X: Any) -> Any:

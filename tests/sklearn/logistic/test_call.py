@@ -1,5 +1,6 @@
 """Which calls of scikit-learn's path are served."""
 
+import dataclasses
 import inspect
 
 import numpy as np
@@ -30,10 +31,17 @@ def test_solvers_are_served(solver):
         ({"solver": "liblinear", "k": 3}, "each class against the rest"),
         ({"solver": "newton-cg", "max_iter": 2}, "max_iter=2 steps of newton-cg"),
         ({"solver": "cg"}, "solver='cg' is new"),
+        ({"sample_weight": [1.0, 1.0, -1.0, 1.0, 1.0, 1.0]}, "negative"),
+        ({"class_weight": {0: 1.0, 1: -1.0}}, "negative"),
     ],
 )
 def test_what_is_not_served_is_said(given, reason):
     assert reason in reason_to_hand_over(call(**given))
+
+
+def test_weights_of_zero_and_more_are_served():
+    weights = {"sample_weight": np.arange(6.0), "class_weight": {0: 0.0, 1: 2}}
+    assert reason_to_hand_over(call(**weights)) is None
 
 
 def test_liblinear_is_served_where_x_is_large():
@@ -41,7 +49,10 @@ def test_liblinear_is_served_where_x_is_large():
 
 
 def test_arrays_of_other_libraries_are_not_served():
-    assert reason_to_hand_over(call(X=[[0.0], [1.0]])) == "X is an array of builtins"
+    given = call(X=[[0.0], [1.0]])
+    assert reason_to_hand_over(given) == "X is an array of builtins"
+    # Arrays of the array API's standard, as the classes then are, have no length.
+    assert reason_to_hand_over(dataclasses.replace(given, classes=object())) == "X is an array of builtins"
 
 
 def test_the_share_of_l1():

@@ -24,3 +24,14 @@ def test_other_functions_are_found_under_the_names_of_one_function_alone():
 
 def test_a_function_without_these_names_is_not_served():
     assert not host.uses(len, host.PATH) and not host.uses(host.LOGISTIC_FIT, "no such name")
+
+
+def test_rows_of_an_array_that_numpy_cannot_read():
+    class OnAnotherDevice:
+        shape, ndim = (7, 2), 2
+
+        def __array__(self, *given, **options):
+            raise TypeError("on another device")
+
+    assert host.rows(OnAnotherDevice()) == 7
+    assert host.rows([[1.0], [2.0]]) == 2
