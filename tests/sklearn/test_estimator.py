@@ -1,5 +1,6 @@
 """`SoftmaxRegression`: scikit-learn's own checks, warm starts, bad parameters, no copies of X."""
 
+import importlib
 import pickle
 import sys
 import tracemalloc
@@ -290,10 +291,11 @@ def test_bad_data():
         fit(X, y).predict(X[:, :3])
 
 
-def test_without_scikit_learn_the_import_says_how_to_get_it(monkeypatch):
+@pytest.mark.parametrize("estimator", ["SoftmaxRegression", "SoftmaxRegressionCV", "LogisticRegression"])
+def test_without_scikit_learn_the_import_says_how_to_get_it(monkeypatch, estimator):
     for name in [name for name in sys.modules if name.split(".")[0] == "sklearn"] + ["sklearn.base"]:
         monkeypatch.setitem(sys.modules, name, None)
     for name in [name for name in sys.modules if name.startswith("fastsoftmax.sklearn")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(ImportError, match=r"needs scikit-learn: pip install 'fastsoftmax\[sklearn\]'"):
-        import fastsoftmax.sklearn  # noqa: F401
+        getattr(importlib.import_module("fastsoftmax.sklearn"), estimator)

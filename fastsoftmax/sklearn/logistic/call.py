@@ -109,4 +109,6 @@ def _any_negative(call: Call) -> bool:
     """Whether a row or a class has a negative weight, for which scikit-learn's solvers too may find no minimum."""
     given = call.class_weight
     by_class = [value for value in given.values() if isinstance(value, Real)] if isinstance(given, dict) else []
-    return min(by_class, default=0) < 0 or (call.sample_weight is not None and bool(np.min(call.sample_weight) < 0))
+    return min(by_class, default=0) < 0 or (
+        call.sample_weight is not None and bool(np.asarray(call.sample_weight).min() < 0)
+    )

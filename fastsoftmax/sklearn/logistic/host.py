@@ -13,7 +13,9 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import sklearn.linear_model
+from .. import base as _base  # noqa: F401 - first: its error says how to install scikit-learn
+
+import sklearn.linear_model  # isort: skip
 from sklearn.base import _fit_context
 from sklearn.utils._array_api import get_namespace_and_device
 from sklearn.utils.class_weight import compute_class_weight
