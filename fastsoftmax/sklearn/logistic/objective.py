@@ -113,26 +113,61 @@ class Logistic:
         return float(np.abs(grad).max())
 
 
-def logistic(call: Call) -> Logistic:
-    """The objective of a call."""
+@dataclass(frozen=True, eq=False)
+class Data:
+    """The rows of a call.
+
+    Attributes
+    ----------
+    X : ndarray or sparse array (m, n)
+        With the constant column of an intercept that is penalized.
+    codes : int32 ndarray (m,)
+        Class numbers.
+    k : int
+    w : ndarray (m,) or None
+        Weights.
+    bias : bool
+        Whether there is an intercept that is not penalized.
+    column : float or None
+        As in `Logistic`.
+    """
+
+    X: Any
+    codes: np.ndarray
+    k: int
+    w: np.ndarray | None
+    bias: bool
+    column: float | None
+
+    @property
+    def weight_sum(self) -> float:
+        return float(len(self.codes)) if self.w is None else float(self.w.sum(dtype=np.float64))
+
+
+def data(call: Call) -> Data:
+    """The rows of a call."""
     y, classes = call.y, np.asarray(call.classes)
     k = 2 if call.pos_class is not None else len(classes)
     if k == 2:
         codes = (y == (classes[1] if call.pos_class is None else call.pos_class)).astype(np.int32)
     else:
         codes = _codes(y, classes)
-    w = _weights(call, classes, codes)
-    total = float(len(codes)) if w is None else float(w.sum(dtype=np.float64))
     X: Any = call.X
-    column = None
     as_dense = issparse(X) and call.X.shape[0] * call.X.shape[1] <= SMALL
     if as_dense:
         X = X.toarray()
+    column = None
     if call.solver == "liblinear" and call.fit_intercept:
         X, column = _with_column(X, float(call.intercept_scaling)), float(call.intercept_scaling)
-    bias = call.fit_intercept and column is None
-    obj = Objective(X, codes, k, fit_intercept=bias, sample_weight=w)
-    return Logistic(obj, total, call.l1_share, column)
+    w = _weights(call, classes, codes)
+    return Data(X, codes, k, w, bool(call.fit_intercept) and column is None, column)
+
+
+def logistic(call: Call, rows: Data | None = None) -> Logistic:
+    """The objective of a call; ``rows`` is what `data` returned, if at hand."""
+    rows = data(call) if rows is None else rows
+    obj = Objective(rows.X, rows.codes, rows.k, fit_intercept=rows.bias, sample_weight=rows.w)
+    return Logistic(obj, rows.weight_sum, call.l1_share, rows.column)
 
 
 def _with_column(X: Any, value: float) -> Any:
