@@ -23,7 +23,7 @@ class LogisticRegression(theirs.LogisticRegression):  # type: ignore[misc, unuse
     ``tol`` means at least what it means there: in the end no entry of the gradient of the objective, divided by C times
     the sum of the weights, exceeds it, and the objective is within 1e-6 of its minimum. ``max_iter`` is the largest
     number of steps of our solver, and ``n_iter_`` how many there were. ``random_state`` and ``n_jobs`` have no effect:
-    nothing is drawn at random, and each fit uses all threads.
+    nothing is drawn at random, and each fit uses all threads, or one where passes over X take less than a millisecond.
 
     What these kernels do not serve goes to scikit-learn's own code: a few steps of Newton's method (``max_iter`` of 2
     or less), liblinear for small X or several classes, negative weights, arrays of other libraries than NumPy and

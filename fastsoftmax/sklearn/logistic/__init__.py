@@ -1,2 +1,3 @@
 """scikit-learn's logistic regression on these kernels: `host`, what is used of scikit-learn's own code; `call`, what a
-fit is asked for; `objective`, the same as our objective; `path`, its minima."""
+fit is asked for; `objective`, the same as our objective; `path`, its minima; `small`, those of small
+problems."""

@@ -1,5 +1,7 @@
 """Minima for a list of C, as scikit-learn's ``_logistic_regression_path`` returns them.
 
+Small problems are for `small`; what is said here is of the rest, and of what does not go smoothly there.
+
 The strongest penalty comes first, and each run goes on from what those before it found (`solvers.warm_start`). A run
 ends where both criteria hold: our own, a relative gap of `TOL`, and scikit-learn's, no entry of the gradient above tol.
 Where only the first does, the run goes on from there.
@@ -7,6 +9,7 @@ Where only the first does, the run goes on from there.
 
 from __future__ import annotations
 
+import time
 import warnings
 
 import numpy as np
@@ -17,11 +20,13 @@ from ...solvers.geometry.centering import to_centered, to_original
 from ...solvers.minimize import blas_for, run_solver
 from ...solvers.result import Step
 from ...solvers.run import Run
+from ...solvers.run.blas import one_thread
 from ...solvers.warm_start import WarmStart
 from .call import Call
-from .objective import Logistic, logistic
+from .objective import Data, Logistic, data, logistic
 from .polish import polished
-from .progress import Progress
+from .progress import Progress, wants_progress
+from .small import Minimum, Small, small
 
 # Our own tolerance, for a relative gap of the objective.
 TOL = 1e-6
@@ -41,15 +46,63 @@ class Stuck(Exception):
 def fit_path(call: Call) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Coefficients (Cs, ...), the Cs, and steps (Cs,) of each, as scikit-learn's function returns them."""
     Cs = np.asarray(np.logspace(-4, 4, call.Cs) if np.ndim(call.Cs) == 0 else call.Cs)
-    model = logistic(call)
+    rows = data(call)
     n_iter = np.zeros(len(Cs), np.int32)
     coefs: dict[int, np.ndarray] = {}
-    path = _Path(call, model)
-    with blas_for(model.obj):
-        for i in np.argsort(Cs, kind="stable"):
-            theta, n_iter[i] = path.minimum(float(Cs[i]))
-            coefs[i] = model.to_coef(theta).astype(call.X.dtype)
+    quick, path = _Quick.of(call, rows), None
+    for i in np.argsort(Cs, kind="stable"):
+        found = None if quick is None else quick.minimum(float(Cs[i]))
+        if found is not None:
+            coef, n_iter[i] = found.coef[0] if rows.k == 2 else found.coef, found.n_iter
+        else:
+            path = _Path(call, logistic(call, rows)) if path is None else path
+            with blas_for(path.model.obj):
+                theta, n_iter[i] = path.minimum(float(Cs[i]), None if quick is None else quick.progress)
+            coef = path.model.to_coef(theta)
+        coefs[i] = coef.astype(call.X.dtype)
     return np.stack([coefs[i] for i in range(len(Cs))]), Cs, n_iter
+
+
+class _Quick:
+    """The minima of a problem that is small, each found from the one before.
+
+    ``progress`` is what the last one was told to, if anybody listens.
+    """
+
+    def __init__(self, call: Call, rows: Data, problem: Small) -> None:
+        self.call, self.rows, self.problem = call, rows, problem
+        self.progress: Progress | None = None
+        self._start: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, call: Call, rows: Data) -> _Quick | None:
+        """None for a problem that is large, is not smooth, or does not begin at zero."""
+        if call.coef is not None or call.l1_share or rows.column is not None or not isinstance(rows.X, np.ndarray):
+            return None
+        problem = small(rows.X, rows.codes, rows.k, rows.w, rows.bias)
+        return None if problem is None else cls(call, rows, problem)
+
+    def minimum(self, C: float) -> Minimum | None:
+        """As `Small.minimum`, with scikit-learn's warning."""
+        call = self.call
+        wanted, began = wants_progress(call), time.perf_counter()
+        progress = self.progress = Progress(call, logistic(call, self.rows)) if wanted else None
+
+        def told(step: int, value: float, coef: np.ndarray) -> None:
+            assert progress is not None
+            progress.tell(step, value, time.perf_counter() - began, coef)
+
+        with one_thread():
+            strength = 1.0 / (C * self.rows.weight_sum)
+            found = self.problem.minimum(strength, self._start, call.tol, call.max_iter, told if wanted else None)
+        if found is None:
+            return None
+        self._start = found.c
+        if progress is not None:
+            progress.close_at(found.coef)
+        if found.slope > call.tol and not (progress is not None and progress.stopped):
+            _warn(call, found.value, found.n_iter, found.slope)
+        return found
 
 
 class _Path:
@@ -59,11 +112,11 @@ class _Path:
         self.call, self.model = call, model
         self.warm_start = WarmStart() if np.size(call.Cs) > 1 or np.ndim(call.Cs) == 0 else None
 
-    def minimum(self, C: float) -> tuple[np.ndarray, int]:
-        """Theta, and the steps to it."""
+    def minimum(self, C: float, progress: Progress | None = None) -> tuple[np.ndarray, int]:
+        """Theta, and the steps to it. ``progress``: what has been told of this C already."""
         call, model = self.call, self.model
         l1 = model.set_C(C)
-        progress = Progress(call, model)
+        progress = Progress(call, model) if progress is None else progress
         run, done, tol, before = None, 0, TOL, np.inf
         while True:
             run, converged = self._run(run, tol, call.max_iter - done, l1, progress)
@@ -85,7 +138,7 @@ class _Path:
         if not (slope <= call.tol or (converged and stuck) or progress.stopped):
             if done < call.max_iter and not l1 and progress.tasks is None:
                 raise Stuck(f"rounding ended the fit where an entry of the gradient was {slope:.2g}")
-            _warn(call, run, done, slope)
+            _warn(call, run.value, done, slope)
         return theta, done
 
     def _scaled(self, theta: np.ndarray, most: int) -> tuple[np.ndarray, float, int]:
@@ -140,8 +193,8 @@ _WARNINGS["liblinear"] = "Liblinear failed to converge, increase the number of i
 _WARNINGS["saga"] = _WARNINGS["sag"]
 
 
-def _warn(call: Call, run: Run, done: int, slope: float) -> None:
-    text = _WARNINGS[call.solver].format(done=done, value=run.value)
+def _warn(call: Call, value: float, done: int, slope: float) -> None:
+    text = _WARNINGS[call.solver].format(done=done, value=value)
     text += f"The largest entry of the gradient is {slope:.3g}, where tol={call.tol:.3g} was asked for.\n"
     if done >= call.max_iter:
         text += f"Increase the number of iterations to improve the convergence (max_iter={call.max_iter}).\n"

@@ -5,6 +5,7 @@ import inspect
 import numpy as np
 import pytest
 
+from fastsoftmax.kernels.machine import default_threads
 from fastsoftmax.sklearn.logistic import host
 from fastsoftmax.sklearn.logistic.call import Call
 from fastsoftmax.sklearn.logistic.objective import logistic
@@ -55,3 +56,11 @@ def test_the_slope_is_that_of_scikit_learns_objective(k, l1_ratio):
     theta = found.to_theta(coef)
     slope = found.slope(theta, found.obj.value_and_grad(theta)[1], l1)
     assert slope == pytest.approx(np.abs(differences).max(), rel=1e-6)
+
+
+@pytest.mark.parametrize(("rows", "limited"), [(30, True), (200_000, False)])
+def test_short_passes_take_one_thread(rows, limited):
+    X, y = np.ones((rows, 20)), np.arange(rows) % 2
+    classes = {"classes": np.arange(2)} if "classes" in inspect.signature(PATH).parameters else {}
+    n_threads = logistic(Call.of(PATH, (X, y), classes)).obj.n_threads
+    assert n_threads == (1 if limited else default_threads())
