@@ -302,6 +302,7 @@ class Parameters:
     Attributes
     ----------
     theta : ndarray (n, L k) in C order, of the dtype of the computation
+        `Kernels.value_and_grad` of a class-parallel plan takes F order too, as layers of neural networks have it.
     bias : ndarray (L k,), or None
     models : int
         L. Above 1 only for `Kernels.value_and_grad` with labels, and without outputs by row.

@@ -39,7 +39,8 @@ class Batch:
     X : ndarray (m, n), m and n at least 1
         Of any strides; float32, float64, float16, or uint16 with the bits of bfloat16.
     W : ndarray (k, n) of the dtype of the computation
-        theta, transposed; copied once a call.
+        theta, transposed. Where classes are many, kernels read it in C order or F order as it is; else it is small, and
+        copied once a call.
     bias : ndarray (k,) of the dtype of the computation, or None
     targets : int32 ndarray (m,), or ndarray (m, k) of the dtype of the computation in C order, or `MakeTargets`
         Labels in 0..k-1, or soft targets, which may have any values and any sum.
@@ -94,8 +95,7 @@ def evaluate(
         dX=np.empty(source.shape, source.dtype) if dX else None,
         loss=np.empty(m, source.dtype) if row_loss else None,
     )
-    theta = np.ascontiguousarray(batch.W.T)
-    params, threads = Parameters(theta, batch.bias), min(n_threads, plan.threads)
+    params, threads = Parameters(_theta(batch.W, plan), batch.bias), min(n_threads, plan.threads)
     wanted = outputs if dX or row_loss else None
     for rows in source.chunks(plan.chunk):
         part = None if wanted is None else wanted.rows(rows.start, rows.start + len(rows.X))
@@ -103,6 +103,13 @@ def evaluate(
     value = float(np.add.reduce(sums.loss))
     dW, db = _gradients(sums, source.dtype) if grad else (None, None)
     return BatchResult(value, outputs.loss, outputs.dX, dW, db)
+
+
+def _theta(W: np.ndarray, plan: Plan) -> np.ndarray:
+    """theta in an order that kernels read. A copy of 128,000 x 512 in float32 takes 780 ms and 262 MB."""
+    if plan.strategy != "class-parallel":
+        return np.ascontiguousarray(W.T)
+    return W.T if W.flags.forc else np.ascontiguousarray(W).T
 
 
 def _source(batch: Batch, kernels: Kernels) -> ArraySource | MadeTargets:

@@ -9,6 +9,7 @@ from tolerance import (
     check_gram,
     check_hess_prod,
     check_pairs,
+    check_targets,
     check_value_and_grad,
     plain_value_and_grad,
     terms,
@@ -19,7 +20,7 @@ from tolerance import (
 
 from fastsoftmax.data.sources.memory import ArraySource
 from fastsoftmax.kernels import backends
-from fastsoftmax.kernels.contract import Csr, Rows, Sums
+from fastsoftmax.kernels.contract import Csr, Parameters, RowOutputs, Rows, Sums
 from fastsoftmax.kernels.plan import BLOCK_BYTES, make_sparse_plan
 
 
@@ -34,6 +35,23 @@ def check_every_pass(p, backend, **plan_overrides):
     check_gram(p, obj.gram())
     if p.X.shape[1] * p.k <= 300:
         check_pairs(p, pairs(p, backends.select(backend)[1], obj.plan))
+
+
+def check_theta_by_class(p, module):
+    """A class-parallel pass at theta in F order is right, and has the bits of one at theta in C order."""
+    plan, given, results = p.plan(strategy="class-parallel", tiles=1), p.parameters(), []
+    for order, n_threads in (("C", 2), ("F", 1), ("F", 2)):
+        theta = np.asarray(given.theta, order=order)
+        sums, m = p.sums(plan), len(p.X)
+        outputs = RowOutputs(np.full(p.X.shape, np.nan, p.dtype), np.empty(m, p.dtype), np.empty(m, np.int64))
+        module.value_and_grad(p.rows(module), Parameters(theta, given.bias), plan, sums, n_threads, outputs)
+        G, bias = sums.total()
+        grad = np.vstack([G, bias]) if p.fit_intercept else np.ascontiguousarray(G)
+        check_targets(p, None, 0.0, sums.loss.sum(), grad, outputs)
+        results.append([sums.loss, grad, outputs.dX, outputs.loss, outputs.label])
+    for found in results[1:]:
+        for one, other in zip(results[0], found, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def pairs(p, module, plan, n_threads=2):

@@ -60,7 +60,8 @@ template <class N>
 struct CallOf {
     int operation, prediction, threads;
     bool single;                          // the dtype of the computation is float32
-    bool class_parallel, single_grad;     // of a class-parallel pass: the gradient is float32
+    bool class_parallel;
+    bool by_class, single_grad;           // of a class-parallel pass: how theta lies; the gradient is float32
     Source X;
     SparseSource sparse;
     ptrdiff_t m, n, k;                    // k is of all models together
@@ -68,7 +69,7 @@ struct CallOf {
     const N* soft;                        // targets (m, k) in C order
     double smoothing;                     // this share of each target is spread evenly over the classes
     const double* w;                      // weights; null: all are 1
-    const N *theta, *bias;                // (n, k) in C order; (k,)
+    const N *theta, *bias;                // (n, k) in C order, (k, n) if `by_class`; (k,)
     const N *direction, *direction_bias;  // of a Hessian product, like theta
     double *loss, *bias_grad;             // of each slab: 1 number, k numbers
     void* grad;                           // of each slab: see `Sums`

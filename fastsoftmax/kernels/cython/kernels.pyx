@@ -64,7 +64,7 @@ cdef extern from "call.hpp" namespace "fastsoftmax" nogil:
 
     ctypedef struct Call:
         int operation, prediction, threads
-        bint single, class_parallel, single_grad
+        bint single, class_parallel, by_class, single_grad
         Source X
         SparseSource sparse
         Py_ssize_t m, n, k
@@ -311,6 +311,7 @@ cdef _run(
     call.y, call.soft, call.w = <const int32_t*>_of(rows, "y"), _of(rows, "soft"), <const double*>_of(rows, "w")
     call.smoothing = rows.smoothing
     call.theta, call.bias = _of(params, "theta"), _of(params, "bias")
+    call.by_class = params is not None and not params.theta.flags.c_contiguous
     call.direction, call.direction_bias = _of(direction, "theta"), _of(direction, "bias")
     call.loss, call.held, call.scale = <double*>_of(sums, "loss"), <double*>_of(sums, "held"), sums.scale
     call.grad, call.bias_grad = _of(sums, "grad"), <double*>_of(sums, "bias")

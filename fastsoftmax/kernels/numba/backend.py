@@ -7,6 +7,7 @@ that compiled code is called with. Start reading at `passes/dense.py`: one worke
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -55,7 +56,9 @@ def threading() -> str:
 def value_and_grad(
     rows: Rows, params: Parameters, plan: Plan, sums: Sums, n_threads: int, outputs: RowOutputs | None = None
 ) -> None:
-    """Loss and gradient; see `fastsoftmax.kernels.contract`."""
+    """Loss and gradient; see `fastsoftmax.kernels.contract`. Of theta in F order it makes a copy."""
+    if not params.theta.flags.c_contiguous:
+        params = replace(params, theta=np.ascontiguousarray(params.theta))
     task = jobs.VALUE if sums.grad is None else jobs.GRADIENT
     _pass_over(rows)(task, rows, plan, sums, n_threads, params, outputs=outputs)
 

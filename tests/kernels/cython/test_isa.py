@@ -6,7 +6,7 @@ from pathlib import Path
 import child
 import numpy as np
 import pytest
-from passes import check_every_pass, check_every_sparse_pass, sparse_problem
+from passes import check_every_pass, check_every_sparse_pass, check_theta_by_class, sparse_problem
 from problems import LAYOUTS, random_problem
 from tolerance import check_hess_prod, check_prediction, check_value_and_grad
 
@@ -81,6 +81,14 @@ def test_predictions(isa, dtype, kind):
 def test_numbers_of_classes_and_features(isa, dtype, k):
     for n in (1, 2, 3, 4, 5, 8, 9, 15, 16, 17, 31, 33):
         check_every_pass(random_problem(45, n, k, dtype=dtype, layout=list(LAYOUTS)[(n + k) % 2]), isa)
+
+
+# The last group has one class, fewer than a vector, or many; with the most classes, groups are joined to parts of dX.
+@pytest.mark.parametrize("k", [2, 97, 103, 200, 1_700])
+def test_theta_by_class(isa, dtype, k):
+    for n in (1, 2, 3, 7, 8, 17, 33, 130):
+        p = random_problem(70, n, k, dtype=dtype, intercept=True, weights=True)
+        check_theta_by_class(p, backends.select(isa)[1])
 
 
 @pytest.mark.parametrize("strategy", ["row-parallel", "feature-parallel"])

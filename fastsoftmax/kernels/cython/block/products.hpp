@@ -109,7 +109,7 @@ Prefetcher prefetch_next_block(const Pass<T>& p, ptrdiff_t first, ptrdiff_t step
 }
 
 // H^T [k][block] = theta^T X^T + bias, or as much of it as the features from .. to contribute: from = 0 sets H to that
-// and the bias, later features are added. `bias` may be null.
+// and the bias, later features are added. `bias` may be null. The parameters are packed, or theta by class as it is.
 template <class T>
 void forward(const View<T>& columns, int rows, const T* parameters, const T* bias, const Pass<T>& p, T* H,
              Prefetcher& prefetch, ptrdiff_t from, ptrdiff_t to) {
@@ -117,7 +117,8 @@ void forward(const View<T>& columns, int rows, const T* parameters, const T* bia
     const int vectors = (rows + VL<T> - 1) / VL<T>;
     auto product = [&](int c, int v) {
         const int begin = classes.begin(c), ns = classes.size(c), nv = std::min(TILE_VECTORS, vectors - v);
-        const Scalars<T> theta{parameters + begin * p.n + from * ns, ns, 1};
+        const T* at = parameters + begin * p.n;
+        const Scalars<T> theta = p.by_class ? Scalars<T>{at + from, 1, p.n} : Scalars<T>{at + from * ns, ns, 1};
         const Out<T> out{H + begin * p.block + v * VL<T>, p.block, from > 0, bias && !from ? bias + begin : nullptr};
         run_tile<Wide<T>>(ns, columns.data + v / TILE_VECTORS * columns.panel, columns.ld, whole_vectors<T>(nv), theta,
                           out, to - from, prefetch);
@@ -283,18 +284,18 @@ void backward(const Matrix<T>& X, int rows, const Factor<T>& D, ptrdiff_t n, con
         backward_packed(X, rows, D, n, how.class_chunk, buffer, G, ldg, prefetch);
 }
 
-// dX^T (n, block) = theta D^T, in `columns`, for the feature tiles from .. to: the forward tile with classes as steps
-// and features as scalars. Classes are taken so many at a time that their residuals stay in L2 for all features.
+// dX^T (n, block) = theta D^T, in `columns`: the forward tile with classes as steps and features as scalars. Classes
+// are taken so many at a time that their residuals stay in L2 for all features.
 constexpr ptrdiff_t DX_CLASSES = 256;
 
 template <class T>
-void input_gradient(int from, int to, int rows, const Pass<T>& p, const BlockBuffers<T>& s, Prefetcher& prefetch) {
+void input_gradient(int rows, const Pass<T>& p, const BlockBuffers<T>& s, Prefetcher& prefetch) {
     const Split features(p.n, TILE_SCALARS);
     const ptrdiff_t R = p.block;
     const int vectors = (rows + VL<T> - 1) / VL<T>;
     for (ptrdiff_t c = 0; c < p.k; c += DX_CLASSES) {
         const ptrdiff_t classes = std::min(DX_CLASSES, p.k - c);
-        for (int part = from; part < to; ++part)
+        for (int part = 0; part < features.parts; ++part)
             for (int v = 0; v < vectors; v += TILE_VECTORS) {
                 const ptrdiff_t begin = features.begin(part);
                 const Panel panel = whole_vectors<T>(std::min(TILE_VECTORS, vectors - v));

@@ -66,7 +66,7 @@ void value_and_grad(const Pass<T>& p) {
             p.loss[slab] += residual(first, rows, p, s, prefetch);
         if (p.grad) gradient_of_block(X, rows, p, s, prefetch);
         if (!p.dX) return;
-        input_gradient(0, Split(p.n, TILE_SCALARS).parts, rows, p, s, prefetch);
+        input_gradient(rows, p, s, prefetch);
         store_dX(first, rows, p, s);
     });
 }
