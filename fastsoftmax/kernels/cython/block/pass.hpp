@@ -78,6 +78,10 @@ struct BlockBuffers {
     }
 };
 
+// Between the buffers of two threads: processors fetch cache lines in pairs and ahead, and the last buffer of one thread
+// is written as often as the first of the next.
+constexpr ptrdiff_t APART_BYTES = 512;
+
 // A thread's buffers, cut from Pass::work.
 template <class T>
 struct Scratch : BlockBuffers<T> {
@@ -97,7 +101,7 @@ struct Scratch : BlockBuffers<T> {
         fold_wt = cut.take(p.fold ? R : 0);
         fold_w = cut.template take<double>(p.fold ? R : 0);
         best = cut.template take<int64_t>(p.held ? R : 0);
-        size = cut.size();
+        size = cut.size() + APART_BYTES / ptrdiff_t(sizeof(T));
     }
     ptrdiff_t size;
 };
