@@ -152,9 +152,10 @@ def play(program: Program) -> Json:
 
 def play_apart(name: str, variant: str) -> Json:
     """Run a program in a new process, plain or accelerated."""
-    path = os.pathsep.join(p for p in sys.path if p)
+    # Modules are those of this process: another fastsoftmax may lie in the current folder.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "PYTHONSAFEPATH": "1"}
     command = [sys.executable, *VARIANTS[variant], __spec__.name, "--play", name]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise RuntimeError(f"{name}, {variant}: {done.stderr.strip()[-500:]}")
     return dict(json.loads(done.stdout.splitlines()[-1]))
