@@ -35,7 +35,7 @@ from ..harness.records import Effort, Json, Say
 # Ended processes of each program; a slow program gets no further round after `BUDGET` seconds.
 ROUNDS, BUDGET = 3, 60.0
 # Short fits are repeated for so many seconds in a process, and so many times at most.
-REPEAT, MOST = 1.0, 50
+REPEAT, MOST = 1.0, 15
 # Rows of each class that the program warms up on.
 FEW = 20
 # Higher by this share of the value counts as the same objective.
