@@ -21,6 +21,7 @@ Figures are milliseconds of a pass (loss and gradient, two threads) on an AMD Ze
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -348,3 +349,19 @@ def _rows_by_columns(n: int, k: int, itemsize: int, row: Tuning, wing: str) -> i
     multiple = BLOCK_BYTES // itemsize
     rows = max(multiple, min(wanted // itemsize, fit) // multiple * multiple)
     return rows - multiple if rows * itemsize == ALIASED_BYTES < wanted else rows
+
+
+# Plans that are kept, each a few hundred bytes; callers with more shapes than that wait for new ones. Making a plan
+# takes as long as a pass over 512 rows of 784 features and 10 classes.
+MOST_PLANS = 1024
+_plans: dict[Hashable, Plan] = {}
+
+
+def kept_plan(key: Hashable, make: Callable[[], Plan]) -> Plan:
+    """The plan with this key; made, and kept, where there is none. For calls that repeat their shapes on new rows."""
+    plan = _plans.get(key)
+    if plan is None:
+        if len(_plans) >= MOST_PLANS:
+            _plans.clear()
+        plan = _plans.setdefault(key, make())
+    return plan

@@ -8,7 +8,6 @@ NaN and infinity come out as they do of the formulas: deep learning frameworks t
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -16,13 +15,9 @@ from ..data.sources.made import BfloatSource, MadeTargets, MakeTargets
 from ..data.sources.memory import ArraySource
 from ..kernels.backends import select
 from ..kernels.contract import Kernels, Layout, Parameters, RowOutputs, Sums
-from ..kernels.plan import Plan
+from ..kernels.plan import Plan, kept_plan
 from .passes import DensePasses
 
-# Plans of the shapes that were last met, with the micro-kernels that were chosen for them: a training step repeats its
-# shapes, and making a plan takes as long as a minibatch of 512 rows of 784 features and 10 classes.
-_PLANS: dict[tuple[Any, ...], Plan] = {}
-_PLANS_MOST = 64
 # Operations of a slab of a small batch. 512 x 784, k = 10 are 16 million: two slabs, so that two threads share them.
 SLAB_FLOPS = 8e6
 # Logits of a class-parallel block, which are the memory that a pass takes beside its gradients. 512 x 512 with 128,000
@@ -121,22 +116,20 @@ def _source(batch: Batch, kernels: Kernels) -> ArraySource | MadeTargets:
 
 
 def _plan(passes: DensePasses, k: int, made: bool) -> Plan:
-    """The plan of a pass, kept for the next of its shape."""
+    """The plan of a pass, kept for the next of its shape: a training step repeats its shapes."""
     source = passes.source
     layout: Layout = source.layout
-    key = (source.shape, k, source.dtype.char, layout, made, passes.value_and_grad)
-    plan = _PLANS.get(key)
-    if plan is None:
-        plan = passes.plan(k)
-        slabs = _slabs(passes.source.shape[0], passes.source.shape[1] * k, plan)
-        plan = replace(plan, slabs=slabs, block=_block(plan, k * passes.source.dtype.itemsize))
-        if made:
-            most = MadeTargets.rows_of_chunk(k, source.dtype.itemsize, plan.block)
-            plan = replace(plan, chunk=min(plan.chunk, most))
-        if len(_PLANS) >= _PLANS_MOST:
-            _PLANS.clear()
-        _PLANS[key] = plan
-    return plan
+    key = ("batch", source.shape, k, source.dtype.char, layout, made, passes.value_and_grad)
+    return kept_plan(key, lambda: _make_plan(passes, k, made))
+
+
+def _make_plan(passes: DensePasses, k: int, made: bool) -> Plan:
+    (m, n), itemsize = passes.source.shape, passes.source.dtype.itemsize
+    plan = passes.plan(k)
+    plan = replace(plan, slabs=_slabs(m, n * k, plan), block=_block(plan, k * itemsize))
+    if not made:
+        return plan
+    return replace(plan, chunk=min(plan.chunk, MadeTargets.rows_of_chunk(k, itemsize, plan.block)))
 
 
 def _slabs(m: int, nk: int, plan: Plan) -> int:

@@ -6,7 +6,7 @@ return where the caller wants it. What costs most in making one is its plan, so 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from ...data.sources.memory import ArraySource, Source
 from ...data.validation import check_dense, check_theta
 from ...kernels.backends import BACKENDS
 from ...kernels.contract import RowOutputs
-from ...kernels.plan import Plan
+from ...kernels.plan import Plan, kept_plan
 from ...model.prediction import Prediction
 from ...objective.objective import Objective
 
@@ -29,19 +29,6 @@ STATUS: dict[type[BaseException], int] = {
     KeyboardInterrupt: 4,
     BaseException: 5,
 }
-# Plans that are kept, each a few hundred bytes; callers with more shapes than that wait for new ones.
-MOST_PLANS = 1024
-_plans: dict[Hashable, Plan] = {}
-
-
-def kept_plan(key: Hashable, make: Callable[[], Plan]) -> Plan:
-    """The plan with this key; made, and kept, where there is none."""
-    plan = _plans.get(key)
-    if plan is None:
-        if len(_plans) >= MOST_PLANS:
-            _plans.clear()
-        plan = _plans.setdefault(key, make())
-    return plan
 
 
 def key_of(source: Source, k: int, kind: str) -> Hashable:

@@ -6,18 +6,17 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy.sparse import issparse
 
 from ...data.arrays import as_array
 from . import host
-from .call import Call
+from .call import Call, is_numpy
 
 _ARRAYS = ("X", "y", "classes", "sample_weight")
 
 
 def in_numpy(call: Call) -> Call:
     """The call with NumPy's arrays over the same memory; unchanged where NumPy cannot read it, as on another device."""
-    if _is_numpy(call.X):
+    if is_numpy(call.X):
         return call
     try:
         given: dict[str, Any] = {
@@ -30,11 +29,7 @@ def in_numpy(call: Call) -> Call:
 
 def like(X: Any, results: tuple[np.ndarray, ...]) -> tuple[Any, ...]:
     """Results as arrays of the library, and on the device, that X is of."""
-    if _is_numpy(X):
+    if is_numpy(X):
         return results
     xp, device = host.namespace_and_device(X)
     return tuple(xp.asarray(result, device=device) for result in results)
-
-
-def _is_numpy(X: Any) -> bool:
-    return isinstance(X, np.ndarray) or issparse(X)

@@ -84,10 +84,15 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(function)
 
 
+def is_numpy(X: Any) -> bool:
+    """Whether X is an array that our kernels read as it is: of NumPy, or a sparse one of SciPy."""
+    return isinstance(X, np.ndarray) or issparse(X)
+
+
 def reason_to_hand_over(call: Call) -> str | None:
     """Why scikit-learn's own code has to do it; None where these kernels do."""
     X: Any = call.X
-    if not (isinstance(X, np.ndarray) or issparse(X)):
+    if not is_numpy(X):
         return f"X is an array of {type(X).__module__.partition('.')[0]}"
     k = len(call.classes)  # not before: the classes of such arrays may have no length
     reasons = (

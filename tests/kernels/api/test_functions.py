@@ -19,7 +19,7 @@ import pytest
 from checkout import fail_or_skip
 
 import fastsoftmax
-from fastsoftmax.kernels import api
+from fastsoftmax.kernels import api, plan
 
 try:
     from fastsoftmax.kernels.api import call, functions
@@ -239,7 +239,7 @@ def test_what_is_not_wanted_is_not_written(client):
 
 def test_a_shape_that_comes_again_takes_its_plan_from_before(client, monkeypatch):
     data, made = data_of("f8"), []
-    monkeypatch.setattr(call, "_plans", {})
+    monkeypatch.setattr(plan, "_plans", {})
     kept = call.kept_plan
     monkeypatch.setattr(call, "kept_plan", lambda key, make: kept(key, lambda: made.append(key) or make()))
     for _ in range(3):
@@ -248,11 +248,11 @@ def test_a_shape_that_comes_again_takes_its_plan_from_before(client, monkeypatch
 
 
 def test_plans_are_not_kept_without_end(monkeypatch):
-    monkeypatch.setattr(call, "_plans", {})
-    monkeypatch.setattr(call, "MOST_PLANS", 3)
+    monkeypatch.setattr(plan, "_plans", {})
+    monkeypatch.setattr(plan, "MOST_PLANS", 3)
     for key in range(10):
-        assert call.kept_plan(key, lambda key=key: key) == key
-        assert len(call._plans) <= 3
+        assert plan.kept_plan(key, lambda key=key: key) == key
+        assert len(plan._plans) <= 3
 
 
 INVALID = [
