@@ -35,7 +35,8 @@ from ..geometry.metric import NOISE, Metric, Moments
 from ..geometry.parallel import Parallel, parallel
 from ..result import Step, counted
 
-# After so many passes without a new lowest value or gradient norm, rounding is taken to hide any progress.
+# After so many passes without a new lowest value or gradient norm, rounding is taken to hide any progress. A step too
+# short to change theta takes no pass, and counts as one.
 PATIENCE = 50
 # With l1 there may be many steps that only bring parameters to their bounds. 20,000 x 10 with a rare class, l1 = 1e-5:
 # with 50 the run ended after 127 steps at a gradient norm of 1e-3, with 200 it converged after 787.
@@ -98,7 +99,7 @@ class StoppingRule:
         self.some_separable = False
         self._separable_below = 0.0 if l1 else separable_below(obj)
         self._lowest_value = self._lowest_norm = np.inf
-        self._lowest_at = 0
+        self._passes = self._in_vain = 0
 
     # ------------------------------------------------------------------------------- what is known of an iterate
 
@@ -158,9 +159,12 @@ class StoppingRule:
         if step.iteration >= self.max_iter:
             return f"stopped at max_iter = {self.max_iter}"
         if at.value < self._lowest_value or at.grad_norm < self._lowest_norm:
-            self._lowest_at = step.n_passes
-        elif step.n_passes - self._lowest_at >= (PATIENCE_L1 if self.l1 else PATIENCE):
+            self._in_vain = 0
+        else:
+            self._in_vain += max(1, step.n_passes - self._passes)
+        if self._in_vain >= (PATIENCE_L1 if self.l1 else PATIENCE):
             return self.rounding(step.iteration)
+        self._passes = step.n_passes
         self._lowest_value = min(at.value, self._lowest_value)
         self._lowest_norm = min(at.grad_norm, self._lowest_norm)
         return None

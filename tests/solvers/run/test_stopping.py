@@ -73,6 +73,15 @@ def test_it_waits_for_a_lower_value_or_norm_and_no_longer_than_its_patience(l1, 
     assert why.startswith("can make no more progress after 4 iterations because") and ("l2 > 0" in why) == (l1 > 0)
 
 
+def test_a_step_that_takes_no_pass_counts_as_one():
+    obj = objective()
+    rule = rule_of(obj, max_iter=10_000)
+    at = iterate(rule, np.zeros(obj.shape))
+    reasons = [rule.no_progress(at, step(number, 2)) for number in range(PATIENCE + 1)]
+    assert reasons[:-1] == [None] * PATIENCE
+    assert reasons[-1].startswith(f"can make no more progress after {PATIENCE} iterations because")
+
+
 def test_most_steps():
     rule = rule_of(objective(), max_iter=3)
     at = iterate(rule, np.zeros((5, 3)))
