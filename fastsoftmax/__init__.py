@@ -1,7 +1,7 @@
 """Softmax (multinomial logistic) regression, computed in one pass over the data.
 
 - `loss_and_grad`, `Objective`: loss, gradient and Hessian products.
-- `minimize`, `regularization_path`, `Result`: solvers.
+- `minimize`, `regularization_path`, `Result`, `Checkpoint`: solvers.
 - `Model`, `predict_proba`, `softmax`: predictions from fitted parameters.
 - `SoftmaxRegression`, `SoftmaxRegressionCV`: estimators for scikit-learn.
 - `backends`: which kernels run on this machine.
@@ -25,6 +25,7 @@ _HOME = {
     "minimize": "solvers",
     "Result": "solvers",
     "regularization_path": "solvers",
+    "Checkpoint": "solvers",
     "softmax": "model",
     "predict_proba": "model",
     "Model": "model",
@@ -33,7 +34,7 @@ _HOME = {
     "backends": "kernels.backends",
     "get_include": "kernels.api",
 }
-__all__ = ["Model", "Objective", "Result", "SoftmaxRegression", "SoftmaxRegressionCV", "backends"]
+__all__ = ["Checkpoint", "Model", "Objective", "Result", "SoftmaxRegression", "SoftmaxRegressionCV", "backends"]
 __all__ += ["get_include", "loss_and_grad", "minimize", "predict_proba", "regularization_path", "softmax"]
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from .objective.objective import Objective, loss_and_grad
     from .sklearn.cross_validation import SoftmaxRegressionCV
     from .sklearn.estimator import SoftmaxRegression
+    from .solvers.checkpoint import Checkpoint
     from .solvers.minimize import minimize
     from .solvers.path import regularization_path
     from .solvers.result import Result

@@ -144,6 +144,18 @@ def _with_reading(options: dict[str, Any]) -> dict[str, Any]:
 @click.option(
     "--plot", metavar="FILE", help="Draw the gap by passes and by seconds, and the loss curve: .png, .pdf or .svg."
 )
+@click.option("--checkpoint", metavar="FILE", help="Keep the run in FILE while it goes on; see --resume.")
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint if it is there, to the same bits.")
+@click.option(
+    "--checkpoint-minutes",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="Write the checkpoint after so many minutes ...",
+)
+@click.option(
+    "--checkpoint-passes", type=click.IntRange(min=1), metavar="N", help="... or after N passes over the data."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
 @_data_options
 def train(**options: Any) -> None:

@@ -73,6 +73,7 @@ def show_report(report: dict[str, Any]) -> None:
             "ran on": f"{report['backend']} ({report['isa']}), {_count(report['threads'], 'thread')}",
             "training": f"{report['seconds']:.3g} s, {_count(report['passes'], 'pass')} over the data, "
             f"{_count(report['iterations'], 'iteration')}",
+            **({"resumed": report["resumed"]} if report["resumed"] else {}),
             "outcome": report["message"],
             "loss": f"{report['loss']:.6f} on the rows trained on, penalty included",
         },

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,10 @@ class TrainOptions:
     seed: int
     out: str | None
     plot: str | None
+    checkpoint: str | None
+    resume: bool
+    checkpoint_minutes: float
+    checkpoint_passes: int | None
     as_json: bool
     reading: files.ReadOptions
     backend: str
@@ -54,7 +60,7 @@ def train_model(options: TrainOptions) -> None:
     rows, held_out = datasets.split_rows(y, options.test_fraction, options.seed)
     X = data.X if not len(held_out) else data.X[rows]
     obj = _objective(X, y[rows], len(classes), options, l2=options.l2)
-    result = _minimize(obj, options)
+    result = _minimize(obj, options, _checkpoint(options, data.target, classes))
     model = Model(result.theta[:-1], result.theta[-1], classes=classes, feature_names=tuple(data.feature_names))
     report: dict[str, Any] = {
         "data": name,
@@ -67,6 +73,8 @@ def train_model(options: TrainOptions) -> None:
         "test": _measure(model, result.theta, data.X[held_out], y[held_out], options) if len(held_out) else None,
         "out": None if out is None else str(out),
         "plot": None if plot is None else str(plot),
+        "checkpoint": options.checkpoint,
+        "resumed": result.resumed or None,
         "version": __version__,
     }
     if out is not None:
@@ -91,6 +99,12 @@ def _checked_outputs(options: TrainOptions) -> tuple[Path | None, Path | None]:
     plot = writable(options.plot, PLOT_SUFFIXES, "a plot")
     if out is not None and out.suffix == ".safetensors":
         _extras.load("safetensors", "a .safetensors model")
+    if options.checkpoint is not None:
+        kept = writable(options.checkpoint, (), "a checkpoint")
+        if kept is not None and kept.exists() and not options.resume:
+            raise ValueError(f"{kept} is there already: --resume goes on from it, or give the checkpoint another name")
+    elif options.resume or options.checkpoint_passes is not None:
+        raise ValueError("--resume and --checkpoint-passes need --checkpoint FILE")
     if plot is not None:
         _extras.load("matplotlib.figure", "a plot")
     if not options.as_json:
@@ -115,20 +129,42 @@ def _objective(X: np.ndarray, y: np.ndarray, k: int, options: TrainOptions, l2: 
     return Objective(X, y, k, fit_intercept=True, l2=l2, backend=options.backend, n_threads=options.threads)
 
 
-def _minimize(obj: Objective, options: TrainOptions) -> solvers.Result:
+def _checkpoint(options: TrainOptions, target: str | None, classes: np.ndarray) -> solvers.Checkpoint | None:
+    """The checkpoint that the options ask for; it also keeps what a fit in numbers does not tell."""
+    if options.checkpoint is None:
+        return None
+    checkpoint = solvers.Checkpoint(
+        options.checkpoint,
+        resume=options.resume,
+        passes=options.checkpoint_passes,
+        minutes=options.checkpoint_minutes,
+        facts={"target": target, "test_fraction": options.test_fraction, "seed": options.seed},
+    )
+    return checkpoint.of_classes(classes)
+
+
+def _minimize(obj: Objective, options: TrainOptions, checkpoint: solvers.Checkpoint | None) -> solvers.Result:
     """Fit, with a progress bar unless the output is JSON."""
     settings: dict[str, Any] = {
+        "checkpoint": checkpoint,
         "solver": options.solver,
         "l1": options.l1,
         "tol": options.tol,
         "max_iter": options.max_iter,
     }
-    if options.as_json:
-        return solvers.minimize(obj, **settings)
-    from .display import progress
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: print(f"fastsoftmax: {message}", file=sys.stderr)
+            if options.as_json:
+                return solvers.minimize(obj, **settings)
+            from .display import progress
 
-    with progress(options.tol, options.max_iter) as callback:
-        return solvers.minimize(obj, callback=callback, **settings)
+            with progress(options.tol, options.max_iter) as callback:
+                return solvers.minimize(obj, callback=callback, **settings)
+    except KeyboardInterrupt as error:
+        for note in getattr(error, "__notes__", ()):
+            print(f"fastsoftmax: {note} The same command with --resume goes on from it.", file=sys.stderr)
+        raise
 
 
 def _fit_report(options: TrainOptions, obj: Objective, result: solvers.Result) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import numpy as np
 
 from .. import _extras
 from .._version import __version__
+from ..data.archive import whole_file
 
 FORMAT = "fastsoftmax model"
 FORMAT_VERSION = 1
@@ -61,7 +62,8 @@ def write(
             buffer, allow_pickle=False, **{k: np.frombuffer(v.encode(), np.uint8) for k, v in texts.items()}, **arrays
         )
         data = buffer.getvalue()
-    path.write_bytes(data)
+    with whole_file(path) as file:
+        file.write(data)
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray, list[str] | None, dict[str, str]]:

@@ -7,12 +7,14 @@ found. The last one that began ends as an empty task.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..solvers.geometry.centering import to_centered, to_original
-from ..solvers.minimize import blas_for, check_options, run_solver
+from ..solvers.checkpoint import Checkpoint
+from ..solvers.geometry.centering import to_original
+from ..solvers.minimize import check_options, minimize_from
 from ..solvers.result import Callback, Result, Step
 from ..solvers.run import Run
 
@@ -77,18 +79,21 @@ def minimize_telling(
     tol: float,
     max_iter: int,
     callback: Callback | None,
+    checkpoint: str | Path | Checkpoint | None = None,
 ) -> Result:
     """`minimize`, which also tells theta of the start and of each step; it ends where ``tell`` returns True."""
     check_options(solver, l1, tol, max_iter, callback)
 
-    def told(step: Step) -> None:
-        stop = tell(to_original(run.obj, run.theta))
-        if callback is not None:
-            callback(step)
-        if stop:
-            raise StopIteration("of scikit-learn")
+    def telling(run: Run) -> Callback:
+        def told(step: Step) -> None:
+            stop = tell(to_original(run.obj, run.theta))
+            if callback is not None:
+                callback(step)
+            if stop:
+                raise StopIteration("of scikit-learn")
 
-    with blas_for(obj):
-        run = Run(obj, tol=tol, max_iter=max_iter, callback=told, l1=l1)
-        start = np.zeros(obj.shape) if theta0 is None else theta0.astype(np.float64)
-        return run_solver(run, to_centered(run.obj, start), solver)
+        return told
+
+    start = np.zeros(obj.shape) if theta0 is None else theta0.astype(np.float64)
+    options: dict[str, Any] = {"solver": solver, "l1": l1, "tol": tol, "max_iter": max_iter, "checkpoint": checkpoint}
+    return minimize_from(obj, start, telling, **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from ..data.validation_labels import check_labels
 from ..objective.objective import Objective
+from ..solvers.checkpoint import Checkpoint
 from ..solvers.methods.sgd import Stream
 from ..solvers.minimize import minimize
 from ..solvers.result import Result, Step
@@ -64,6 +66,9 @@ class SoftmaxRegression(CallbackSupportMixin, SoftmaxClassifier):  # type: ignor
         scikit-learn's own callbacks, since 1.9, are set by ``set_callbacks``, and hear of every step of `fit` too.
     verbose : int, default=0
         Above 0 each step prints a line.
+    checkpoint : path, Checkpoint or None, default=None
+        A file that `fit` keeps its run in, to go on from after an interruption: ``Checkpoint(path, resume=True)``. See
+        `fastsoftmax.Checkpoint`.
 
     Attributes
     ----------
@@ -130,6 +135,7 @@ class SoftmaxRegression(CallbackSupportMixin, SoftmaxClassifier):  # type: ignor
         n_threads: int | None = None,
         callback: Callable[[Step], Any] | None = None,
         verbose: int = 0,
+        checkpoint: str | Path | Checkpoint | None = None,
     ) -> None:
         self.l2 = l2
         self.l1 = l1
@@ -143,6 +149,7 @@ class SoftmaxRegression(CallbackSupportMixin, SoftmaxClassifier):  # type: ignor
         self.n_threads = n_threads
         self.callback = callback
         self.verbose = verbose
+        self.checkpoint = checkpoint
 
     @with_callbacks  # type: ignore[untyped-decorator, unused-ignore]
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
@@ -191,6 +198,7 @@ class SoftmaxRegression(CallbackSupportMixin, SoftmaxClassifier):  # type: ignor
             "tol": self.tol,
             "max_iter": self.max_iter,
             "callback": _printing(self.callback) if self.verbose else self.callback,
+            "checkpoint": None if self.checkpoint is None else Checkpoint.of(self.checkpoint).of_classes(classes),
         }
         if hasattr(self, "_skl_callbacks"):
             weights = None if sample_weight is None else {"sample_weight": sample_weight}

@@ -27,7 +27,6 @@ from contextlib import suppress
 import numpy as np
 
 from ..objective.problem import ProblemWithRows, has_hessian, has_rows
-from .geometry.hessian import Design
 from .geometry.hessian_metric import ROUNDING_GRADIENT, HessianMetric
 from .methods.auto import PER_STEP, predict
 from .methods.lbfgs import search
@@ -171,7 +170,7 @@ class Finish:
                 return False
             remove_class_shift(run)  # which the Hessian's metric leaves as it is
             assert has_hessian(run.obj)
-            design = Design(run.obj, run.metric) if latest is None else latest.design
+            design = run.design(run.metric) if latest is None else latest.design
             self._made += latest is not None
             run.hessian_metric = HessianMetric(run.obj, run.theta, design)
         assert run.hessian_metric is not None

@@ -8,8 +8,10 @@ method is a file in ``methods`` and a row of the table.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +20,9 @@ from numpy.typing import ArrayLike
 
 from ..data import validation
 from ..objective.problem import Problem, has_hessian
+from .checkpoint import Checkpoint
+from .checkpoint.journal import Journal
+from .checkpoint.keep import kept
 from .finish import Finish
 from .geometry.centering import to_centered
 from .geometry.hessian import has_own_passes
@@ -74,6 +79,7 @@ def minimize(
     tol: float = 1e-6,
     max_iter: int = 1000,
     callback: Callback | None = None,
+    checkpoint: str | Path | Checkpoint | None = None,
 ) -> Result:
     """Minimize an objective over theta, to a relative gap that does not depend on the units of X.
 
@@ -109,7 +115,11 @@ def minimize(
         Most steps.
     callback : callable, optional
         Called with a `Step` for the start and after every step. Raising StopIteration ends the
-        run; its text becomes part of the message.
+        run; its text becomes part of the message. A run that goes on from a checkpoint calls it for the steps before
+        as well.
+    checkpoint : path or Checkpoint, optional
+        A file to keep the run in while it goes on, so that another call can go on where this one was interrupted: see
+        `Checkpoint`.
 
     Returns
     -------
@@ -121,7 +131,10 @@ def minimize(
     Raises
     ------
     TypeError, ValueError
-        For an unknown solver, or an argument of a wrong type, shape or value.
+        For an unknown solver, or an argument of a wrong type, shape or value; for a checkpoint of other data or
+        options, and for one that is damaged.
+    FileExistsError
+        If the checkpoint is there already and is not to be gone on from.
 
     Examples
     --------
@@ -132,10 +145,44 @@ def minimize(
     (True, (2, 2))
     """
     check_options(solver, l1, tol, max_iter, callback)
-    theta = _start(obj, theta0)
+    return minimize_from(
+        obj,
+        _start(obj, theta0),
+        lambda run: callback,
+        solver=solver,
+        l1=l1,
+        tol=tol,
+        max_iter=max_iter,
+        checkpoint=checkpoint,
+    )
+
+
+def minimize_from(
+    obj: Problem,
+    theta: np.ndarray,
+    callback_of: Callable[[Run], Callback | None],
+    *,
+    solver: str,
+    l1: float,
+    tol: float,
+    max_iter: int,
+    checkpoint: str | Path | Checkpoint | None,
+) -> Result:
+    """`minimize` with options that `check_options` has passed, and a callback that is made for the run."""
+
+    def run_from(start: np.ndarray | None, steps: int, journal: Journal | None = None) -> Result:
+        """``start``: in the coordinates of the run; None for theta."""
+        run = Run(obj, tol=tol, max_iter=steps, callback=None, l1=l1, journal=journal)
+        run.callback = callback_of(run)
+        if start is None:
+            start = theta if run.obj is obj else to_centered(run.obj, theta)
+        return run_solver(run, start, solver)
+
     with blas_for(obj):
-        run = Run(obj, tol=tol, max_iter=max_iter, callback=callback, l1=l1)
-        return run_solver(run, theta if run.obj is obj else to_centered(run.obj, theta), solver)
+        if checkpoint is None:
+            return run_from(None, max_iter)
+        options = {"solver": solver, "l1": l1, "tol": tol}
+        return kept(Checkpoint.of(checkpoint), obj, theta, options, max_iter, run_from)
 
 
 def check_options(solver: str, l1: float, tol: float, max_iter: int, callback: Callback | None) -> None:

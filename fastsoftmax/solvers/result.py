@@ -65,6 +65,9 @@ class Result:
         The method that ran.
     history : list of Step
         The start and every step.
+    resumed : str
+        Where the run went on from a checkpoint, and whether its bits are those of a run without the interruption; empty
+        if it began anew.
     """
 
     theta: np.ndarray
@@ -77,6 +80,7 @@ class Result:
     solver: str
     history: list[Step] = field(repr=False)
     gap_bound: float | None = None
+    resumed: str = ""
 
 
 def counted(number: int, noun: str) -> str:

@@ -16,12 +16,14 @@ Either reads X once and counts as one pass. For sparse X there is only the secon
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from ...objective.objective import Objective
-from ...objective.problem import Problem, ProblemWithRows
+from ...objective.problem import DesignMatrix, Problem, ProblemWithRows
 from .metric import CHOLESKY_MAX, Metric, Moments
 
 
@@ -32,10 +34,14 @@ def has_own_passes(obj: Problem) -> bool:
     return own and "value_and_grad" not in vars(obj)
 
 
-def metric_at(obj: ProblemWithRows, theta: np.ndarray) -> Metric:
+# `Run.ask`: what is asked, the point, and the function that computes the answer.
+Ask = Callable[[str, np.ndarray, Callable[[], tuple[Any, ...]]], tuple[Any, ...]]
+
+
+def metric_at(obj: ProblemWithRows, theta: np.ndarray, ask: Ask = lambda what, point, compute: compute()) -> Metric:
     """The curvature metric: each row weighs by its mean curvature at theta."""
     diagonal = obj.sparse or obj.n_features > CHOLESKY_MAX
-    second, first, total = obj.curvature_gram(theta, diagonal=diagonal)
+    second, first, total = ask("curvature", theta, lambda: obj.curvature_gram(theta, diagonal=diagonal))
     total = max(total, np.finfo(np.float64).tiny)
     # Diagonals are summed in float64 whatever X is.
     eps = float(np.finfo(np.float64 if diagonal else obj.dtype).eps)
@@ -68,7 +74,7 @@ class Design:
         self.above = np.tri(size).T
         self.below = 1.0 - self.above
         self.left_out = np.flatnonzero(metric.scale == 0)
-        self.rows = obj.design_matrix(metric.design, self.left_out)
+        self.rows: DesignMatrix = obj.design_matrix(metric.design, self.left_out)
 
 
 def hessian(theta: np.ndarray, design: Design) -> np.ndarray:

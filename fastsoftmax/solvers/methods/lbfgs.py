@@ -23,7 +23,6 @@ import numpy as np
 from scipy.linalg.lapack import dtrtrs
 
 from ...objective.problem import has_rows
-from ..geometry.hessian import metric_at
 from ..geometry.hessian_metric import HessianMetric
 from ..geometry.line_search import change
 from ..geometry.metric import Metric
@@ -53,15 +52,14 @@ def solve(run: Run, steps: int | None = None, *, pairs: Pairs | None = None) -> 
         metric, refresh = run.curvature_metric.with_l2(obj.l2), REFRESH_NEAR
     elif obj is not None and run.theta.any() and not (pairs or (run.warm_start and run.warm_start.pairs)):
         # A start other than zero is assumed to be near the minimum, so that its curvatures are worth a pass.
-        metric = run.curvature_metric = metric_at(obj, run.theta)
+        metric = run.curvature_metric = run.curvature_here()
     last = len(run.history) + (steps or run.max_iter + 1)
     for count in refresh:
         search(run, metric, min(count, last - len(run.history)), pairs=pairs)
         pairs = None
         if len(run.history) >= last:
             return
-        assert obj is not None
-        metric = run.curvature_metric = metric_at(obj, run.theta)
+        metric = run.curvature_metric = run.curvature_here()
     before = np.inf
     while run.grad_norm < 0.5 * before:
         before = run.grad_norm

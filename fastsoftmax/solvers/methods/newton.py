@@ -64,7 +64,7 @@ def solve(run: Run, design: Design | None = None) -> None:
     remove_class_shift(run)
     latest = run.hessian_metric
     if design is None:
-        design = Design(obj, run.metric) if latest is None else latest.design
+        design = run.design(run.metric) if latest is None else latest.design
     while True:
         before, last = run.grad_norm, len(run.history)
         if latest is None or latest.theta is not run.theta:

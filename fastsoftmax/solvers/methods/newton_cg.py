@@ -16,7 +16,6 @@ import numpy as np
 
 from ...objective import reduce
 from ...objective.problem import has_products, has_rows
-from ..geometry.hessian import metric_at
 from ..geometry.metric import Metric
 from ..run import Run
 from . import newton
@@ -35,7 +34,7 @@ def solve(run: Run) -> None:
     if in_float32(run):
         newton.remove_class_shift(run)
     obj = run.obj if has_rows(run.obj) and run.obj.shape[1] > 1 else None
-    metric = metric_at(obj, run.theta) if obj is not None and run.theta.any() else run.metric
+    metric = run.curvature_here() if obj is not None and run.theta.any() else run.metric
     eta, since = ETA_MAX, 0
     while True:
         before = metric.size(run.grad)
@@ -46,14 +45,12 @@ def solve(run: Run) -> None:
         eta = min(ETA_MAX, max(0.9 * (after / before) ** 2 if before else 0.0, kept if kept > 0.1 else 0.0, 1e-6))
         since += 1
         if obj is not None and since in (REFRESH, 2 * REFRESH):
-            metric = metric_at(obj, run.theta)
+            metric = run.curvature_here()
 
 
 def direction(run: Run, metric: Metric, eta: float) -> np.ndarray:
     """A step d with |S^T (H d + gradient)| <= eta |S^T gradient|, or the best after `INNER_MAX` products. In any case
     a descent direction."""
-    obj = run.obj
-    assert has_products(obj)
     residual, single = -run.grad, in_float32(run)
     if single:
         remove_class_mean(residual)
@@ -62,7 +59,7 @@ def direction(run: Run, metric: Metric, eta: float) -> np.ndarray:
     square = float(np.vdot(residual, along))
     goal, towards = eta * eta * square, None
     for _ in range(INNER_MAX):
-        product = obj.hess_prod(run.theta, along)
+        product = _product(run, along)
         if single:
             remove_class_mean(product)
         curvature = float(np.vdot(along, product))
@@ -77,6 +74,14 @@ def direction(run: Run, metric: Metric, eta: float) -> np.ndarray:
             break
         reduce.scale_and_add(along, square / old, towards)
     return step if step.any() else along
+
+
+def _product(run: Run, v: np.ndarray) -> np.ndarray:
+    """The Hessian at the current iterate times v."""
+    obj = run.obj
+    assert has_products(obj)
+    product: np.ndarray = run.ask("product", v, lambda: (obj.hess_prod(run.theta, v),))[0]
+    return product
 
 
 def in_float32(run: Run) -> bool:

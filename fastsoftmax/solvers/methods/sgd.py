@@ -28,7 +28,7 @@ within 1 % of the minimum (two for 100,000 badly scaled rows, k = 5). For more d
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -56,6 +56,8 @@ POWER = 20
 GROWTH = 2.0
 # After so many halvings of gamma in a row the run gives up.
 HALVINGS = 10
+# The numbers of a `Stream`.
+NUMBERS = "steps rows factor sampled weight made_at gamma gamma_rows".split()
 
 
 def solve(run: Run) -> None:
@@ -66,7 +68,7 @@ def solve(run: Run) -> None:
     failures = 0
     while failures < HALVINGS:
         stream.restart(run.theta)
-        stream.walk(run.obj)
+        _walk(run, stream)
         value, _ = run.evaluate(stream.average)
         if value < run.value:
             run.accept(stream.average)
@@ -74,6 +76,28 @@ def solve(run: Run) -> None:
         else:
             stream.factor, failures = 0.5 * stream.factor, failures + 1
     run.stop(f"found no lower value in {HALVINGS} walks with smaller and smaller steps: another solver gets further")
+
+
+def _walk(run: Run, stream: Stream) -> None:
+    """A walk over the rows. What a journal has of it, all or its first chunks, is not walked again."""
+    obj, journal, start = run.obj, run.journal, run.theta
+    assert has_rows(obj)
+    if journal is None:
+        return stream.walk(obj)
+    walked = False
+
+    def walk() -> tuple[Any, ...]:
+        nonlocal walked
+        walked, done = True, 0
+        if (begun := journal.walk_begun(start)) is not None:
+            done = int(begun[0])
+            stream.restore(begun[1:])
+        stream.walk(obj, done, lambda count: journal.between_chunks(start, (float(count), *stream.state())))
+        return stream.state()
+
+    state = run.ask("walk", start, walk)
+    if not walked:
+        stream.restore(state)
 
 
 @dataclass
@@ -94,6 +118,8 @@ class Stream:
         Sums of w x x^T, or of its diagonal, and of w x over ``sampled`` rows of total weight ``weight``.
     metric : Metric or None
         M, from the moments of the first ``made_at`` rows that were sampled.
+    still : bool ndarray (n,)
+        The columns that had not varied then, which M leaves out.
     gamma, gamma_rows
         The step that one mini-batch of ``gamma_rows`` rows allows.
     """
@@ -108,6 +134,7 @@ class Stream:
     second: np.ndarray = field(default_factory=lambda: np.zeros(0))
     first: np.ndarray = field(default_factory=lambda: np.zeros(0))
     metric: Metric | None = None
+    still: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     made_at: float = 0.0
     gamma: float = 0.0
     gamma_rows: int = 1
@@ -120,9 +147,37 @@ class Stream:
         """Begin a new average at theta; moments and metric stay."""
         self.theta, self.average, self.steps = theta.copy(), theta.copy(), 0
 
-    def walk(self, obj: ProblemWithRows) -> None:
-        """One pass over an objective's rows, in mini-batches."""
-        for chunk in obj.walk():
+    def state(self) -> tuple[Any, ...]:
+        """All of this object as arrays and floats, for `restore`."""
+        metric, arrays = self.metric, (self.theta, self.average, self.second, self.first)
+        numbers = tuple(float(getattr(self, name)) for name in NUMBERS)
+        if metric is None:
+            return (*arrays, *numbers)
+        moments, mean = metric.moments, () if metric.mean is None else (metric.mean,)
+        summed = moments.eps if moments.summed is None else moments.summed
+        return (*arrays, *numbers, moments.eps, summed, metric.l2, moments.second, self.still, *mean)
+
+    def restore(self, state: tuple[Any, ...]) -> None:
+        """Become what an object was when it returned a state."""
+        count = 4 + len(NUMBERS)
+        self.theta, self.average, self.second, self.first = state[:4]
+        for name, number in zip(NUMBERS, state[4:count], strict=True):
+            setattr(self, name, number)
+        self.steps, self.gamma_rows, self.metric = int(self.steps), int(self.gamma_rows), None
+        if len(state) > count:
+            eps, summed, l2, second, still, *mean = state[count:]
+            self.still = still.astype(bool)
+            self.metric = Metric(Moments(second, mean[0] if mean else None, eps, summed), l2)
+            self.metric.hold(self.still)
+
+    def walk(self, obj: ProblemWithRows, done: int = 0, after: Callable[[int], None] = lambda count: None) -> None:
+        """One pass over an objective's rows, in mini-batches.
+
+        Without its first ``done`` chunks; ``after`` is called after each of the others, with the number of chunks done.
+        """
+        for count, chunk in enumerate(obj.walk(), 1):
+            if count <= done:
+                continue
             for rows in mini_batches(chunk):
                 total = float(len(rows.X)) if rows.w is None else float(rows.w.sum())
                 if not total > 0.0:
@@ -130,6 +185,7 @@ class Stream:
                 grad = obj.gradient_on(rows, self.theta)
                 self._learn(rows, total, obj)
                 self._step(grad, len(rows.X))
+            after(count)
 
     def _step(self, grad: np.ndarray, count: int) -> None:
         assert self.metric is not None
@@ -171,7 +227,7 @@ class Stream:
         still = variance <= moments.noise
         if second.ndim == 2:
             second[np.diag_indices_from(second)] += len(first) / self.sampled * variance
-        self.metric = Metric(moments, obj.l2)
+        self.metric, self.still = Metric(moments, obj.l2), still
         # Else l2 alone would scale a column that has not varied yet: a step as long as 1 / l2 where it first does.
         self.metric.hold(still)
         largest = largest_eigenvalue(X, 0.5 * w, self.metric)

@@ -7,14 +7,17 @@ is over, and raises `Stop` if so.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
-from ...objective.problem import Problem
+from ...objective.problem import Problem, has_rows
 from ..certificates.separation import QUASI_SEPARABLE
+from ..checkpoint.journal import Journal, Parts, RepeatedDesign
 from ..geometry.centering import centered, to_original
+from ..geometry.hessian import Design, metric_at
 from ..geometry.hessian_metric import HessianMetric
 from ..geometry.line_search import change
 from ..geometry.metric import Metric, Moments
@@ -68,6 +71,8 @@ class Run:
         metric. These set how fast a run converges and the units of its gradient norm, but not its minimum.
     moments : Moments, optional
         Moments of ``obj``, which then must have gone through `centering.centered` already.
+    journal : Journal, optional
+        Where the objective's answers are kept, for a checkpoint, and come from, in a run that goes on from one.
 
     Attributes
     ----------
@@ -109,7 +114,9 @@ class Run:
         warm_start: PreviousRuns | None = None,
         similar_run: Run | None = None,
         moments: Moments | None = None,
+        journal: Journal | None = None,
     ) -> None:
+        self.journal = journal
         self.tol, self.max_iter, self.l1, self.callback = tol, max_iter, l1, callback
         self.history: list[Step] = []
         self.why = self.solver = self.chosen = ""
@@ -145,10 +152,30 @@ class Run:
 
     def measure(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """Value and gradient by a pass, without the cache of `evaluate`: for solvers that never repeat a point."""
-        value, grad = self.obj.value_and_grad(theta)
+        value, grad = self.ask("value", theta, lambda: self.obj.value_and_grad(theta))
         if self.l1:
             value += self.l1_of(theta)
         return value, grad
+
+    def ask(self, what: str, point: np.ndarray, compute: Callable[[], Parts]) -> Parts:
+        """What ``compute`` returns, arrays and floats, or its answer of the same run before an interruption.
+
+        What a solver asks of the objective in this way is not asked again by a run that goes on from a checkpoint.
+        """
+        return compute() if self.journal is None else self.journal.ask(self.obj, what, point, compute)
+
+    def curvature_here(self) -> Metric:
+        """`hessian.metric_at` the current iterate. Takes a pass."""
+        assert has_rows(self.obj)
+        return metric_at(self.obj, self.theta, self.ask)
+
+    def design(self, metric: Metric) -> Design:
+        """`hessian.Design` of the run's objective."""
+        assert has_rows(self.obj)
+        design = Design(self.obj, metric)
+        if self.journal is not None:
+            design.rows = RepeatedDesign(design.rows, self.ask)
+        return design
 
     def remember(self, theta: np.ndarray, value: float, grad: np.ndarray) -> None:
         """Store value and gradient at a point, so that `evaluate` takes no pass there."""
@@ -196,9 +223,10 @@ class Run:
         if self.warm_start is not None and self.first_iterate is None:
             self.first_iterate = at.theta, value, grad
         self.rule.bound_gap(at, self._hessian_for_proof())
-        seconds = time.perf_counter() - self._began
-        step = Step(len(self.history), value, at.grad_norm, self.n_passes, seconds, at.gap_bound)
+        step = Step(len(self.history), value, at.grad_norm, self.n_passes, self.seconds, at.gap_bound)
         self.history.append(step)
+        if self.journal is not None:
+            self.journal.iterate, self.journal.steps = self._iterate, step.iteration
         if self.callback is not None:
             self._call(self.callback, step)
         why = self.rule.no_minimum(at)
@@ -304,6 +332,13 @@ class Run:
     def proven(self) -> bool:
         """Whether the gap bound is at most ``tol``."""
         return self.rule.is_proven(self.at)
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._began if self.journal is None else self.journal.seconds
+
+    def _iterate(self) -> tuple[np.ndarray, float, np.ndarray]:
+        return self.theta, self.value, self.grad
 
     @property
     def n_passes(self) -> int:
