@@ -36,7 +36,7 @@ import numpy as np
 
 from ...kernels.contract import Csr, Rows
 from ...objective import reduce
-from ...objective.problem import ProblemWithRows, has_rows
+from ...objective.problem import ProblemInOrder, ProblemWithRows, has_order
 from ..geometry.metric import Metric, Moments, summed_in_float64
 from ..run import Run
 
@@ -60,8 +60,8 @@ HALVINGS = 10
 
 def solve(run: Run) -> None:
     """Step until `Run.accept` stops the run; a step is a walk over X that lowers the value."""
-    if not has_rows(run.obj):
-        raise TypeError("solver 'sgd' needs an objective with rows to walk over (objective.problem), as Objective")
+    if not has_order(run.obj):
+        raise TypeError("solver 'sgd' needs an objective that hands out its rows (objective.problem), as Objective")
     stream = Stream.start(run.theta)
     failures = 0
     while failures < HALVINGS:
@@ -120,7 +120,7 @@ class Stream:
         """Begin a new average at theta; moments and metric stay."""
         self.theta, self.average, self.steps = theta.copy(), theta.copy(), 0
 
-    def walk(self, obj: ProblemWithRows) -> None:
+    def walk(self, obj: ProblemInOrder) -> None:
         """One pass over an objective's rows, in mini-batches."""
         for chunk in obj.walk():
             for rows in mini_batches(chunk):
