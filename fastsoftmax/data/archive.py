@@ -1,8 +1,8 @@
 """Files that are whole or not there at all, and files of arrays with a JSON header, which hold no code.
 
-An archive is a ``.npz`` file with two members of bytes: ``header``, JSON in UTF-8, and ``numbers``, the arrays laid end
-to end. The header's ``arrays`` has dtype and shape of each. zip's checksums of both members tell damage; nothing is ever
-unpickled.
+An archive is a ``.npz`` file with two members of bytes: ``header``, JSON in UTF-8, and ``numbers``, the arrays laid
+end to end. The header's ``arrays`` has dtype and shape of each. zip's checksums of both members tell damage; nothing is
+ever unpickled.
 """
 
 from __future__ import annotations

@@ -6,13 +6,14 @@ only as much as the solvers that it is to be used with:
 =====================  =============================================================================================
 `Problem`              lbfgs and gradient_descent, with the metric of the Gram matrix; so "auto" and l1
 `ProblemWithProducts`  newton_cg
-`ProblemWithRows`      newton and sgd; the metric that follows the curvature; the last steps and their proof; tests for
+`ProblemWithRows`      newton; the metric that follows the curvature; the last steps and their proof; tests for
                        separable classes, classes without rows, and nearly parallel columns
+`ProblemInOrder`       sgd
 =====================  =============================================================================================
 
 Every sweep is one method, which counts itself in ``n_passes``, and returns what one walk over all rows can add up or
-compare: numbers whose size does not go with the number of rows. So several workers can each sweep their own rows.
-`ProblemWithRows.walk` and `ProblemWithRows.columns` are the exceptions: they hand out rows, a chunk at a time.
+compare: numbers whose size does not go with the number of rows. So several workers can each sweep their own rows, as
+the parts of a `total.Total` do. `ProblemInOrder.walk` is the exception: it hands out rows, a chunk at a time.
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ from ..kernels.contract import Rows
 
 # Sums over rows that weigh by their curvature: second and first moments, and the total of the weights.
 CurvatureSums = tuple[np.ndarray, np.ndarray, float]
+
+
+# What `ProblemWithRows.sum_columns` adds up. Its arguments are some rows' columns in float64, dense or as a csr_array,
+# the weights of the rows, and the number of the first one.
+ColumnSums = Callable[[Any, np.ndarray, int], tuple[np.ndarray, ...]]
 
 
 class Problem(Protocol):
@@ -87,7 +93,7 @@ class DesignMatrix(Protocol):
 
 
 class ProblemWithRows(ProblemWithProducts, Protocol):
-    """A problem that gives access to its rows by sweeps over them: see `sweeps` for how `Objective` makes them.
+    """A problem that makes sweeps over its rows: see `sweeps` for how `Objective` makes them.
 
     Attributes
     ----------
@@ -144,8 +150,13 @@ class ProblemWithRows(ProblemWithProducts, Protocol):
         """The rows in other coordinates: ``coordinates`` turns dense rows of X into float64 rows of X_phi, and
         ``left_out`` are the numbers of the columns of X_phi that Hessians are to leave out."""
 
-    def columns(self, numbers: np.ndarray, most: int | None = None) -> Iterator[tuple[Any, np.ndarray | None]]:
-        """Some columns of all rows, dense or as a csr_array, and the rows' weights; at most so many rows at a time."""
+    def sum_columns(self, function: ColumnSums, numbers: np.ndarray, most: int | None = None) -> tuple[np.ndarray, ...]:
+        """The sums over all rows of what ``function`` makes of some columns, at most so many rows at a time. Where rows
+        are on other machines the function goes to them, and so must be one that pickles. Counts as no pass."""
+
+
+class ProblemInOrder(ProblemWithRows, Protocol):
+    """A problem that hands out its rows."""
 
     def walk(self) -> Iterator[Rows]:
         """All rows in order, a chunk at a time, as one pass."""
@@ -156,7 +167,12 @@ class ProblemWithRows(ProblemWithProducts, Protocol):
 
 
 def has_rows(obj: Problem) -> TypeGuard[ProblemWithRows]:
-    """Whether a problem gives access to its rows."""
+    """Whether a problem makes sweeps over its rows."""
+    return hasattr(obj, "curvature_gram")
+
+
+def has_order(obj: Problem) -> TypeGuard[ProblemInOrder]:
+    """Whether a problem hands out its rows."""
     return hasattr(obj, "walk")
 
 

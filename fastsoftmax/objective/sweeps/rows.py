@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from ...data import validation
 from ...data.sources.memory import ArraySource, SparseSource
 from ...kernels.contract import Csr, Parameters, Rows
 from ..passes import explain_nonfinite, passes_over
-from ..problem import CurvatureSums
+from ..problem import ColumnSums, CurvatureSums
 from . import curvature
 from .design import ChunkedDesign, hessian_plan
 from .facts import Facts
@@ -71,15 +72,22 @@ class Sweeps(Facts):
             lost = max(lost, -float(margin.min(initial=0.0)))
         return gained, lost
 
-    def columns(self, numbers: np.ndarray, most: int | None = None) -> Iterator[tuple[Any, np.ndarray | None]]:
-        """Some columns of all rows, dense or as a csr_array, and the rows' weights; at most so many rows at a time.
+    def columns(self, numbers: np.ndarray, most: int | None = None) -> Iterator[tuple[Any, np.ndarray, int]]:
+        """Some columns of all rows in float64, dense or as a csr_array, the rows' weights, and the number of the first
+        row; at most ``most`` rows at a time.
 
         It is for few columns, and does not count as a pass.
         """
         chunk = self.plan.chunk if most is None else min(self.plan.chunk, most)
         for rows in self.source.chunks(chunk):
             X = rows.X.to_scipy() if isinstance(rows.X, Csr) else np.asarray(rows.X)
-            yield X[:, numbers], rows.w
+            w = np.ones(len(rows.X)) if rows.w is None else rows.w
+            yield X[:, numbers].astype(np.float64), w, rows.start
+
+    def sum_columns(self, function: ColumnSums, numbers: np.ndarray, most: int | None = None) -> tuple[np.ndarray, ...]:
+        """The sums over all rows of what ``function`` makes of some columns, a chunk of `columns` at a time."""
+        made = (function(*part) for part in self.columns(numbers, most))
+        return functools.reduce(lambda a, b: tuple(map(np.add, a, b)), made)
 
     def pick(self, rows: np.ndarray) -> Any:
         """A copy of X of the rows with these numbers, a csr_array if X is sparse. Only where `can_pick`."""

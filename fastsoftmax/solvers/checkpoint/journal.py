@@ -157,7 +157,7 @@ class Journal:
         return _copied(answer.parts)
 
     def walk_begun(self, point: np.ndarray) -> Parts | None:
-        """What `between_chunks` was given last in a walk from this point that was interrupted; None if there is none."""
+        """What `between_chunks` was given last in a walk from this point that was interrupted; None without one."""
         begun = self.begun
         return _copied(begun.parts) if begun is not None and begun.digest == digest(point) else None
 

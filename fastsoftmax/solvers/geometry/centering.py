@@ -111,9 +111,8 @@ def _shift(obj: Objective, found: Moments) -> np.ndarray | None:
 
 def _vary(obj: Objective, columns: np.ndarray, values: np.ndarray) -> bool:
     """Whether some columns have other numbers than these in a row that has weight."""
-    for X, w in obj.columns(columns):
-        part = X.toarray() if obj.sparse else X
-        part = part if w is None else part[w > 0]
+    for X, w, _ in obj.columns(columns):
+        part = (X.toarray() if obj.sparse else X)[w > 0]
         if bool((part != values).any()):
             return True
     return False

@@ -22,8 +22,8 @@ down to the rounding of the Gram matrix, and below that not at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -92,12 +92,7 @@ def _by_sketch(
     measured."""
     from scipy.spatial import cKDTree
 
-    rng = np.random.default_rng(0)
-    sketch, total = np.zeros((len(columns), VECTORS)), np.zeros(VECTORS)
-    for X, w in _walk(obj, columns):
-        R = w[:, None] * rng.standard_normal((len(w), VECTORS))
-        sketch += X.T @ R
-        total += R.sum(axis=0)
+    sketch, total = obj.sum_columns(_sketch, columns, PIECE)
     if moments.mean is not None:
         sketch -= np.multiply.outer(moments.mean[columns], total)
     length = np.linalg.norm(sketch, axis=1)
@@ -111,19 +106,19 @@ def _by_sketch(
     return np.column_stack([columns[other], columns])[close], np.zeros(int(close.sum()))
 
 
+def _sketch(X: Any, w: np.ndarray, start: int) -> tuple[np.ndarray, ...]:
+    """The products of some rows' columns with random vectors, and the sums of these."""
+    R = w[:, None] * np.random.default_rng([0, start]).standard_normal((len(w), VECTORS))
+    return X.T @ R, R.sum(axis=0)
+
+
 def _measure(obj: ProblemWithRows, intercept: bool, pairs: np.ndarray) -> np.ndarray:
     """The shares of some pairs, from the rows; infinite for columns that are multiples of each other."""
     first, second = pairs.T
     ratio = np.zeros(len(pairs))
     # Twice, since the ratio that the sums of the first walk give is off by their rounding.
     for _ in range(2):
-        sums, total, size = np.zeros((5, len(pairs))), 0.0, np.zeros(len(pairs))
-        for X, w in _walk(obj, np.concatenate([first, second])):
-            x, other = X[:, : len(pairs)], X[:, len(pairs) :]
-            r = other - (x * ratio if isinstance(x, np.ndarray) else x.multiply(ratio[None, :]).tocsr())
-            sums += [w @ each for each in (x, r, _product(x, x), _product(x, r), _product(r, r))]
-            size += w @ _product(other, other)
-            total += float(w.sum())
+        sums, total, size = obj.sum_columns(partial(_moments_of_pairs, ratio), np.concatenate([first, second]), PIECE)
         mean_x, mean_r, xx, xr, rr = sums / total
         if intercept:
             xx, xr, rr = xx - mean_x**2, xr - mean_x * mean_r, rr - mean_r**2
@@ -135,11 +130,14 @@ def _measure(obj: ProblemWithRows, intercept: bool, pairs: np.ndarray) -> np.nda
     return np.where(share > rounding**2, share, np.inf)
 
 
+def _moments_of_pairs(ratio: np.ndarray, X: Any, w: np.ndarray, start: int) -> tuple[np.ndarray, ...]:
+    """Sums over some rows of x, r, x x, x r and r r, where r is the pair's second column less ``ratio`` times x, its
+    first; of the weights; and of the squares of the second."""
+    x, other = X[:, : len(ratio)], X[:, len(ratio) :]
+    r = other - (x * ratio if isinstance(x, np.ndarray) else x.multiply(ratio[None, :]).tocsr())
+    sums = np.array([w @ each for each in (x, r, _product(x, x), _product(x, r), _product(r, r))])
+    return sums, w.sum(), w @ _product(other, other)
+
+
 def _product(A: Any, B: Any) -> Any:
     return A * B if isinstance(A, np.ndarray) else A.multiply(B)
-
-
-def _walk(obj: ProblemWithRows, columns: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
-    """Some columns in float64, dense or sparse as X is, and the weights of the rows, a chunk at a time."""
-    for X, w in obj.columns(columns, PIECE):
-        yield X.astype(np.float64), np.ones(X.shape[0]) if w is None else w

@@ -36,7 +36,7 @@ import numpy as np
 
 from ...kernels.contract import Csr, Rows
 from ...objective import reduce
-from ...objective.problem import ProblemWithRows, has_rows
+from ...objective.problem import ProblemInOrder, ProblemWithRows, has_order
 from ..geometry.metric import Metric, Moments, summed_in_float64
 from ..run import Run
 
@@ -62,8 +62,8 @@ NUMBERS = "steps rows factor sampled weight made_at gamma gamma_rows".split()
 
 def solve(run: Run) -> None:
     """Step until `Run.accept` stops the run; a step is a walk over X that lowers the value."""
-    if not has_rows(run.obj):
-        raise TypeError("solver 'sgd' needs an objective with rows to walk over (objective.problem), as Objective")
+    if not has_order(run.obj):
+        raise TypeError("solver 'sgd' needs an objective that hands out its rows (objective.problem), as Objective")
     stream = Stream.start(run.theta)
     failures = 0
     while failures < HALVINGS:
@@ -81,7 +81,7 @@ def solve(run: Run) -> None:
 def _walk(run: Run, stream: Stream) -> None:
     """A walk over the rows. What a journal has of it, all or its first chunks, is not walked again."""
     obj, journal, start = run.obj, run.journal, run.theta
-    assert has_rows(obj)
+    assert has_order(obj)
     if journal is None:
         return stream.walk(obj)
     walked = False
@@ -170,7 +170,7 @@ class Stream:
             self.metric = Metric(Moments(second, mean[0] if mean else None, eps, summed), l2)
             self.metric.hold(self.still)
 
-    def walk(self, obj: ProblemWithRows, done: int = 0, after: Callable[[int], None] = lambda count: None) -> None:
+    def walk(self, obj: ProblemInOrder, done: int = 0, after: Callable[[int], None] = lambda count: None) -> None:
         """One pass over an objective's rows, in mini-batches.
 
         Without its first ``done`` chunks; ``after`` is called after each of the others, with the number of chunks done.

@@ -51,10 +51,14 @@ def test_margins_are_those_of_rows_that_weigh(backend):
 def test_columns_and_picked_rows_are_those_of_x_and_no_pass(sparse):
     p, w, obj = problem(sparse)
     parts = list(obj.columns(np.array([3, 1]), 128))
-    assert [X.shape for X, _ in parts] == [(128, 2), (128, 2), (44, 2)] and obj.n_passes == 0
-    found = np.vstack([X.toarray() if sparse else X for X, _ in parts])
+    assert [X.shape for X, _, _ in parts] == [(128, 2), (128, 2), (44, 2)] and obj.n_passes == 0
+    found = np.vstack([X.toarray() if sparse else X for X, _, _ in parts])
     np.testing.assert_array_equal(found, p.X[:, [3, 1]])
-    np.testing.assert_array_equal(np.concatenate([w for _, w in parts]), obj.w)
+    np.testing.assert_array_equal(np.concatenate([w for _, w, _ in parts]), obj.w)
+    assert [start for _, _, start in parts] == [0, 128, 256]
+    sums = obj.sum_columns(lambda X, w, start: (w @ X, len(w) + 0 * start), np.array([3, 1]), 128)
+    np.testing.assert_allclose(sums[0], obj.w @ p.X[:, [3, 1]], rtol=1e-13)
+    assert sums[1] == 300
     picked = obj.pick(np.array([7, 2]))
     np.testing.assert_array_equal(picked.toarray() if sparse else picked, p.X[[7, 2]])
 
