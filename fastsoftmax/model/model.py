@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -17,7 +18,9 @@ from numpy.typing import ArrayLike
 from ..data import validation
 from ..data.arrays import as_array
 from ..data.frames import column_names, columns_in_order, is_frame, opened
+from ..data.sources.scan import Scan
 from ..data.validation_labels import check_labels
+from ..kernels.contract import PREDICTIONS
 from . import export
 from .file import read, write
 from .prediction import Prediction
@@ -31,9 +34,10 @@ class Model:
     """A softmax regression model: logits H = X theta + bias, one column for each class, and probabilities softmax(H).
 
     Every method takes X (m, n) as `fastsoftmax.Objective` does: dense in any memory layout, float32 and float64 without
-    a copy, or sparse; and its keywords ``backend`` and ``n_threads``. Results have the dtype of the computation:
-    float32 for float32, float16, bool and 8- and 16-bit integer X, else float64. The methods raise ValueError for X of
-    another shape and for NaN or infinity in X, and FloatingPointError if the logits of finite X overflow.
+    a copy, sparse, or what `fastsoftmax.scan` returns; and its keywords ``backend`` and ``n_threads``. Results have the
+    dtype of the computation: float32 for float32, float16, bool and 8- and 16-bit integer X, else float64. The methods
+    raise ValueError for X of another shape and for NaN or infinity in X, and FloatingPointError if the logits of finite
+    X overflow.
 
     X may also be a data frame: of pandas, polars, pyarrow or any library that hands over Arrow data, with columns of
     numbers and booleans. If the model has ``feature_names``, columns are found by their names, whatever their order; a
@@ -151,6 +155,23 @@ class Model:
             probabilities[rows] = np.take_along_axis(_softmax(H), order[rows], axis=1)
         return np.take(self.classes, order), probabilities
 
+    def predict_chunks(
+        self, X: ArrayLike | Scan, kind: str = "label", *, backend: str = "auto", n_threads: int | None = None
+    ) -> Iterator[tuple[slice, np.ndarray]]:
+        """Predictions of some rows at a time, each with the slice of rows that it belongs to.
+
+        Parameters
+        ----------
+        X : array_like (m, n), or what `fastsoftmax.scan` returns
+        kind : {"label", "proba", "log_proba", "logits"}
+            What `predict`, `predict_proba`, `predict_log_proba` and `decision_function` return.
+        """
+        if kind not in PREDICTIONS:
+            raise ValueError(f"kind must be one of {', '.join(map(repr, PREDICTIONS))}; got {kind!r}")
+        work = self._prediction(X, backend, n_threads)
+        for rows, out in work.pieces(max(1, _TOP_BYTES // (self.n_classes * 8)), kind):
+            yield rows, np.take(self.classes, out) if kind == "label" else out
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write the model to a ``.npz`` or, with the safetensors package, a ``.safetensors`` file.
 
@@ -217,15 +238,18 @@ class Model:
     def _run(self, X: ArrayLike, kind: str, backend: str, n_threads: int | None) -> np.ndarray:
         return self._prediction(X, backend, n_threads).whole(kind)
 
-    def _prediction(self, X: ArrayLike, backend: str, n_threads: int | None) -> Prediction:
+    def _prediction(self, X: ArrayLike | Scan, backend: str, n_threads: int | None) -> Prediction:
         """The pass over X. Where the columns of a frame have another order, the rows of theta are brought into it:
         there are fewer of them than of the frame."""
         order = None
-        if self.feature_names is not None and is_frame(X):
+        if isinstance(X, Scan):
+            if self.feature_names is not None and X.is_named:
+                order = columns_in_order(X.feature_names, self.feature_names)
+        elif self.feature_names is not None and is_frame(X):
             X = opened(X)
             order = columns_in_order(column_names(X), self.feature_names)
         theta = self.theta if order is None else self.theta[order]
-        return Prediction(validation.check_X(X), theta, self.bias, backend, n_threads)
+        return Prediction(X if isinstance(X, Scan) else validation.check_X(X), theta, self.bias, backend, n_threads)
 
 
 def softmax(H: ArrayLike) -> np.ndarray:

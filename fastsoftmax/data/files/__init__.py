@@ -35,7 +35,7 @@ from .data import DEFAULTS, Data, ReadOptions
 from .parquet import ParquetTable
 from .svmlight import read_svmlight
 
-__all__ = ["FORMATS", "Data", "ReadOptions", "kind_to_write", "read", "read_features", "write_columns"]
+__all__ = ["FORMATS", "Data", "ReadOptions", "kind_of_file", "kind_to_write", "read", "read_features", "write_columns"]
 
 _KINDS = {
     "csv": (".csv", ".tsv", ".txt", ".data", ".dat", ".tab"),
@@ -225,10 +225,15 @@ def _table(path: Path, kind: str, options: ReadOptions, known: Sequence[str]) ->
     return ParquetTable(path, options) if kind == "parquet" else read_npy(path, options)
 
 
+def kind_of_file(path: Path, options: ReadOptions) -> str:
+    """The kind of file that is at a path: what ``format`` says, or else the suffix."""
+    return options.format or _kind(path)
+
+
 def _opening(path: str | Path, options: ReadOptions, settings: dict[str, Any]) -> tuple[Path, str, ReadOptions]:
     """A path, the kind of file it is and how to read it; an error if it cannot be opened or is empty."""
     path, options = Path(path), replace(options, **settings)
-    kind = options.format or _kind(path)
+    kind = kind_of_file(path, options)
     if kind not in _KINDS:
         raise ValueError(f"unknown format {kind!r}; known are {', '.join(_KINDS)}")
     for option in fields(options):

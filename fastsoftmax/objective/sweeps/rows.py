@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ...data import validation
-from ...data.sources.memory import ArraySource, SparseSource
 from ...kernels.contract import Csr, Parameters, Rows
 from ..passes import explain_nonfinite, passes_over
 from ..problem import CurvatureSums
@@ -82,8 +81,7 @@ class Sweeps(Facts):
             yield X[:, numbers], rows.w
 
     def pick(self, rows: np.ndarray) -> Any:
-        """A copy of X of the rows with these numbers, a csr_array if X is sparse. Only where `can_pick`."""
-        assert isinstance(self.source, ArraySource | SparseSource)
+        """A copy of X of the rows with these ascending numbers, a csr_array if X is sparse."""
         return self.source.pick(rows)
 
     def count_subset(self, part: Sweeps) -> None:
