@@ -161,13 +161,13 @@ def names_of(X):
     return [f"x{j}" for j in range(X.shape[1])]
 
 
-def write_parquet(path, X, y=None, *, rows=700, **more):
-    """A Parquet file with columns x0, x1, ... and y, in row groups of so many rows."""
+def write_parquet(path, X, labels=None, *, rows=700, **more):
+    """A Parquet file with columns x0, x1, ... and the labels y, in row groups of so many rows."""
     import pyarrow
     import pyarrow.parquet
 
     columns = {name: X[:, j] for j, name in enumerate(names_of(X))}
-    table = pyarrow.table(columns | ({} if y is None else {"y": y}) | more)
+    table = pyarrow.table(columns | ({} if labels is None else {"y": labels}) | more)
     pyarrow.parquet.write_table(table, path, row_group_size=rows, compression="NONE", use_dictionary=["y"])
     return path
 

@@ -50,18 +50,11 @@ class Part:
         columns = {}
         for name in names:
             if name in self.types:
-                columns[name] = _decoded(table.column(name))
+                columns[name] = decoded(table.column(name))
             else:
                 value = _pyarrow().scalar(self.folders[name], _pyarrow().string())
                 columns[name] = _pyarrow().chunked_array([_pyarrow().repeat(value, rows)])
         return _pyarrow().table(columns)
-
-    def require_filled(self, name: str, column: Any, wanted: str, first: int = 0, group: int | None = None) -> None:
-        """Raise ValueError for the first empty cell of a column, whose first row is ``first`` in a row group."""
-        if column.null_count:
-            row = first + np.flatnonzero(column.is_null().to_numpy())[0]
-            part = self.name if group is None else f"{self.name}, row group {group}"
-            raise ValueError(f"{part}, row {row} (the first is 0), column {name!r} is empty; {wanted}")
 
 
 class ParquetTable:
@@ -122,7 +115,7 @@ class ParquetTable:
             if part.path != self.path:  # else the row is that of the whole, which the caller looks for
                 _require_finite(rows, part, wanted)
             if label is not None:
-                part.require_filled(label, columns[label], "a label is wanted")
+                require_filled(part.name, label, columns[label], "a label is wanted")
                 y.append(columns[label])
             start += part.rows
         notes = (*self.notes, *self._filled(empty))
@@ -133,8 +126,8 @@ class ParquetTable:
     def _numbers(self, part: Part, name: str, column: Any) -> np.ndarray:
         """A column as floats, empty cells as NaN."""
         if self.fill is None:
-            part.require_filled(name, column, "a number is wanted (--fill says which stands for empty cells)")
-        return numbers_of(part, name, column)
+            require_filled(part.name, name, column, "a number is wanted (--fill says which stands for empty cells)")
+        return numbers_of(part.name, name, column)
 
     def _fill_in(self, numbers: np.ndarray) -> int:
         """Put the number for empty cells into them; how many these are."""
@@ -150,7 +143,14 @@ class ParquetTable:
             yield f"empty cells are read as {self.fill:g}: {listed(found)}"
 
 
-def numbers_of(part: Part, name: str, column: Any) -> np.ndarray:
+def require_filled(where: str, name: str, column: Any, wanted: str, first: int = 0) -> None:
+    """Raise ValueError for the first empty cell of a column, the first row of which has a number in ``where``."""
+    if column.null_count:
+        row = first + np.flatnonzero(column.is_null().to_numpy())[0]
+        raise ValueError(f"{where}, row {row} (the first is 0), column {name!r} is empty; {wanted}")
+
+
+def numbers_of(where: str, name: str, column: Any) -> np.ndarray:
     """A column as floats, empty cells as NaN."""
     pyarrow = _pyarrow()
     if kind_of(column.type) == "decimal":  # not divided by a power of ten, which would round once more
@@ -159,7 +159,7 @@ def numbers_of(part: Part, name: str, column: Any) -> np.ndarray:
         try:
             column = column.cast(pyarrow.float64(), safe=False)
         except pyarrow.ArrowInvalid as error:  # the text in the name of a folder
-            raise ValueError(f"{part.name}, column {name!r}: {first_line(error)}; numbers are wanted") from None
+            raise ValueError(f"{where}, column {name!r}: {first_line(error)}; numbers are wanted") from None
     numbers: np.ndarray = column.to_numpy()
     return numbers
 
@@ -248,7 +248,7 @@ def is_float32(type_: Any) -> bool:
     return bool(types.is_float32(type_.value_type if types.is_dictionary(type_) else type_))
 
 
-def _decoded(column: Any) -> Any:
+def decoded(column: Any) -> Any:
     """A column without a dictionary, which may hold nulls and values that no row has."""
     return column.cast(column.type.value_type) if _pyarrow().types.is_dictionary(column.type) else column
 

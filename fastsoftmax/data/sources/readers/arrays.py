@@ -54,19 +54,13 @@ class ArrayReader(Reader):
 
     def _beside(self, given: Any, name: str) -> Any:
         """The number of a column, or an array (m,)."""
-        if given is None:
-            return None
-        if isinstance(given, str | Path) and not str(given).lstrip("-").isdigit():
-            given = _opened(Path(given))
-        elif np.ndim(given) == 0:
-            count = self.array.shape[1]
-            if not -count <= int(given) < count:
-                raise ValueError(f"{self.name} has {count} columns, and no column {given} for {name}")
-            return int(given) % count
-        values = np.asarray(given)
-        if values.shape != (self.rows,):
-            raise ValueError(f"{name} has shape {values.shape}; ({self.rows},), one for each row, is wanted")
-        return values
+        assert self.rows is not None
+        if not isinstance(given, int | np.integer) and not (isinstance(given, str) and given.lstrip("-").isdigit()):
+            return beside(given, self.rows, name)
+        count = self.array.shape[1]
+        if not -count <= int(given) < count:
+            raise ValueError(f"{self.name} has {count} columns, and no column {given} for {name}")
+        return int(given) % count
 
     def _part(self, of: Any, rows: slice) -> np.ndarray:
         return np.asarray(self.array[rows, of] if isinstance(of, int) else of[rows])
@@ -152,6 +146,16 @@ class ZarrReader(ArrayReader):
 
     def state(self) -> dict[str, tuple[int, int]]:
         return state_of(sorted(file for file in self.path.rglob("*") if file.is_file()), self.path)
+
+
+def beside(given: Any, rows: int, name: str) -> np.ndarray | None:
+    """Labels or weights beside X: an array (m,), or the .npy file of one."""
+    if given is None:
+        return None
+    values = _opened(Path(given)) if isinstance(given, str | Path) else np.asarray(given)
+    if values.shape != (rows,):
+        raise ValueError(f"{name} has shape {values.shape}; ({rows},), one for each row, is wanted")
+    return values
 
 
 def _opened(path: Path) -> np.ndarray:
