@@ -45,7 +45,7 @@ class Prediction:
                 None if bias is None else np.ascontiguousarray(bias, dtype=dtype),
             )
         self.plan = self.make_plan()
-        self.source.require_memory(self.plan.chunk, 0)
+        self.source.prepare(self.plan.chunk, 0)
         self.n_threads = min(self.n_threads, self.plan.threads)
 
     def make_plan(self) -> Plan:

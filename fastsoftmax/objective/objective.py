@@ -151,7 +151,7 @@ class Objective(Sweeps):
         self.l2 = validation.check_real(l2, "l2")
         self.n_threads = default_threads() if n_threads is None else validation.check_count(n_threads, "n_threads")
         self.plan = self.make_plan()
-        self.source.require_memory(self.plan.chunk, 8 * self.plan.slabs * self.n_features * self.n_classes)
+        self.source.prepare(self.plan.chunk, 8 * self.plan.slabs * self.n_features * self.n_classes)
         self.shape = (self.n_features + self.fit_intercept, self.n_classes)
         self.n_passes = 0
 

@@ -166,7 +166,7 @@ class FoldSource(Labelled):
         self._source, self._fold, self._left_out = source, fold, left_out
         self.shape, self.dtype, self.layout, self.streamed = source.shape, source.dtype, source.layout, source.streamed
         self.y, self.soft, self.smoothing = source.y, source.soft, source.smoothing
-        self.pick, self.place, self.require_memory = source.pick, source.place, source.require_memory  # type: ignore
+        self.pick, self.place, self.prepare = source.pick, source.place, source.prepare  # type: ignore
 
     @property
     def is_widened(self) -> bool:

@@ -7,7 +7,6 @@ its row pointers are new.
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
@@ -17,7 +16,7 @@ import numpy as np
 
 from ...kernels.contract import CONVERTED_BYTES, Csr, Layout, Rows
 from ..validation import compute_dtype
-from .readers.reader import Reader, require_same
+from .readers.reader import Reader, require_same, will_need
 from .source import DenseSource, Labelled
 
 # Bytes that the system is told to read before they are needed.
@@ -90,7 +89,7 @@ class ShiftedSource(Labelled):
         self._source, self._shift = source, shift
         self.shape, self.dtype, self.streamed = source.shape, source.dtype, source.streamed
         self.layout = replace(source.layout, itemsize=self.dtype.itemsize, converted=True)
-        self.place, self.require_memory = source.place, source.require_memory  # type: ignore[method-assign]
+        self.place, self.prepare = source.place, source.prepare  # type: ignore[method-assign]
 
     @property
     def is_widened(self) -> bool:
@@ -180,21 +179,9 @@ class MappedSource(ArraySource):
         require_same(self._state, self._reader.state())
         step = max(1, min(rows, AHEAD_BYTES // self.X.strides[0])) if self.X.strides[0] > 0 else rows
         for part in super().chunks(rows):
-            _will_need(self.X[part.start + len(part.X) : part.start + len(part.X) + step])
+            will_need(self.X[part.start + len(part.X) : part.start + len(part.X) + step])
             yield part
         require_same(self._state, self._reader.state())
 
     def place(self, row: int, column: int) -> str:
         return f"{self._reader.name}, row {row} (the first is 0), column {self._reader.names[column]!r}"
-
-
-def _will_need(X: np.ndarray) -> None:
-    """Let the system read the pages of some rows of a map."""
-    base: Any = X
-    while isinstance(base, np.ndarray):
-        base = base.base
-    if not isinstance(base, mmap.mmap) or not hasattr(base, "madvise") or not X.size or not X.flags.c_contiguous:
-        return
-    start = X.ctypes.data - np.frombuffer(base, np.uint8).ctypes.data
-    page = start // mmap.PAGESIZE * mmap.PAGESIZE
-    base.madvise(mmap.MADV_WILLNEED, page, start + X.nbytes - page)

@@ -17,6 +17,7 @@ from ..files.data import DEFAULTS, ReadOptions
 from .first_pass import Facts, Targets, first_pass
 from .memory import MappedSource
 from .readers.arrays import NpyReader
+from .readers.cache import Cache
 from .readers.opening import open_reader
 from .readers.reader import Reader
 from .streamed import StreamedSource
@@ -106,7 +107,9 @@ def scan(
         raise ValueError(f"dtype must be float32 or float64; got {kind}")
     given: dict[str, Any] = {"columns": columns, "weight": weight, "filters": filters, "dtype": kind}
     reader = open_reader(data, target, budget, options, given)
-    return Scan(reader, budget, None if cache is None else Path(cache))
+    if cache is not None and isinstance(reader, NpyReader):
+        raise ValueError(f"cache has no meaning for {reader.name}, which is mapped into memory as it is; leave it out")
+    return Scan(reader, budget, None if cache is None else Cache(Path(cache)))
 
 
 class Scan:
@@ -129,7 +132,7 @@ class Scan:
         What was found out or left out in reading, a line each.
     """
 
-    def __init__(self, reader: Reader, memory: int, cache: Path | None = None) -> None:
+    def __init__(self, reader: Reader, memory: int, cache: Cache | None = None) -> None:
         self._reader, self.memory, self._cache = reader, memory, cache
         self._targets: Targets | None = None
 
@@ -161,7 +164,7 @@ class Scan:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return tuple(self._reader.notes)
+        return (*self._reader.notes, *(self._cache.notes if self._cache else ()))
 
     @property
     def classes(self) -> np.ndarray:
@@ -199,7 +202,8 @@ class Scan:
         if isinstance(reader, NpyReader):
             y, w = (None, None) if targets is None else (targets.y, targets.w)
             return MappedSource(reader, facts.files, reader.X, y, w, smoothing=smoothing, reads=reads)
-        return StreamedSource(reader, facts, targets, smoothing=smoothing, reads=reads, memory=self.memory)
+        options: Any = {"smoothing": smoothing, "reads": reads, "memory": self.memory, "cache": self._cache}
+        return StreamedSource(reader, facts, targets, **options)
 
 
 def require_scan_alone(y: Any, sample_weight: Any) -> None:

@@ -78,8 +78,9 @@ class Source(Protocol):
     def place(self, row: int, column: int) -> str:
         """What to call a number of X in an error."""
 
-    def require_memory(self, chunk: int, sums: int) -> None:
-        """Raise ValueError where chunks of so many rows, and so many bytes of sums, do not fit into what it may use."""
+    def prepare(self, chunk: int, sums: int) -> None:
+        """Get ready for passes in chunks of so many rows. ValueError where these, and so many bytes of sums, do not fit
+        into the memory that it may use."""
 
 
 class DenseSource(Source, Protocol):
@@ -157,7 +158,7 @@ class Labelled:
     def place(self, row: int, column: int) -> str:
         return f"row {row}, column {column}"
 
-    def require_memory(self, chunk: int, sums: int) -> None:
+    def prepare(self, chunk: int, sums: int) -> None:
         """Rows in memory need none."""
 
     def _rows(self, X: np.ndarray | Csr, start: int) -> Rows:

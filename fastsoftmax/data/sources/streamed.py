@@ -7,9 +7,11 @@ the budget, and so are all bits of what is computed; else they are the largest t
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_right
 from collections.abc import Iterator
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +19,14 @@ import numpy as np
 from ...kernels.contract import Csr, Layout, Rows
 from .first_pass import Facts, Targets
 from .read_ahead import read_ahead
+from .readers.cache import Cache, CacheReader
 from .readers.reader import Block, Reader, require_same
 from .source import Labelled
 
 # A chunk may take this share of the budget. There are two of them, and the rest is for blocks, sums and solvers.
 CHUNK_SHARE = 0.2
+# Kernels may wait for rows for this share of a pass before more threads decode.
+PATIENCE = 0.2
 
 
 class StreamedSource(Labelled):
@@ -39,6 +44,8 @@ class StreamedSource(Labelled):
         Type characters of the dtypes that the kernels read.
     memory : int
         The budget in bytes.
+    cache : Cache or None
+        Where to keep a decoded copy, which later passes read.
 
     Attributes
     ----------
@@ -49,7 +56,15 @@ class StreamedSource(Labelled):
     streamed = True
 
     def __init__(
-        self, reader: Reader, facts: Facts, targets: Targets | None, *, smoothing: float, reads: str, memory: int
+        self,
+        reader: Reader,
+        facts: Facts,
+        targets: Targets | None,
+        *,
+        smoothing: float,
+        reads: str,
+        memory: int,
+        cache: Cache | None = None,
     ) -> None:
         super().__init__(None if targets is None else targets.y, None if targets is None else targets.w, smoothing)
         self._reader, self._facts, self._memory = reader, facts, memory
@@ -61,6 +76,8 @@ class StreamedSource(Labelled):
         self.most_bytes = int(CHUNK_SHARE * memory)
         self.layout = Layout(reader.by_column, self._read_dtype.itemsize, self._converts, self.most_bytes)
         self._marks: list[tuple[int, Block]] = []
+        self._cache, self._planned = cache, 0
+        self._cached: CacheReader | None = None
 
     @property
     def nnz(self) -> int:
@@ -77,18 +94,26 @@ class StreamedSource(Labelled):
         return np.concatenate([[0], np.cumsum(self._facts.column_entries)])
 
     def chunks(self, rows: int) -> Iterator[Rows]:
+        cache = self._cache
+        if cache is not None and self._cached is None:
+            self._cached = cache.reader(self._planned or rows, lambda: self._decoded(cache.folder))
         require_same(self._facts.files, self._reader.state())
-        start = 0
-        made: Iterator[Any] = self._sparse_chunks(rows) if self.sparse else self._dense_chunks(rows)
-        for X in read_ahead(made):
+        start, waited = 0, 0.0
+        asked = began = time.perf_counter()
+        for X in read_ahead(self._cut(rows)):
+            waited += time.perf_counter() - asked
             yield self._rows(X, start)
             start += len(X)
+            asked = time.perf_counter()
         require_same(self._facts.files, self._reader.state())
+        # More threads to decode, from the next pass on, where the kernels have waited.
+        if waited > PATIENCE * (time.perf_counter() - began):
+            self._reader.parallel = True
 
     def pick(self, rows: np.ndarray) -> Any:
         """By a walk over all rows."""
         parts = []
-        for part in self.chunks(self._rows_of_walk()):
+        for part in self.chunks(self._planned or self._rows_of_walk()):
             a, b = np.searchsorted(rows, [part.start, part.start + len(part.X)])
             if a < b:
                 inside = rows[a:b] - part.start
@@ -105,7 +130,8 @@ class StreamedSource(Labelled):
         where = f"{block.place(row - start)}, column {self._reader.names[column]!r}"
         return where if block.first + row - start == row else f"{where} (row {row} of all)"
 
-    def require_memory(self, chunk: int, sums: int) -> None:
+    def prepare(self, chunk: int, sums: int) -> None:
+        self._planned = chunk
         m, n = self.shape
         row = 12 * self.nnz // m if self.sparse else n * self._read_dtype.itemsize
         of_chunks = 2 * row * min(chunk, m)
@@ -121,12 +147,24 @@ class StreamedSource(Labelled):
 
     # ------------------------------------------------------------------------------------------- cutting
 
+    def _cut(self, rows: int) -> Iterator[Any]:
+        return self._sparse_chunks(rows) if self.sparse else self._dense_chunks(rows)
+
+    def _decoded(self, folder: Path) -> CacheReader:
+        """All rows, in the chunks that passes want."""
+        size = self._read_dtype.itemsize
+        need = (size + 4) * self.nnz + 8 * self.shape[0] if self.sparse else size * self.nnz
+        return CacheReader(self._reader, read_ahead(self._cut(self._planned or self._rows_of_walk())), folder, need)
+
     def _rows_of_walk(self) -> int:
         row = max(1, 12 * self.nnz // self.shape[0]) if self.sparse else self.shape[1] * self._read_dtype.itemsize
         return max(1, self.most_bytes // row)
 
     def _blocks(self) -> Iterator[Block]:
         """The blocks of one walk; ValueError where they are not those of the first pass."""
+        if self._cached is not None:
+            yield from self._cached.blocks()
+            return
         self._marks, start, checks = [], 0, self._facts.checks
         for number, block in enumerate(self._reader.blocks(labels=bool(checks))):
             if start + block.rows > self.shape[0]:

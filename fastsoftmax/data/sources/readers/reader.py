@@ -7,6 +7,7 @@ chunks that kernels want.
 
 from __future__ import annotations
 
+import mmap
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -175,3 +176,15 @@ def weights(values: Any, block: str) -> np.ndarray:
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{block}: the weights have dtype {array.dtype}; real numbers are wanted")
     return array.astype(np.float64, copy=False)
+
+
+def will_need(X: np.ndarray) -> None:
+    """Let the system read the pages of a part of a map, if X is one."""
+    base: Any = X
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if not isinstance(base, mmap.mmap) or not hasattr(base, "madvise") or not X.size or not X.flags.forc:
+        return
+    start = X.ctypes.data - np.frombuffer(base, np.uint8).ctypes.data
+    page = start // mmap.PAGESIZE * mmap.PAGESIZE
+    base.madvise(mmap.MADV_WILLNEED, page, start + X.nbytes - page)
