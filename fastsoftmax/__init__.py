@@ -1,6 +1,7 @@
 """Softmax (multinomial logistic) regression, computed in one pass over the data.
 
 - `loss_and_grad`, `Objective`: loss, gradient and Hessian products.
+- `scan`: data that is read anew in every pass, and need not fit into memory.
 - `minimize`, `regularization_path`, `Result`, `Checkpoint`: solvers.
 - `Model`, `predict_proba`, `softmax`: predictions from fitted parameters.
 - `SoftmaxRegression`, `SoftmaxRegressionCV`: estimators for scikit-learn.
@@ -22,6 +23,7 @@ from ._version import __version__ as __version__
 _HOME = {
     "Objective": "objective",
     "loss_and_grad": "objective",
+    "scan": "data.sources.scan",
     "minimize": "solvers",
     "Result": "solvers",
     "regularization_path": "solvers",
@@ -35,10 +37,11 @@ _HOME = {
     "get_include": "kernels.api",
 }
 __all__ = ["Checkpoint", "Model", "Objective", "Result", "SoftmaxRegression", "SoftmaxRegressionCV", "backends"]
-__all__ += ["get_include", "loss_and_grad", "minimize", "predict_proba", "regularization_path", "softmax"]
+__all__ += ["get_include", "loss_and_grad", "minimize", "predict_proba", "regularization_path", "scan", "softmax"]
 
 if TYPE_CHECKING:
     from . import accel as accel
+    from .data.sources.scan import scan
     from .kernels.api import get_include
     from .kernels.backends import backends
     from .model.model import Model, predict_proba, softmax

@@ -17,6 +17,7 @@ EXTRAS = {
     "safetensors": "safetensors",
     "sklearn": "sklearn",
     "torch": "torch",
+    "zarr": "zarr",
 }
 
 

@@ -41,6 +41,7 @@ MAY_IMPORT = {
     "__main__": ["cli"],
     "__init__": ["accel", "model", "objective", "sklearn", "solvers", "kernels.backends", "kernels.api", "_version"],
 }
+MAY_IMPORT["__init__"] += ["data"]
 MAY_IMPORT["cli"] += ["jax", "kernels.backends", "kernels.machine"]
 # Storeys of a wing, from the top; each may import those below it.
 STOREYS = {

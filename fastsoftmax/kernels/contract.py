@@ -206,11 +206,14 @@ class Layout:
         Bytes of a number of X as kernels read it.
     converted : bool
         Whether chunks are copies, because no kernel reads X as it is.
+    chunk_bytes : int or None
+        The most that a chunk may take, where a source makes chunks within a budget of memory.
     """
 
     by_column: bool = False
     itemsize: int = 8
     converted: bool = False
+    chunk_bytes: int | None = None
 
 
 AS_ROWS = Layout()

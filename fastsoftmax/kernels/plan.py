@@ -238,7 +238,8 @@ def make_plan(
         most = max(FEW_BYTES // (n * k * 8), FEW_SLABS, 2 * (os.cpu_count() or 1)) if gradient else SLABS_MAX
         slabs = int(max(1, min(SLABS_MAX, most, max(fitting_slabs, SLABS_MIN), by_rows)))
     if chunk is None:
-        by_bytes = (CONVERTED_BYTES if layout.converted else CHUNK_BYTES) // (n * itemsize)
+        most_bytes = CONVERTED_BYTES if layout.converted else CHUNK_BYTES
+        by_bytes = min(most_bytes, layout.chunk_bytes or most_bytes) // (n * itemsize)
         by_flops = max(int(CHUNK_FLOPS / max(1, 4 * n * k)), slabs * FLUSH_ROWS)
         chunks = -(-m // max(min(by_bytes, by_flops), slabs * block))
         chunk = -(-m // (chunks * slabs * block)) * slabs * block

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -16,14 +16,15 @@ from numpy.typing import ArrayLike
 
 from ..data import validation
 from ..data.arrays import as_array
+from ..data.files import kind_to_write, write_chunks
 from ..data.frames import column_names, columns_in_order, is_frame, opened
+from ..data.sources.scan import Scan
 from ..data.validation_labels import check_labels
+from ..kernels.contract import PREDICTIONS
 from . import export
 from .file import read, write
+from .pieces import columns_of, rows_at_once, softmax_of_rows, top_pieces
 from .prediction import Prediction
-
-# Bytes of the logits (as float64) that `Model.top_k` holds at a time.
-_TOP_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -31,9 +32,10 @@ class Model:
     """A softmax regression model: logits H = X theta + bias, one column for each class, and probabilities softmax(H).
 
     Every method takes X (m, n) as `fastsoftmax.Objective` does: dense in any memory layout, float32 and float64 without
-    a copy, or sparse; and its keywords ``backend`` and ``n_threads``. Results have the dtype of the computation:
-    float32 for float32, float16, bool and 8- and 16-bit integer X, else float64. The methods raise ValueError for X of
-    another shape and for NaN or infinity in X, and FloatingPointError if the logits of finite X overflow.
+    a copy, sparse, or what `fastsoftmax.scan` returns; and its keywords ``backend`` and ``n_threads``. Results have the
+    dtype of the computation: float32 for float32, float16, bool and 8- and 16-bit integer X, else float64. The methods
+    raise ValueError for X of another shape and for NaN or infinity in X, and FloatingPointError if the logits of finite
+    X overflow.
 
     X may also be a data frame: of pandas, polars, pyarrow or any library that hands over Arrow data, with columns of
     numbers and booleans. If the model has ``feature_names``, columns are found by their names, whatever their order; a
@@ -139,17 +141,68 @@ class Model:
         TypeError, ValueError
             If ``count`` is no whole number, below 1, or above the number of classes.
         """
-        count = validation.check_count(count, "count")
-        if count > self.n_classes:
-            raise ValueError(f"count is {count}; the model has {self.n_classes} classes")
+        self._check_top(count)
         work = self._prediction(X, backend, n_threads)
         order = np.empty((work.m, count), np.int64)
         probabilities = np.empty((work.m, count), work.source.dtype)
-        for rows, H in work.pieces(max(1, _TOP_BYTES // (self.n_classes * 8))):
-            order[rows] = _largest(H, count)
-            # Ranked by logits, because probabilities that round to the same number (often 0) have lost their order.
-            probabilities[rows] = np.take_along_axis(_softmax(H), order[rows], axis=1)
+        for rows, best, proba in top_pieces(work, count):
+            order[rows], probabilities[rows] = best, proba
         return np.take(self.classes, order), probabilities
+
+    def write_predictions(
+        self,
+        path: str | PathLike[str],
+        X: ArrayLike | Scan,
+        *,
+        proba: bool = False,
+        top: int | None = None,
+        backend: str = "auto",
+        n_threads: int | None = None,
+    ) -> int:
+        """Predict some rows at a time, and write the predictions to a file, which gets its name when it is complete.
+
+        Parameters
+        ----------
+        path : path
+            .csv or .parquet for a table, .npy for one array.
+        X : array_like (m, n), or what `fastsoftmax.scan` returns
+        proba : bool
+            Whether to write the probability of each class, columns "p(label)", beside the column "prediction".
+        top : int, optional
+            So many most probable classes instead, "top_1", "p_1", "top_2" and so on.
+
+        Returns
+        -------
+        int
+            Number of rows.
+        """
+        if top is not None:
+            self._check_top(top)
+        one_array = kind_to_write(Path(path)) == "npy"
+        work = self._prediction(X, backend, n_threads)
+        write_chunks(Path(path), columns_of(work, self.classes, proba, top, one_array), work.m)
+        return int(work.m)
+
+    def _check_top(self, count: int) -> None:
+        if validation.check_count(count, "count") > self.n_classes:
+            raise ValueError(f"count is {count}; the model has {self.n_classes} classes")
+
+    def predict_chunks(
+        self, X: ArrayLike | Scan, kind: str = "label", *, backend: str = "auto", n_threads: int | None = None
+    ) -> Iterator[tuple[slice, np.ndarray]]:
+        """Predictions of some rows at a time, each with the slice of rows that it belongs to.
+
+        Parameters
+        ----------
+        X : array_like (m, n), or what `fastsoftmax.scan` returns
+        kind : {"label", "proba", "log_proba", "logits"}
+            What `predict`, `predict_proba`, `predict_log_proba` and `decision_function` return.
+        """
+        if kind not in PREDICTIONS:
+            raise ValueError(f"kind must be one of {', '.join(map(repr, PREDICTIONS))}; got {kind!r}")
+        work = self._prediction(X, backend, n_threads)
+        for rows, out in work.pieces(rows_at_once(work.k), kind):
+            yield rows, np.take(self.classes, out) if kind == "label" else out
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the model to a ``.npz`` or, with the safetensors package, a ``.safetensors`` file.
@@ -217,15 +270,18 @@ class Model:
     def _run(self, X: ArrayLike, kind: str, backend: str, n_threads: int | None) -> np.ndarray:
         return self._prediction(X, backend, n_threads).whole(kind)
 
-    def _prediction(self, X: ArrayLike, backend: str, n_threads: int | None) -> Prediction:
+    def _prediction(self, X: ArrayLike | Scan, backend: str, n_threads: int | None) -> Prediction:
         """The pass over X. Where the columns of a frame have another order, the rows of theta are brought into it:
         there are fewer of them than of the frame."""
         order = None
-        if self.feature_names is not None and is_frame(X):
+        if isinstance(X, Scan):
+            if self.feature_names is not None and X.is_named:
+                order = columns_in_order(X.feature_names, self.feature_names)
+        elif self.feature_names is not None and is_frame(X):
             X = opened(X)
             order = columns_in_order(column_names(X), self.feature_names)
         theta = self.theta if order is None else self.theta[order]
-        return Prediction(validation.check_X(X), theta, self.bias, backend, n_threads)
+        return Prediction(X if isinstance(X, Scan) else validation.check_X(X), theta, self.bias, backend, n_threads)
 
 
 def softmax(H: ArrayLike) -> np.ndarray:
@@ -259,7 +315,7 @@ def softmax(H: ArrayLike) -> np.ndarray:
     if place is not None:
         row, column = place
         raise ValueError(f"H must be finite; row {row}, column {column} holds {array[row, column]} (NaN or infinity)")
-    return _softmax(array)
+    return softmax_of_rows(array)
 
 
 def predict_proba(
@@ -315,29 +371,3 @@ def _labels(classes: ArrayLike) -> np.ndarray:
     """Classes as an array: of objects, which files take, where NumPy has text of variable width."""
     array = classes if isinstance(classes, np.ndarray) else np.asarray(check_labels(classes, "classes"))
     return array.astype(object) if array.dtype.kind == "T" else array
-
-
-def _softmax(H: np.ndarray) -> np.ndarray:
-    """`softmax` of checked input. A difference that overflows to -inf has the exp 0, which is right."""
-    with np.errstate(over="ignore", under="ignore"):
-        Z: np.ndarray = np.exp(H - H.max(axis=1, keepdims=True))
-        Z /= Z.sum(axis=1, keepdims=True)
-    return Z
-
-
-def _largest(H: np.ndarray, count: int) -> np.ndarray:
-    """Columns of the ``count`` largest values of each row, the largest first; of equal values the first first."""
-    k = H.shape[1]
-    if count <= math.log2(k):  # then finding one maximum after the other is less work than sorting
-        return _largest_by_search(H.copy(), count)
-    order: np.ndarray = np.argsort(-H, axis=1, kind="stable")
-    return order[:, :count]
-
-
-def _largest_by_search(H: np.ndarray, count: int) -> np.ndarray:
-    """`_largest` by ``count`` searches for a maximum, which is then overwritten."""
-    order = np.empty((len(H), count), np.int64)
-    for rank in range(count):
-        order[:, rank] = H.argmax(axis=1)
-        np.put_along_axis(H, order[:, [rank]], -np.inf, axis=1)
-    return order

@@ -8,25 +8,34 @@ from dataclasses import replace
 import numpy as np
 
 from ..data import validation
+from ..data.sources.scan import Scan
 from ..kernels.backends import select
 from ..kernels.contract import Csr, Parameters, Sums
 from ..kernels.machine import default_threads
 from ..kernels.plan import Plan
-from ..objective.passes import explain_nonfinite, passes_over
+from ..objective.passes import explain_nonfinite, passes_of, passes_over
 
 
 class Prediction:
     """A pass over checked X that predicts: source, plan, parameters and kernels."""
 
     def __init__(
-        self, X: np.ndarray | Csr, theta: np.ndarray, bias: np.ndarray | None, backend: str, n_threads: int | None
+        self,
+        X: np.ndarray | Csr | Scan,
+        theta: np.ndarray,
+        bias: np.ndarray | None,
+        backend: str,
+        n_threads: int | None,
     ) -> None:
         n, self.k = theta.shape
-        self.m = X.shape[0]
-        if X.shape[1] != n:
-            raise ValueError(f"X has {X.shape[1]} features, but the model was fitted with {n} features")
+        self.m, features = X.shape
+        if features != n:
+            raise ValueError(f"X has {features} features, but the model was fitted with {n} features")
         self.kernels = select(backend)[1]
-        self.passes = passes_over(X, self.kernels)
+        if isinstance(X, Scan):
+            self.passes = passes_of(X.source(reads=self.kernels.READS, labels=False), self.kernels)
+        else:
+            self.passes = passes_over(X, self.kernels)
         self.source = self.passes.source
         self.n_threads = default_threads() if n_threads is None else validation.check_count(n_threads, "n_threads")
         dtype = self.source.dtype
@@ -36,6 +45,7 @@ class Prediction:
                 None if bias is None else np.ascontiguousarray(bias, dtype=dtype),
             )
         self.plan = self.make_plan()
+        self.source.prepare(self.plan.chunk, 0)
         self.n_threads = min(self.n_threads, self.plan.threads)
 
     def make_plan(self) -> Plan:
@@ -52,15 +62,16 @@ class Prediction:
         self._require_finite(sums, self.plan)
         return out
 
-    def pieces(self, most: int) -> Iterator[tuple[slice, np.ndarray]]:
-        """The logits of at most ``most`` rows at a time, each with the slice of rows that it belongs to."""
+    def pieces(self, most: int, kind: str = "logits") -> Iterator[tuple[slice, np.ndarray]]:
+        """A prediction of at most ``most`` rows at a time, each with the slice of rows that it belongs to."""
         plan = replace(self.plan, chunk=min(most, self.plan.chunk))
         sums = self._sums()
         for rows in self.passes.chunks(plan):
-            H = np.empty((len(rows.X), self.k), self.source.dtype)
-            self.kernels.predict(rows, self.params, plan, "logits", H, sums, self.n_threads)
+            count = len(rows.X)
+            out = np.empty(count, np.int64) if kind == "label" else np.empty((count, self.k), self.source.dtype)
+            self.kernels.predict(rows, self.params, plan, kind, out, sums, self.n_threads)
             self._require_finite(sums, plan)
-            yield slice(rows.start, rows.start + len(rows.X)), H
+            yield slice(rows.start, rows.start + count), out
 
     def _sums(self) -> Sums:
         return Sums.zeros(self.plan.slabs, self.k, 0, 1.0, grad=False)

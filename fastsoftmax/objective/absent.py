@@ -11,24 +11,6 @@ import numpy as np
 
 # The logit of an absent class, less the mean of the others' logits: the probability is at most e^-1000, which is 0.
 LOGIT = -1000.0
-# Rows in which all classes are looked for first: nearly always they are there.
-HEAD_ROWS = 4096
-
-
-def present_classes(targets: np.ndarray, w: np.ndarray | None, k: int) -> np.ndarray:
-    """Whether each class 0..k-1 has a row of positive weight, by labels (m,) or soft targets (m, k): bool (k,)."""
-    present = np.zeros(k, bool)
-    for rows in (slice(0, HEAD_ROWS), slice(None)):
-        some, weight = targets[rows], None if w is None else w[rows] > 0
-        if targets.ndim == 1:
-            present[some if weight is None else some[weight]] = True
-        else:
-            for c in np.flatnonzero(~present):
-                found = some[:, c] > 0
-                present[c] = (found if weight is None else found & weight).any()
-        if present.all():
-            break
-    return present
 
 
 def renumbered(y: np.ndarray, present: np.ndarray) -> np.ndarray:

@@ -46,7 +46,9 @@ class Shifted(Derived):
         if isinstance(outer._passes, DensePasses):
             super().__init__(outer, outer._passes.shifted(shift, copied=copied))
         else:
-            super().__init__(outer, SparsePasses(_shifted_sparse(outer._passes.source, shift), outer._kernels))
+            source = outer._passes.source
+            assert isinstance(source, SparseSource)
+            super().__init__(outer, SparsePasses(_shifted_sparse(source, shift), outer._kernels))
         self.plan = self._passes.plan(self.n_classes)
 
     @property

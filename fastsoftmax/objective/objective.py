@@ -17,12 +17,13 @@ from numpy.typing import ArrayLike
 
 from ..data import validation
 from ..data.arrays import as_array
+from ..data.sources.scan import Scan, require_scan_alone
 from ..kernels.backends import select
 from ..kernels.contract import RowOutputs, Rows, Sums
 from ..kernels.machine import default_threads
 from ..kernels.plan import Plan
 from . import reduce
-from .passes import SparsePasses, explain_nonfinite, passes_over, weighted_by_mass
+from .passes import SparsePasses, explain_nonfinite, passes_over, passes_over_scan, weighted_by_mass
 from .sweeps.rows import Sweeps
 
 if TYPE_CHECKING:
@@ -71,7 +72,9 @@ class Objective(Sweeps):
         it is, if that is in the CPU's memory. Of a data frame of any library, or a stream of Arrow data, with columns
         of numbers and booleans, columns of one dtype that lie one behind the other are read where they are; others are
         copied once. ``y``, ``sample_weight`` and theta may be arrays and columns of other libraries too.
-    y : array_like (m,) or (m, k)
+        What `fastsoftmax.scan` returns is read anew in every pass, and has labels and weights of its own: class numbers
+        are the places of its ``classes``.
+    y : array_like (m,) or (m, k), not with a scan
         Class numbers 0..k-1, or soft targets: the nonnegative share t_ic of each class. The loss of a
         row is then sum_c t_ic (logsumexp(H_i) - H_ic).
     n_classes : int, optional
@@ -119,8 +122,8 @@ class Objective(Sweeps):
 
     def __init__(
         self,
-        X: ArrayLike,
-        y: ArrayLike,
+        X: ArrayLike | Scan,
+        y: ArrayLike | None = None,
         n_classes: int | None = None,
         *,
         fit_intercept: bool = False,
@@ -130,19 +133,25 @@ class Objective(Sweeps):
         backend: str = "auto",
         n_threads: int | None = None,
     ) -> None:
-        array = validation.check_X(X)
-        m, self.n_features = array.shape
         smoothing = validation.check_share(label_smoothing, "label_smoothing")
-        targets, self.n_classes = validation.check_targets(y, m, n_classes, validation.compute_dtype(array.dtype))
-        w, self.weight_sum = validation.check_weights(sample_weight, m)
         self.backend, self._kernels = select(backend)
-        self._passes = passes_over(array, self._kernels, targets, w, smoothing=smoothing)
+        if isinstance(X, Scan):
+            require_scan_alone(y, sample_weight)
+            self._passes, self.n_classes, self.weight_sum = passes_over_scan(X, self._kernels, n_classes, smoothing)
+        else:
+            array = validation.check_X(X)
+            m, dtype = len(array), validation.compute_dtype(array.dtype)
+            targets, self.n_classes = validation.check_targets(y, m, n_classes, dtype)  # type: ignore[arg-type]
+            w, self.weight_sum = validation.check_weights(sample_weight, m)
+            self._passes = passes_over(array, self._kernels, targets, w, smoothing=smoothing)
         self.source = self._passes.source
+        self.n_features = self.source.shape[1]
         self.sparse = isinstance(self._passes, SparsePasses)
         self.fit_intercept = bool(fit_intercept)
         self.l2 = validation.check_real(l2, "l2")
         self.n_threads = default_threads() if n_threads is None else validation.check_count(n_threads, "n_threads")
         self.plan = self.make_plan()
+        self.source.prepare(self.plan.chunk, 8 * self.plan.slabs * self.n_features * self.n_classes)
         self.shape = (self.n_features + self.fit_intercept, self.n_classes)
         self.n_passes = 0
 

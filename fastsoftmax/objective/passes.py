@@ -12,8 +12,10 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from ..data.sources.memory import ArraySource, DenseSource, ShiftedSource, Source, SparseSource
-from ..data.validation import all_finite, nonfinite_place
+from ..data.sources.memory import ArraySource, ShiftedSource, SparseSource
+from ..data.sources.scan import Scan
+from ..data.sources.source import DenseSource, Source, SparseRows
+from ..data.validation import all_finite, check_count, nonfinite_place
 from ..kernels.contract import Csr, Kernels, Rows, Sums
 from ..kernels.plan import FLUSH_ROWS, SLAB_BYTES, Plan, hot_columns, make_plan, make_sparse_plan
 from . import reduce
@@ -38,13 +40,12 @@ class DensePasses:
     def shifted(self, shift: np.ndarray, *, copied: bool) -> DensePasses:
         """Passes over X - shift: a copy of X if ``copied``, else shifted a chunk at a time in every pass."""
         source, kernels = self.source, self._kernels
-        assert isinstance(source, ArraySource)
-        options: Any = {"smoothing": source.smoothing}
-        given = source.soft if source.y is None else source.y, source.w
         if not copied:
-            return DensePasses(ShiftedSource(source.X, *given, shift=shift, **options), kernels)
+            return DensePasses(ShiftedSource(source, shift), kernels)
+        assert isinstance(source, ArraySource)
         X = np.subtract(np.asarray(source.X), shift, dtype=source.dtype)
-        return DensePasses(ArraySource(X, *given, reads=kernels.READS, **options), kernels)
+        options: Any = {"reads": kernels.READS, "smoothing": source.smoothing}
+        return DensePasses(ArraySource(X, source.targets, source.w, **options), kernels)
 
     def plan(self, k: int, *, gradient: bool = True, strategy: str | None = None) -> Plan:
         if "class-parallel" not in self._kernels.STRATEGIES:
@@ -126,9 +127,9 @@ class DensePasses:
 
 
 class SparsePasses:
-    """Passes over a `SparseSource` by the sparse kernels of a backend."""
+    """Passes over sparse rows by the sparse kernels of a backend."""
 
-    def __init__(self, source: SparseSource, kernels: Kernels) -> None:
+    def __init__(self, source: SparseRows, kernels: Kernels) -> None:
         self.source, self._kernels = source, kernels
         self.value_and_grad, self.hess_prod = kernels.value_and_grad, kernels.hess_prod
         self._single = kernels.FLOAT32_SUMS and source.dtype == np.float32
@@ -243,6 +244,23 @@ def passes_over(
     return DensePasses(ArraySource(X, targets, w, smoothing=smoothing, reads=kernels.READS), kernels)
 
 
+def passes_over_scan(
+    scan: Scan, kernels: Kernels, n_classes: int | None, smoothing: float
+) -> tuple[Passes, int, float]:
+    """The passes over the rows of a scan, the number of classes, and the sum of the weights."""
+    targets = scan.targets
+    found = len(targets.classes)
+    k = found if n_classes is None else check_count(n_classes, "n_classes", at_least=2)
+    if found > k or k < 2:
+        raise ValueError(f"{scan.name} has {found} classes in column {scan.target!r}; {max(k, 2)} are wanted")
+    return passes_of(scan.source(smoothing=smoothing, reads=kernels.READS), kernels), k, targets.weight_sum
+
+
+def passes_of(source: Any, kernels: Kernels) -> Passes:
+    """The passes over a source, of dense rows or of sparse ones."""
+    return SparsePasses(source, kernels) if source.sparse else DensePasses(source, kernels)
+
+
 def weighted_by_mass(rows: Rows) -> Rows:
     """Rows for a Hessian product, which depends on soft targets only through their sum: here a factor on the weight."""
     if rows.soft is None:
@@ -261,7 +279,6 @@ def explain_nonfinite(source: Source, chunk: int, what: str) -> NoReturn:
         if place is not None:
             row, column, value = place
             too = "" if rows.w is None or rows.w[row] else ", and rows with weight 0, as this one, must be finite too"
-            raise ValueError(
-                f"X must be finite; row {rows.start + row}, column {column} holds {value} (NaN or infinity){too}"
-            )
+            where = source.place(rows.start + row, column)
+            raise ValueError(f"X must be finite; {where} holds {value} (NaN or infinity){too}")
     raise FloatingPointError(f"the {what} overflows {source.dtype}: logits X theta must stay finite")

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..data.sources.memory import DenseSource
+from ..data.sources.source import DenseSource, Labelled
 from ..kernels.contract import Parameters, Rows, Sums
 from .derived import Derived
 from .objective import Objective
@@ -159,16 +159,21 @@ class Member(Derived):
         return self._outer.gram()
 
 
-class FoldSource:
+class FoldSource(Labelled):
     """The rows of a source, those of one fold with weight 0. Weights are made for a chunk at a time."""
 
     def __init__(self, source: DenseSource, fold: np.ndarray, left_out: int) -> None:
         self._source, self._fold, self._left_out = source, fold, left_out
-        self.shape, self.dtype, self.layout = source.shape, source.dtype, source.layout
+        self.shape, self.dtype, self.layout, self.streamed = source.shape, source.dtype, source.layout, source.streamed
         self.y, self.soft, self.smoothing = source.y, source.soft, source.smoothing
+        self.pick, self.place, self.prepare = source.pick, source.place, source.prepare  # type: ignore
 
     @property
-    def w(self) -> np.ndarray | None:
+    def is_widened(self) -> bool:
+        return self._source.is_widened
+
+    @property
+    def w(self) -> np.ndarray | None:  # type: ignore[override]
         return self._weights(self._source.w, slice(None))
 
     def chunks(self, rows: int) -> Iterator[Rows]:

@@ -13,9 +13,11 @@ from .._extras import install_command
 from ..data import validation
 from ..data.arrays import as_array, offers_memory
 from ..data.frames import frame_values, is_frame, opened
+from ..data.sources.scan import Scan, require_scan_alone
+from ..data.sources.source import present_classes
 from ..data.validation_labels import check_labels
 from ..model.model import Model
-from ..objective.absent import present_classes, renumbered, with_absent
+from ..objective.absent import renumbered, with_absent
 from ..objective.objective import Objective
 from .parameters import FittedParameters
 
@@ -34,6 +36,8 @@ _CHECKS: dict[str, Any] = {"accept_sparse": True, "dtype": "numeric", "order": N
 
 def checked_rows(estimator: Any, X: Any, *, reset: bool) -> Any:
     """X after scikit-learn's checks; number and names of features are stored (``reset``) or compared."""
+    if isinstance(X, Scan):
+        return _checked_scan(estimator, X, reset)
     if is_frame(X):
         return _checked_frame(estimator, X, reset)
     X = as_array(X, "X") if _is_foreign(X) else X
@@ -52,6 +56,22 @@ def checked_samples(estimator: Any, X: Any, y: Any, *, reset: bool = True) -> tu
     X = as_array(X, "X") if _is_foreign(X) else X
     plain = _is_plain(X) and type(y) is np.ndarray and y.shape == X.shape[:1] and y.dtype.kind in "iu"
     return tuple(validate_data(estimator, X, y, reset=reset, skip_check_array=plain, **_CHECKS))
+
+
+def _checked_scan(estimator: Any, scan: Scan, reset: bool) -> Scan:
+    """A scan, whose number of features and their names are stored or compared; predictions find columns by name."""
+    n, names = len(scan.feature_names), scan.feature_names if scan.is_named else None
+    if reset:
+        estimator.n_features_in_ = n
+        vars(estimator).pop("feature_names_in_", None)
+        if names is not None:
+            estimator.feature_names_in_ = np.array(names, object)
+    elif n != estimator.n_features_in_:
+        raise ValueError(
+            f"{scan.name} has {n} features, but {type(estimator).__name__} is expecting {estimator.n_features_in_}"
+            " features as input"
+        )
+    return scan
 
 
 def _checked_frame(estimator: Any, X: Any, reset: bool) -> Any:
@@ -101,8 +121,11 @@ class SoftmaxClassifier(FittedParameters, ClassifierMixin, BaseEstimator):  # ty
         """Logarithms of the probabilities (m, k), computed from the logits: finite where a probability rounds to 0."""
         return self._model().predict_log_proba(self._check(X), **self._options())
 
-    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Share of the rows, or of their weight, whose label is predicted."""
+    def score(self, X: ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
+        """Share of the rows, or of their weight, whose label is predicted. A scan has labels and weights of its own."""
+        if isinstance(X, Scan):
+            require_scan_alone(y, sample_weight)
+            return _share_right(self._model(), self._check(X), self._options())
         return float(super().score(X, check_labels(y), sample_weight=sample_weight))
 
     def __sklearn_tags__(self) -> Any:
@@ -129,12 +152,24 @@ class SoftmaxClassifier(FittedParameters, ClassifierMixin, BaseEstimator):  # ty
         """The objective of the classes that have rows of positive weight, and which of ``classes`` these are."""
         w = weights_of_rows(sample_weight, self.class_weight, classes, codes)
         present = np.ones(len(classes), bool) if w is None else present_classes(codes, w, len(classes))
-        if present.sum() < 2:
-            (only,) = classes[present].tolist()
-            raise ValueError(f"y holds rows of positive weight of one class only ({only!r}); at least two are wanted")
+        require_two_present(classes, present)
         if not present.all():
             codes = renumbered(codes, present)
         return self._objective(X, codes, int(present.sum()), w, l2), present
+
+    def _objective_of_scan(self, X: Scan, l2: float, classes: np.ndarray | None = None) -> tuple[Objective, np.ndarray]:
+        """The objective of a scan's rows of positive weight, and which of its classes these have. ``classes`` are
+        others to number its labels by, which may lack rows."""
+        targets = X.targets if classes is None else X.targets.among(classes)
+        factors = weights_by_class(self.class_weight, targets.classes, targets.weights)
+        if factors is not None:
+            targets = targets.times(factors)
+        present = np.ones(len(targets.classes), bool) if classes is not None else targets.weights > 0
+        require_two_present(targets.classes, present)
+        if not present.all():
+            targets = targets.of_classes(present)
+        options: dict[str, Any] = {"fit_intercept": self.fit_intercept, "l2": l2, **self._options()}
+        return Objective(X.with_targets(targets), None, len(targets.classes), **options), present
 
     def _options(self) -> dict[str, Any]:
         return {"backend": self.backend, "n_threads": self.n_threads}
@@ -148,6 +183,22 @@ class SoftmaxClassifier(FittedParameters, ClassifierMixin, BaseEstimator):  # ty
         if absent is not None:
             theta, bias = with_absent(theta, bias, ~absent)
         self._set_model(Model(theta, bias, classes, None if names is None else tuple(map(str, names))), absent)
+
+
+def _share_right(model: Model, scan: Scan, options: dict[str, Any]) -> float:
+    """Share of the weight of a scan's rows whose label is predicted."""
+    targets, right = scan.targets, 0.0
+    for rows, label in model.predict_chunks(scan, **options):
+        is_right = label == targets.classes[targets.y[rows]]
+        right += float(is_right.sum() if targets.w is None else targets.w[rows][is_right].sum())
+    return right / targets.weight_sum
+
+
+def require_two_present(classes: np.ndarray, present: np.ndarray) -> None:
+    """Raise ValueError unless two classes have rows of positive weight."""
+    if present.sum() < 2:
+        (only,) = classes[present].tolist()
+        raise ValueError(f"y holds rows of positive weight of one class only ({only!r}); at least two are wanted")
 
 
 def warn_of_absent(classes: np.ndarray, present: np.ndarray) -> None:
@@ -201,20 +252,31 @@ def weights_of_rows(
     w, _ = validation.check_weights(sample_weight, m)
     if class_weight is None:
         return w
-    if isinstance(class_weight, str) and class_weight == "balanced":
-        sums = np.bincount(codes, weights=w, minlength=k)
-        # A class whose rows all have weight 0 may have any factor.
-        by_class = sums.sum() / (k * np.where(sums > 0, sums, 1.0))
-    elif isinstance(class_weight, Mapping):
-        by_class = _weights_by_class(class_weight, classes)
-    else:
-        raise ValueError(f"class_weight must be a dict, 'balanced' or None; got {class_weight!r}")
+    balanced = isinstance(class_weight, str)
+    by_class = weights_by_class(class_weight, classes, np.bincount(codes, weights=w, minlength=k) if balanced else None)
+    assert by_class is not None
     by_row: np.ndarray = by_class[codes]
     by_row = by_row if w is None else np.multiply(by_row, w)
     return validation.check_weights(by_row, m, "sample_weight times class_weight")[0]
 
 
-def _weights_by_class(class_weight: Mapping[Any, float], classes: np.ndarray) -> np.ndarray:
+def weights_by_class(
+    class_weight: Mapping[Any, float] | str | None, classes: np.ndarray, sums: np.ndarray | None
+) -> np.ndarray | None:
+    """The factor of each class, of which "balanced" needs the total weight; None for no class_weight."""
+    if class_weight is None:
+        return None
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        assert sums is not None
+        # A class whose rows all have weight 0 may have any factor.
+        factors: np.ndarray = sums.sum() / (len(classes) * np.where(sums > 0, sums, 1.0))
+        return factors
+    if isinstance(class_weight, Mapping):
+        return _weights_of_labels(class_weight, classes)
+    raise ValueError(f"class_weight must be a dict, 'balanced' or None; got {class_weight!r}")
+
+
+def _weights_of_labels(class_weight: Mapping[Any, float], classes: np.ndarray) -> np.ndarray:
     """The weights of a dict in the order of ``classes``, 1 for those that it lacks.
 
     As in scikit-learn, a dict of all classes may hold more, since y may be that of a fold without a rare class. In one

@@ -190,7 +190,9 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
             )
         return self
 
-    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **params: Any) -> float:
+    def score(
+        self, X: ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None, **params: Any
+    ) -> float:
         """The score that ``scoring`` names, on these rows; the accuracy if it is None.
 
         Parameters

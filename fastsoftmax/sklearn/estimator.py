@@ -11,13 +11,21 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..data.sources.scan import Scan, require_scan_alone
 from ..data.validation_labels import check_labels
 from ..objective.objective import Objective
 from ..solvers.checkpoint import Checkpoint
 from ..solvers.methods.sgd import Stream
 from ..solvers.minimize import minimize
 from ..solvers.result import Result, Step
-from .base import SoftmaxClassifier, checked_samples, encode_two_or_more, warn_of_absent, weights_of_rows
+from .base import (
+    SoftmaxClassifier,
+    checked_rows,
+    checked_samples,
+    encode_two_or_more,
+    warn_of_absent,
+    weights_of_rows,
+)
 from .callbacks import CallbackSupportMixin, Tasks, minimize_telling, with_callbacks
 
 from sklearn.exceptions import ConvergenceWarning  # isort: skip  # after `.base`, whose error says how to install it
@@ -152,12 +160,13 @@ class SoftmaxRegression(CallbackSupportMixin, SoftmaxClassifier):  # type: ignor
         self.checkpoint = checkpoint
 
     @with_callbacks  # type: ignore[untyped-decorator, unused-ignore]
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: ArrayLike | Scan, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Fit theta and the bias.
 
         Parameters
         ----------
-        X : array_like (m, n), or sparse array or matrix of SciPy
+        X : array_like (m, n), sparse array or matrix of SciPy, or what `fastsoftmax.scan` returns
+            The last has labels and weights of its own.
         y : array_like (m,)
             Labels: integers, whole floats, booleans or strings.
         sample_weight : array_like (m,), optional
@@ -186,9 +195,14 @@ class SoftmaxRegression(CallbackSupportMixin, SoftmaxClassifier):  # type: ignor
         UserWarning
             If a class has no row of positive weight.
         """
-        X, labels = checked_samples(self, X, y)
-        classes, codes = encode_two_or_more(labels)
-        obj, present = self._objective_of_present(X, codes, classes, sample_weight, self.l2)
+        if isinstance(X, Scan):
+            require_scan_alone(y, sample_weight)
+            classes, labels = checked_rows(self, X, reset=True).classes, None
+            obj, present = self._objective_of_scan(X, self.l2)
+        else:
+            X, labels = checked_samples(self, X, y)
+            classes, codes = encode_two_or_more(labels)
+            obj, present = self._objective_of_present(X, codes, classes, sample_weight, self.l2)
         warn_of_absent(classes, present)
         warm = self.warm_start and hasattr(self, "model_")
         options: dict[str, Any] = {
@@ -233,7 +247,11 @@ class SoftmaxRegression(CallbackSupportMixin, SoftmaxClassifier):  # type: ignor
         return result
 
     def partial_fit(
-        self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+        self,
+        X: ArrayLike | Scan,
+        y: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
     ) -> Self:
         """Learn from more rows: one pass over them by averaged mini-batch gradients, see `solvers.methods.sgd`.
 
@@ -269,13 +287,11 @@ class SoftmaxRegression(CallbackSupportMixin, SoftmaxClassifier):  # type: ignor
         known = _classes(classes, self.model_.classes if started else None)
         if self.l1 or isinstance(self.class_weight, str):
             raise ValueError("partial_fit takes no l1 above 0 and no class_weight='balanced'; fit does")
-        X, labels = checked_samples(self, X, y, reset=not started)
-        codes = np.searchsorted(known, labels).clip(max=len(known) - 1)
-        strange = np.flatnonzero(known[codes] != labels)
-        if len(strange):
-            raise ValueError(f"y must hold labels of classes; row {strange[0]} holds {labels[strange[0]]!r}")
-        w = weights_of_rows(sample_weight, self.class_weight, known, codes)
-        obj = self._objective(X, codes, len(known), w, self.l2)
+        if isinstance(X, Scan):
+            require_scan_alone(y, sample_weight)
+            obj, _ = self._objective_of_scan(checked_rows(self, X, reset=not started), self.l2, known)
+        else:
+            obj = self._objective_of_known(X, y, known, sample_weight, reset=not started)
         if hasattr(self, "stream_"):
             stream = copy.deepcopy(self.stream_)  # so that rows which raise leave the state as it was
         else:
@@ -285,6 +301,18 @@ class SoftmaxRegression(CallbackSupportMixin, SoftmaxClassifier):  # type: ignor
         self.stream_: Stream = stream
         self._forget("result_", "n_iter_")
         return self
+
+    def _objective_of_known(
+        self, X: Any, y: Any, known: np.ndarray, sample_weight: ArrayLike | None, *, reset: bool
+    ) -> Objective:
+        """The objective of rows whose labels are among ``known`` ones."""
+        X, labels = checked_samples(self, X, y, reset=reset)
+        codes = np.searchsorted(known, labels).clip(max=len(known) - 1)
+        strange = np.flatnonzero(known[codes] != labels)
+        if len(strange):
+            raise ValueError(f"y must hold labels of classes; row {strange[0]} holds {labels[strange[0]]!r}")
+        w = weights_of_rows(sample_weight, self.class_weight, known, codes)
+        return self._objective(X, codes, len(known), w, self.l2)
 
     def _previous(self, classes: np.ndarray, n: int) -> np.ndarray:
         """Parameters of the previous fit, to start from."""

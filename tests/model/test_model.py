@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as npst
 from problems import random_model, random_rows
 
 from fastsoftmax import Model, predict_proba, reference, softmax
-from fastsoftmax.model import model as model_module
+from fastsoftmax.model import pieces
 
 # ----------------------------------------------------------------------------------- predictions
 
@@ -57,7 +57,7 @@ def test_lists_will_do_and_labels_default_to_numbers(backend):
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 @pytest.mark.parametrize("k", [4, 300])
 def test_top_k_is_the_head_of_the_sorted_probabilities(backend, monkeypatch, count, k):
-    monkeypatch.setattr(model_module, "_TOP_BYTES", 20 * k * 8)
+    monkeypatch.setattr(pieces, "BYTES", 20 * k * 8)
     model, X = random_model(k=k, classes=[f"class {c}" for c in range(k)]), random_rows()
     labels, probabilities = model.top_k(X, count, backend=backend)
     Z = model.predict_proba(X, backend=backend)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from fastsoftmax import Model
-from fastsoftmax.objective.absent import present_classes, renumbered, with_absent
+from fastsoftmax.data.sources.source import present_classes
+from fastsoftmax.objective.absent import renumbered, with_absent
 
 
 def test_which_classes_are_present_and_their_numbers():

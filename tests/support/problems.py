@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.sparse
 
-from fastsoftmax import Model, Objective
+from fastsoftmax import Model, Objective, minimize
 from fastsoftmax.data.sources.memory import ArraySource
 from fastsoftmax.data.validation import compute_dtype
 from fastsoftmax.kernels.contract import Parameters, Sums
@@ -144,3 +144,44 @@ def random_csr(m, n, density, seed, dtype="f8"):
     places = np.unique(rng.integers(m * n, size=round(density * m * n)))
     entries = rng.random(len(places)).astype(dtype)
     return scipy.sparse.csr_array((entries, np.divmod(places, n)), shape=(m, n))
+
+
+# ------------------------------------------------------------------- the same rows in memory, in files, from functions
+
+
+def lettered_problem(m=3000, n=5, k=3, dtype="f4", seed=0):
+    """X (m, n) and labels "a", "b", ... that depend on it."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(m, n)).astype(dtype)
+    logits = X @ rng.normal(size=(n, k)) + rng.gumbel(size=(m, k))
+    return X, np.array(list("abcdefghij"))[logits.argmax(axis=1)]
+
+
+def names_of(X):
+    return [f"x{j}" for j in range(X.shape[1])]
+
+
+def write_parquet(path, X, labels=None, *, rows=700, **more):
+    """A Parquet file with columns x0, x1, ... and the labels y, in row groups of so many rows."""
+    import pyarrow
+    import pyarrow.parquet
+
+    columns = {name: X[:, j] for j, name in enumerate(names_of(X))}
+    table = pyarrow.table(columns | ({} if labels is None else {"y": labels}) | more)
+    pyarrow.parquet.write_table(table, path, row_group_size=rows, compression="NONE", use_dictionary=["y"])
+    return path
+
+
+def chunks_of(*arrays, rows=700):
+    """A function that yields the same rows of all arrays, so many at a time."""
+
+    def chunks():
+        for start in range(0, arrays[0].shape[0], rows):
+            yield tuple(array[start : start + rows] for array in arrays)
+
+    return chunks
+
+
+def fitted(data, y=None, *, solver="lbfgs", **options):
+    """theta of a fit; ``y`` are class numbers of data in memory."""
+    return minimize(Objective(data, y, fit_intercept=True, l2=1e-3, **options), solver=solver).theta

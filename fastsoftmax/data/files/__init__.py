@@ -24,18 +24,26 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ... import _extras
 from ..validation import check_X, nonfinite_place
-from .arrays import joined, open_npz, read_npy, read_npz
+from .arrays import open_npz, read_npy, read_npz
 from .columns import listed
 from .csv import CsvTable
 from .data import DEFAULTS, Data, ReadOptions
 from .parquet import ParquetTable
 from .svmlight import read_svmlight
+from .written import kind_to_write, write_chunks, write_columns
 
-__all__ = ["FORMATS", "Data", "ReadOptions", "kind_to_write", "read", "read_features", "write_columns"]
+__all__ = [
+    "FORMATS",
+    "Data",
+    "ReadOptions",
+    "kind_of_file",
+    "kind_to_write",
+    "read",
+    "read_features",
+    "write_chunks",
+    "write_columns",
+]
 
 _KINDS = {
     "csv": (".csv", ".tsv", ".txt", ".data", ".dat", ".tab"),
@@ -177,47 +185,6 @@ def read_features(
     return _checked(table.data(wanted), path)
 
 
-def write_columns(path: str | Path, columns: dict[str, np.ndarray]) -> None:
-    """Write columns of the same length.
-
-    Parameters
-    ----------
-    path : str or Path
-        A .csv or .parquet file gets a table; a .npy file gets one array, 1-D for a single column.
-    columns : dict of str to ndarray (rows,)
-
-    Raises
-    ------
-    ValueError
-        If the suffix is another one, or if text and numbers would share one .npy array.
-    OSError
-        If the file cannot be written.
-    ImportError
-        If pyarrow is needed and not installed.
-    """
-    path = Path(path)
-    kind = kind_to_write(path)
-    if kind == "npy":
-        np.save(path, joined(list(columns.values()), path), allow_pickle=False)
-        return
-    pyarrow = _extras.load("pyarrow", "writing CSV and Parquet files")
-    native = {name: values.astype(values.dtype.newbyteorder("="), copy=False) for name, values in columns.items()}
-    table = pyarrow.table({name: pyarrow.array(values) for name, values in native.items()})
-    if kind == "csv":
-        _extras.load("pyarrow.csv", "writing CSV files").write_csv(table, str(path))
-    else:
-        _extras.load("pyarrow.parquet", "writing Parquet files").write_table(table, str(path))
-
-
-def kind_to_write(path: str | Path) -> str:
-    """The kind of file that the suffix of a path stands for, "csv", "parquet" or "npy"; ValueError for any other."""
-    suffix = Path(path).suffix.lower()
-    for kind in ("csv", "parquet", "npy"):
-        if suffix == _KINDS[kind][0]:
-            return kind
-    raise ValueError(f"{Path(path).name}: predictions are written as .csv, .parquet or .npy, not {suffix or 'this'!r}")
-
-
 def _table(path: Path, kind: str, options: ReadOptions, known: Sequence[str]) -> Any:
     """A file whose columns are read by their numbers; ``known`` are names that it should have."""
     if kind == "csv":
@@ -225,10 +192,15 @@ def _table(path: Path, kind: str, options: ReadOptions, known: Sequence[str]) ->
     return ParquetTable(path, options) if kind == "parquet" else read_npy(path, options)
 
 
+def kind_of_file(path: Path, options: ReadOptions) -> str:
+    """The kind of file that is at a path: what ``format`` says, or else the suffix."""
+    return options.format or _kind(path)
+
+
 def _opening(path: str | Path, options: ReadOptions, settings: dict[str, Any]) -> tuple[Path, str, ReadOptions]:
     """A path, the kind of file it is and how to read it; an error if it cannot be opened or is empty."""
     path, options = Path(path), replace(options, **settings)
-    kind = options.format or _kind(path)
+    kind = kind_of_file(path, options)
     if kind not in _KINDS:
         raise ValueError(f"unknown format {kind!r}; known are {', '.join(_KINDS)}")
     for option in fields(options):

@@ -88,12 +88,23 @@ def column_labels(parts: list[Any], path: Path, target: str) -> np.ndarray:
     """Labels of a pyarrow column without nulls or dictionaries, of which each of the ``parts`` has some rows."""
     where = f"{path.name}, target column {target!r}"
     values, codes = encoded(_joined([_plain(part, where) for part in parts], where))
+    return np.take(column_labels_of(values, path, target, len(codes)), codes)
+
+
+def column_labels_of(values: np.ndarray, path: Path, target: str, rows: int) -> np.ndarray:
+    """The labels that the distinct values of a column stand for, which has so many rows."""
     if values.dtype.kind == "O":
         cut = next((text for text in values if text.endswith("\0")), None)
         if cut is not None:  # NumPy would drop the end, and two labels might become one
+            where = f"{path.name}, target column {target!r}"
             raise ValueError(f"{where} holds {cut!r}; text that ends in a NUL character cannot be a label")
         values = values.astype(str)
-    return np.take(labels(values, path, target, len(codes)), codes)
+    return labels(values, path, target, rows)
+
+
+def plain_labels(column: Any, path: Path, target: str) -> Any:
+    """A column of labels without nulls or dictionaries as integers, floats, booleans or large_string."""
+    return _plain(column, f"{path.name}, target column {target!r}")
 
 
 def _plain(column: Any, where: str) -> Any:

@@ -41,17 +41,20 @@ class Part:
                 table = file.read(columns=own)
         except (_pyarrow().ArrowException, OSError) as error:
             raise ValueError(f"{self.name} is damaged: {first_line(error)}") from None
-        columns = {name: _decoded(table.column(name)) for name in own}
-        for name in (name for name in names if name not in self.types):
-            value = _pyarrow().scalar(self.folders[name], _pyarrow().string())
-            columns[name] = _pyarrow().chunked_array([_pyarrow().repeat(value, self.rows)])
-        return columns
+        whole = self.complete(table, names, self.rows)
+        return {name: whole.column(name) for name in names}
 
-    def require_filled(self, name: str, column: Any, wanted: str) -> None:
-        """Raise ValueError for the first empty cell of a column."""
-        if column.null_count:
-            row = np.flatnonzero(column.is_null().to_numpy())[0]
-            raise ValueError(f"{self.name}, row {row} (the first is 0), column {name!r} is empty; {wanted}")
+    def complete(self, table: Any, names: list[str], rows: int | None = None) -> Any:
+        """A table of some rows of the file, without dictionaries and with the columns that folders stand for."""
+        rows = table.num_rows if rows is None else rows
+        columns = {}
+        for name in names:
+            if name in self.types:
+                columns[name] = decoded(table.column(name))
+            else:
+                value = _pyarrow().scalar(self.folders[name], _pyarrow().string())
+                columns[name] = _pyarrow().chunked_array([_pyarrow().repeat(value, rows)])
+        return _pyarrow().table(columns)
 
 
 class ParquetTable:
@@ -85,6 +88,10 @@ class ParquetTable:
             self.notes.append(f"left out as the index of a pandas frame: {found}")
         self.left_out = self.ignored | index
 
+    def files_now(self) -> list[Path]:
+        """The parts that a folder has at this moment."""
+        return _files(self.path)[0]
+
     def data(self, features: Iterable[int], target: int | None = None) -> Data:
         """Read the columns with these numbers, and the labels in column ``target``."""
         features = list(features)
@@ -95,8 +102,8 @@ class ParquetTable:
         label = None if target is None else self.names[target]
         parts = [part for part in self.parts if part.rows]
         for part in parts:
-            _require_columns(part, wanted, wanted if label is None else [*wanted, label])
-        single = all(_is_float32(part.types.get(name)) for part in parts for name in wanted)
+            require_columns(part, wanted, wanted if label is None else [*wanted, label])
+        single = all(is_float32(part.types.get(name)) for part in parts for name in wanted)
         X = np.empty((sum(part.rows for part in parts), len(wanted)), "f4" if single else "f8", order="F")
         start, empty, y = 0, Counter[str](), []
         for part in parts:
@@ -108,7 +115,7 @@ class ParquetTable:
             if part.path != self.path:  # else the row is that of the whole, which the caller looks for
                 _require_finite(rows, part, wanted)
             if label is not None:
-                part.require_filled(label, columns[label], "a label is wanted")
+                require_filled(part.name, label, columns[label], "a label is wanted")
                 y.append(columns[label])
             start += part.rows
         notes = (*self.notes, *self._filled(empty))
@@ -118,18 +125,9 @@ class ParquetTable:
 
     def _numbers(self, part: Part, name: str, column: Any) -> np.ndarray:
         """A column as floats, empty cells as NaN."""
-        pyarrow = _pyarrow()
         if self.fill is None:
-            part.require_filled(name, column, "a number is wanted (--fill says which stands for empty cells)")
-        if kind_of(column.type) == "decimal":  # not divided by a power of ten, which would round once more
-            column = column.cast(pyarrow.string())
-        if not pyarrow.types.is_float32(column.type):
-            try:
-                column = column.cast(pyarrow.float64(), safe=False)
-            except pyarrow.ArrowInvalid as error:  # the text in the name of a folder
-                raise ValueError(f"{part.name}, column {name!r}: {first_line(error)}; numbers are wanted") from None
-        numbers: np.ndarray = column.to_numpy()
-        return numbers
+            require_filled(part.name, name, column, "a number is wanted (--fill says which stands for empty cells)")
+        return numbers_of(part.name, name, column)
 
     def _fill_in(self, numbers: np.ndarray) -> int:
         """Put the number for empty cells into them; how many these are."""
@@ -143,6 +141,27 @@ class ParquetTable:
         found = [f"{name} ({count})" for name, count in empty.items() if count]
         if found:
             yield f"empty cells are read as {self.fill:g}: {listed(found)}"
+
+
+def require_filled(where: str, name: str, column: Any, wanted: str, first: int = 0) -> None:
+    """Raise ValueError for the first empty cell of a column, the first row of which has a number in ``where``."""
+    if column.null_count:
+        row = first + np.flatnonzero(column.is_null().to_numpy())[0]
+        raise ValueError(f"{where}, row {row} (the first is 0), column {name!r} is empty; {wanted}")
+
+
+def numbers_of(where: str, name: str, column: Any) -> np.ndarray:
+    """A column as floats, empty cells as NaN."""
+    pyarrow = _pyarrow()
+    if kind_of(column.type) == "decimal":  # not divided by a power of ten, which would round once more
+        column = column.cast(pyarrow.string())
+    if not pyarrow.types.is_float32(column.type):
+        try:
+            column = column.cast(pyarrow.float64(), safe=False)
+        except pyarrow.ArrowInvalid as error:  # the text in the name of a folder
+            raise ValueError(f"{where}, column {name!r}: {first_line(error)}; numbers are wanted") from None
+    numbers: np.ndarray = column.to_numpy()
+    return numbers
 
 
 def _pyarrow() -> Any:
@@ -203,7 +222,7 @@ def _index_columns(schema: Any) -> list[str]:
     return [name for name in told if isinstance(name, str)] + unnamed  # a RangeIndex is a dict and has no column
 
 
-def _require_columns(part: Part, wanted: list[str], needed: list[str]) -> None:
+def require_columns(part: Part, wanted: list[str], needed: list[str]) -> None:
     """Raise ValueError unless a part has the columns ``needed``, and numbers in those ``wanted`` as features."""
     count = Counter(part.schema.names)
     twice = next((name for name in needed if count[name] > 1), None)
@@ -222,14 +241,14 @@ def _require_columns(part: Part, wanted: list[str], needed: list[str]) -> None:
         raise ValueError(f"{part.name}, column {held}; numbers are wanted ({advice} leaves out what has none)")
 
 
-def _is_float32(type_: Any) -> bool:
+def is_float32(type_: Any) -> bool:
     types = _pyarrow().types
     if type_ is None:
         return False
     return bool(types.is_float32(type_.value_type if types.is_dictionary(type_) else type_))
 
 
-def _decoded(column: Any) -> Any:
+def decoded(column: Any) -> Any:
     """A column without a dictionary, which may hold nulls and values that no row has."""
     return column.cast(column.type.value_type) if _pyarrow().types.is_dictionary(column.type) else column
 

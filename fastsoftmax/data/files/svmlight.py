@@ -9,7 +9,7 @@ import lzma
 import math
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -95,22 +95,34 @@ def _columns(X: Any, first: int, n: int) -> Any:
 
 def _load(path: Path) -> tuple[Any, np.ndarray, list[str]]:
     """A CSR array whose column j is index j, the labels, and notes."""
-    load = _extras.load("sklearn.datasets", "reading svmlight files").load_svmlight_file
     queries = False
     with opened(path) as file:
         for line in file:
-            if not _LINE.fullmatch(line):
-                _explain(path)
             queries = queries or (b"qid:" in line and _QUERY.match(line) is not None)
+    with opened(path) as lines, opened(path) as file:
+        X, y = parsed_lines(file, lines, path)
+    return X, y, ["qid (numbers of queries) are left out"] if queries else []
+
+
+def parsed_lines(file: IO[bytes], lines: Iterable[bytes], path: Path) -> tuple[Any, np.ndarray]:
+    """A CSR array whose column j is index j, and the labels, of a file with these lines, which are some of a path's.
+
+    Raises
+    ------
+    ValueError
+        For the first line of the path that is not sound, if one of these is not.
+    """
+    load = _extras.load("sklearn.datasets", "reading svmlight files").load_svmlight_file
+    if not all(map(_LINE.fullmatch, lines)):
+        _explain(path)
     try:
-        with opened(path) as file:
-            X, y = load(file, zero_based=True)
+        X, y = load(file, zero_based=True)
     except (ValueError, IndexError, OverflowError) as error:
         _explain(path)
         raise ValueError(f"{path.name}: {first_line(error)}") from None
     if not (np.isfinite(X.data).all() and np.isfinite(y).all()):
         _explain(path)
-    return X, y, ["qid (numbers of queries) are left out"] if queries else []
+    return X, y
 
 
 @contextmanager

@@ -8,75 +8,22 @@ its row pointers are new.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from ...kernels.contract import CONVERTED_BYTES, Csr, Layout, Rows
 from ..validation import compute_dtype
+from .readers.reader import Reader, require_same, will_need
+from .source import DenseSource, Labelled
+
+# Bytes that the system is told to read before they are needed.
+AHEAD_BYTES = 64 << 20
 
 
-class Source(Protocol):
-    """m rows of n features that are walked in chunks. Every walk yields the same chunks in the same order.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        (m, n).
-    dtype : dtype
-        That of the computation: float32 or float64.
-    y, soft, w, smoothing
-        Of all rows, as `kernels.contract.Rows` has them of a chunk.
-    """
-
-    shape: tuple[int, int]
-    dtype: np.dtype
-    y: np.ndarray | None
-    soft: np.ndarray | None
-    smoothing: float
-
-    @property
-    def w(self) -> np.ndarray | None: ...
-
-    def chunks(self, rows: int) -> Iterator[Rows]:
-        """All rows in order, at most ``rows`` at a time."""
-
-
-class DenseSource(Source, Protocol):
-    """A source of dense rows.
-
-    Attributes
-    ----------
-    layout : Layout
-        How X lies in memory.
-    """
-
-    layout: Layout
-
-
-class _Labelled:
-    """What a source has beside X: targets, weights and smoothing, of which each chunk gets its part."""
-
-    def __init__(self, targets: np.ndarray | None, w: np.ndarray | None, smoothing: float) -> None:
-        soft = targets is not None and targets.ndim == 2
-        self.y: np.ndarray | None = None if soft else targets
-        self.soft: np.ndarray | None = targets if soft else None
-        self.w, self.smoothing = w, smoothing
-
-    def _rows(self, X: np.ndarray | Csr, start: int) -> Rows:
-        part = slice(start, start + len(X))
-        return Rows(
-            X=X,
-            y=None if self.y is None else self.y[part],
-            w=None if self.w is None else self.w[part],
-            start=start,
-            soft=None if self.soft is None else self.soft[part],
-            smoothing=self.smoothing,
-        )
-
-
-class ArraySource(_Labelled):
+class ArraySource(Labelled):
     """Rows of a NumPy array or memory map, with labels and weights beside them.
 
     Parameters
@@ -114,8 +61,11 @@ class ArraySource(_Labelled):
         itemsize = (self.dtype if self._converts else self.X.dtype).itemsize
         self.layout = Layout(by_column, itemsize, self._converts)
 
+    @property
+    def is_widened(self) -> bool:
+        return bool(self.X.dtype != self.dtype)
+
     def pick(self, rows: np.ndarray) -> np.ndarray:
-        """A copy of X of the rows with these numbers."""
         return np.asarray(self.X[rows])
 
     @cached_property
@@ -131,23 +81,30 @@ class ArraySource(_Labelled):
             yield self._rows(np.array(part, dtype=self.dtype, order="K") if self._converts else np.asarray(part), start)
 
 
-class ShiftedSource(ArraySource):
-    """Rows of X - shift, computed a chunk at a time; ``shift`` (n,) has the dtype of the computation."""
+class ShiftedSource(Labelled):
+    """The rows of a dense source less ``shift`` (n,), which has the dtype of the computation, a chunk at a time."""
 
-    def __init__(self, *args: Any, shift: np.ndarray, **options: Any) -> None:
-        super().__init__(*args, reads="", **options)  # every chunk is a copy, whatever dtypes kernels read
-        self._shift = shift
+    def __init__(self, source: DenseSource, shift: np.ndarray) -> None:
+        super().__init__(source.targets, source.w, source.smoothing)
+        self._source, self._shift = source, shift
+        self.shape, self.dtype, self.streamed = source.shape, source.dtype, source.streamed
+        self.layout = replace(source.layout, itemsize=self.dtype.itemsize, converted=True)
+        self.place, self.prepare = source.place, source.prepare  # type: ignore[method-assign]
+
+    @property
+    def is_widened(self) -> bool:
+        return self._source.is_widened
 
     def pick(self, rows: np.ndarray) -> np.ndarray:
-        picked: np.ndarray = np.subtract(super().pick(rows), self._shift, dtype=self.dtype)
+        picked: np.ndarray = np.subtract(self._source.pick(rows), self._shift, dtype=self.dtype)
         return picked
 
     def chunks(self, rows: int) -> Iterator[Rows]:
-        for start in range(0, self.shape[0], rows):
-            yield self._rows(np.subtract(self.X[start : start + rows], self._shift, dtype=self.dtype), start)
+        for part in self._source.chunks(rows):
+            yield replace(part, X=np.subtract(np.asarray(part.X), self._shift, dtype=self.dtype))
 
 
-class SparseSource(_Labelled):
+class SparseSource(Labelled):
     """Rows of a sparse matrix, with labels and weights beside them.
 
     Parameters
@@ -157,11 +114,9 @@ class SparseSource(_Labelled):
     targets, w, smoothing
         As of `ArraySource`.
 
-    Attributes
-    ----------
-    nnz : int
-        Number of entries.
     """
+
+    sparse = True
 
     def __init__(
         self, X: Csr, targets: np.ndarray | None = None, w: np.ndarray | None = None, *, smoothing: float = 0.0
@@ -170,11 +125,13 @@ class SparseSource(_Labelled):
         self.X = X
         self.shape: tuple[int, int] = X.shape
         self.dtype = compute_dtype(X.dtype)
-        self.nnz = int(X.indptr[-1])
         self._converts = not (X.dtype == self.dtype and X.dtype.isnative and X.data.flags.aligned)
 
+    @property
+    def nnz(self) -> int:
+        return int(self.X.indptr[-1])
+
     def pick(self, rows: np.ndarray) -> Any:
-        """A copy of the rows with these numbers, as a csr_array."""
         return self.X.to_scipy()[rows]
 
     def chunks(self, rows: int) -> Iterator[Rows]:
@@ -203,3 +160,28 @@ class SparseSource(_Labelled):
         for start in range(0, self.nnz, step):
             out[1:] += np.bincount(self.X.indices[start : start + step], minlength=self.X.n)
         return np.cumsum(out, out=out)
+
+
+class MappedSource(ArraySource):
+    """Rows of a file that is mapped into memory, which must stay what it was when it was first read.
+
+    The system is told to read the next chunk while the kernels work on one. A file that has become shorter is an error
+    before its missing pages are touched, which would end the process.
+    """
+
+    streamed = True
+
+    def __init__(self, reader: Reader, state: dict[str, tuple[int, int]], *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._reader, self._state = reader, state
+
+    def chunks(self, rows: int) -> Iterator[Rows]:
+        require_same(self._state, self._reader.state())
+        step = max(1, min(rows, AHEAD_BYTES // self.X.strides[0])) if self.X.strides[0] > 0 else rows
+        for part in super().chunks(rows):
+            will_need(self.X[part.start + len(part.X) : part.start + len(part.X) + step])
+            yield part
+        require_same(self._state, self._reader.state())
+
+    def place(self, row: int, column: int) -> str:
+        return f"{self._reader.name}, row {row} (the first is 0), column {self._reader.names[column]!r}"

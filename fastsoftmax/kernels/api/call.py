@@ -10,7 +10,8 @@ from collections.abc import Hashable
 
 import numpy as np
 
-from ...data.sources.memory import ArraySource, Source
+from ...data.sources.memory import ArraySource
+from ...data.sources.source import Source
 from ...data.validation import check_dense, check_theta
 from ...kernels.backends import BACKENDS
 from ...kernels.contract import RowOutputs

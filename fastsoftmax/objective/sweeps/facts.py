@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...data.sources.memory import ArraySource, Source, SparseSource
+from ...data.sources.source import Source
 from ...kernels.contract import Kernels
 from ...kernels.plan import Plan
-from ..absent import present_classes
 from ..passes import Passes
 
 
@@ -47,7 +46,7 @@ class Facts:
     @property
     def nnz(self) -> int:
         """Numbers of X that are stored: the entries of sparse X."""
-        return self.source.nnz if isinstance(self.source, SparseSource) else self.n_rows * self.n_features
+        return self.source.nnz
 
     @property
     def y(self) -> np.ndarray | None:
@@ -70,34 +69,18 @@ class Facts:
         return self.source.y is not None and not self.source.smoothing
 
     @property
-    def can_pick(self) -> bool:
-        """Whether rows can be taken by their numbers: see `Sweeps.pick`."""
-        return isinstance(self.source, ArraySource | SparseSource)
-
-    @property
     def is_widened(self) -> bool:
         """Whether X is a dense array of another dtype than that of the computation."""
-        return isinstance(self.source, ArraySource) and self.source.X.dtype != self.source.dtype
+        return self.source.is_widened
 
     def least_weight(self) -> float:
         """The smallest positive weight of a row."""
-        w = self.source.w
-        return 1.0 if w is None else float(np.min(w, where=w > 0, initial=np.inf))
+        return self.source.least_weight()
 
     def present_classes(self) -> np.ndarray:
         """Whether each class has a row of positive weight, or a share of one: bool (k,)."""
-        source = self.source
-        if source.smoothing > 0:
-            return np.ones(self.n_classes, bool)
-        targets = source.soft if source.y is None else source.y
-        assert targets is not None
-        return present_classes(targets, source.w, self.n_classes)
+        return self.source.present_classes(self.n_classes)
 
     def has_distributions(self) -> bool:
         """Whether each row's targets sum to 1, up to rounding."""
-        soft = self.source.soft
-        if soft is None:
-            return True
-        mass = np.add.reduce(soft, axis=1, dtype=np.float64)
-        eps = float(np.finfo(soft.dtype).eps)
-        return bool(np.abs(mass - 1.0).max(initial=0.0) <= soft.shape[1] * eps)
+        return self.source.has_distributions()

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ...data import validation
-from ...data.sources.memory import ArraySource, SparseSource
 from ...kernels.contract import Csr, Parameters, Rows
 from ..passes import explain_nonfinite, passes_over
 from ..problem import ColumnSums, CurvatureSums
@@ -90,8 +89,7 @@ class Sweeps(Facts):
         return functools.reduce(lambda a, b: tuple(map(np.add, a, b)), made)
 
     def pick(self, rows: np.ndarray) -> Any:
-        """A copy of X of the rows with these numbers, a csr_array if X is sparse. Only where `can_pick`."""
-        assert isinstance(self.source, ArraySource | SparseSource)
+        """A copy of X of the rows with these ascending numbers, a csr_array if X is sparse."""
         return self.source.pick(rows)
 
     def count_subset(self, part: Sweeps) -> None:

@@ -22,9 +22,9 @@ Predictions read X unshifted, in its dtype: at a ratio of 10^4 in float32 probab
 to 0.1. No choice of the bias helps, since sums of such large terms are rounded by as much. In float64 there is no such
 loss.
 
-s is a value of the column itself, so that a constant column becomes exactly zero. X of more than `COPY_BYTES` is
-shifted a chunk at a time, in every pass. A sparse column that far from zero has an entry in nearly every row, and
-sparse X gets a shifted copy with an entry in every one of them.
+s is a value of the column itself, so that a constant column becomes exactly zero. X of more than `COPY_BYTES`, or that
+is not in memory, is shifted a chunk at a time, in every pass. A sparse column that far from zero has an entry in nearly
+every row, and sparse X gets a shifted copy with an entry in every one of them, if it is in memory; else no shift.
 
 Without an intercept nothing can absorb a shift, and there is none. One such column then stands for an intercept, and
 what its rows differ by hardly matters. Two of them have a combination that does vary, which metrics may not see: see
@@ -59,12 +59,12 @@ def centered(obj: Problem) -> tuple[Problem, Moments]:
     """An objective in which no column is far from zero, nearly always ``obj`` itself, and its moments."""
     found = moments(obj)
     # A subclass, or an objective whose passes are wrapped, may compute something that a shift would change.
-    if type(obj) is not Objective or "value_and_grad" in vars(obj) or not obj.can_pick:
+    if type(obj) is not Objective or "value_and_grad" in vars(obj) or (obj.sparse and obj.source.streamed):
         return obj, found
     shift = _shift(obj, found)
     if shift is None:
         return obj, found
-    inner = Shifted(obj, shift, copied=_bytes(obj) <= COPY_BYTES)
+    inner = Shifted(obj, shift, copied=not obj.source.streamed and _bytes(obj) <= COPY_BYTES)
     return inner, moments(inner)
 
 
@@ -93,7 +93,7 @@ def _shift(obj: Objective, found: Moments) -> np.ndarray | None:
     """s of each column in the dtype of passes, 0 for columns that are not far from zero; None if none is."""
     if found.mean is None:
         return None
-    costly = obj.is_widened or (not obj.sparse and _bytes(obj) > COPY_BYTES)
+    costly = obj.is_widened or (not obj.sparse and (obj.source.streamed or _bytes(obj) > COPY_BYTES))
     far = np.flatnonzero(found.variance < (FAR_IF_COSTLY if costly else FAR) * found.eps * found.mean**2)
     if not len(far):
         return None

@@ -81,8 +81,8 @@ class Part(Objective):
 
 
 def size(obj: Problem) -> int | None:
-    """How many rows a subsample should have; None where it would not pay, or where rows cannot be picked."""
-    if not isinstance(obj, Objective) or obj.sparse or not obj.can_pick or obj.y is None:
+    """How many rows a subsample should have; None where it would not pay."""
+    if not isinstance(obj, Objective) or obj.sparse or obj.y is None:
         return None
     m, n = obj.n_rows, obj.n_features
     most = min(m // LEAST_OF, BYTES // (8 * obj.shape[0]))

@@ -14,7 +14,7 @@ def test_sizes_and_dtypes():
     dense, thin = Objective(X.astype("u1"), Y), Objective(sp.csr_array(X), Y)
     assert (dense.n_rows, dense.nnz, dense.dtype, dense.is_widened) == (6, 12, np.float32, True)
     assert (thin.n_rows, thin.nnz, thin.dtype, thin.is_widened) == (6, 11, np.float64, False)
-    assert dense.can_pick and thin.can_pick and not Objective(X, Y).is_widened
+    assert not Objective(X, Y).is_widened
 
 
 def test_weights_and_targets():

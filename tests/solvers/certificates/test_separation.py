@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 from fastsoftmax import Objective, minimize, regularization_path
-from fastsoftmax.objective.absent import HEAD_ROWS
+from fastsoftmax.data.sources.source import HEAD_ROWS
 from fastsoftmax.solvers.certificates.separation import absent_class
 
 M = 400

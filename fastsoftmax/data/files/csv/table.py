@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -67,6 +68,23 @@ class CsvTable:
         lost = [j for j in [*features, *([] if target is None else [target])] if j in self.ignored]
         if lost:
             raise ValueError(f"{self.path.name}: column {self.names[lost[0]]!r} is needed, and is to be ignored")
+        names = [self.names[j] for j in features]
+        X, coded = self.rows(features, target)
+        if target is None or coded is None:
+            return Data(X, None, names, "", tuple(self.notes))
+        values, codes = coded
+        y: np.ndarray = labels(values, self.path, self.names[target], len(codes))[codes]
+        return Data(X, y, names, self.names[target], tuple(self.notes))
+
+    def piece(self, begin: int, end: int) -> CsvTable:
+        """The table of some whole rows, by their place in the text of all of them."""
+        out = copy.copy(self)
+        out.text, out.notes = self.text[begin:end], []
+        out.first_line = self.first_line + line_of(self.text, begin) - 1
+        return out
+
+    def rows(self, features: list[int], target: int | None) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
+        """The numbers in some columns, and the distinct labels with the number of each row's."""
         if self.layout.sep == " ":
             self.text = _single_spaced(self.text)
         elif len(self.names) == 1:
@@ -74,14 +92,11 @@ class CsvTable:
         breaks = self._check_quotes(lambda line: self._is_row(line, features))
         columns, label = self._columns(features, target, breaks)
         columns = self._without_missing(columns, features)
-        names = [self.names[j] for j in features]
         X = filled(columns, len(columns[0]) if columns else 0, np.dtype(np.float64))
         bad = nonfinite_place(X) if features else None
         if bad is not None:
             raise self._wrong_number(bad[0], features[bad[1]])
-        if target is None:
-            return Data(X, None, names, "", tuple(self.notes))
-        return Data(X, self._labels(label, target), names, self.names[target], tuple(self.notes))
+        return X, None if target is None else self._coded(label, target)
 
     # ------------------------------------------------------------------------------------ columns
 
@@ -159,7 +174,7 @@ class CsvTable:
         except pyarrow.ArrowInvalid:
             raise self._not_utf8(self._place(first_not_utf8(column), target)[0]) from None
 
-    def _labels(self, column: Any, target: int) -> np.ndarray:
+    def _coded(self, column: Any, target: int) -> tuple[np.ndarray, np.ndarray]:
         values, codes = encoded(column)
         classes = [text.strip() for text in values]
         wrong = next((code for code, text in enumerate(classes) if not text or "\0" in text), None)
@@ -167,8 +182,7 @@ class CsvTable:
             line, cell = self._place(int(np.flatnonzero(codes == wrong)[0]), target)
             holds = f"holds {cell!r}" if cell else "is empty"
             raise ValueError(f"{self.path.name}, line {line}, column {self.names[target]!r} {holds}; a label is wanted")
-        y: np.ndarray = labels(np.array(classes), self.path, self.names[target], len(codes))[codes]
-        return y
+        return np.array(classes), codes
 
     # -------------------------------------------------------------------------------------- faults
 

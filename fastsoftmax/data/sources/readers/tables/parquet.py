@@ -1,0 +1,136 @@
+"""Parquet files and folders of them, a batch of rows of one row group at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..... import _extras
+from ....files.columns import TABLES_NEED, first_line
+from ....files.data import ReadOptions
+from ....files.parquet import ParquetTable, Part, require_columns
+from ..reader import Block, state_of
+from .table import LEAST, SHARE, TableReader, pyarrow
+
+# Bytes that are read at once of each column, within the same share of the budget as a batch.
+BUFFER_LEAST, BUFFER_MOST = 1 << 12, 1 << 18
+
+
+class ParquetReader(TableReader):
+    """The rows of a `files.ParquetTable`, all of them or those that pass filters.
+
+    Parameters
+    ----------
+    path : Path
+    target, weight : str or None
+        Names of columns.
+    columns : sequence of str or None
+        The features; all other columns unless given.
+    filters : list of (str, str, value), or list of such lists
+        As pyarrow.parquet.read_table takes them. Row groups that their statistics exclude are not read.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        target: str | None,
+        *,
+        weight: str | None = None,
+        columns: Sequence[str] | None = None,
+        filters: Any = None,
+        options: ReadOptions,
+        dtype: np.dtype | None = None,
+        memory: int,
+    ) -> None:
+        table = ParquetTable(path, options)
+        super().__init__(table.path, target, weight, options.fill)
+        self._table, self.notes = table, list(table.notes)
+        self._parts = [part for part in table.parts if part.rows]
+        usable = [name for j, name in enumerate(table.names) if j not in table.left_out]
+        self.choose(usable, columns, lambda name: [part.types.get(name) for part in self._parts], dtype, memory)
+        for part in self._parts:
+            require_columns(part, self.names, [*self.names, *self.beside])
+        self._filters = None if filters is None else _Filters(filters)
+        self.rows = None if filters is not None else sum(part.rows for part in self._parts)
+        self._buffer = int(np.clip(SHARE * memory // len(self.names), BUFFER_LEAST, BUFFER_MOST))
+        self.block_bytes += self._buffer * len(self.names)
+
+    def blocks(self, *, X: bool = True, labels: bool = True) -> Iterator[Block]:
+        wanted = [*self.names * X, *self.beside * labels]
+        needed = [] if self._filters is None else [name for name in self._filters.names if name not in wanted]
+        for part in self._parts:
+            first = 0
+            for group, table in self._batches(part, [*wanted, *needed]):
+                where, before = f"{part.name}, row group {group}", first
+                first += table.num_rows
+                if self._filters is not None:
+                    table = self._filters.kept(table)
+                if table.num_rows:
+                    yield self.block(table, where, before, X=X, labels=labels)
+
+    def state(self) -> dict[str, tuple[int, int]]:
+        files = self._table.files_now() if self.path.is_dir() else [self.path]
+        return state_of(files, self.path)
+
+    def _batches(self, part: Part, names: list[str]) -> Iterator[tuple[int, Any]]:
+        """(Row group, table of some of its rows) of a part."""
+        parquet = _extras.load("pyarrow.parquet", TABLES_NEED)
+        own = [name for name in names if name in part.types]
+        group = 0
+        try:
+            with parquet.ParquetFile(str(part.path), buffer_size=self._buffer) as file:
+                groups = range(file.num_row_groups) if self._filters is None else self._filters.groups(part)
+                for group in groups:
+                    options: Any = {"row_groups": [group], "columns": own, "use_threads": self.parallel}
+                    for batch in file.iter_batches(self.batch, **options):
+                        yield group, part.complete(pyarrow().Table.from_batches([batch]), names)
+        except (pyarrow().ArrowException, OSError) as error:
+            column = _damaged_column(part, group, own)
+            where = f"{part.name}, row group {group}" + ("" if column is None else f", column {column!r}")
+            raise ValueError(f"{where} is damaged: {first_line(error)}") from None
+
+
+class _Filters:
+    """Conditions on rows."""
+
+    def __init__(self, filters: Any) -> None:
+        parquet = _extras.load("pyarrow.parquet", TABLES_NEED)
+        try:
+            self._expression = parquet.filters_to_expression(filters)
+            clauses = filters if isinstance(filters[0], list) else [filters]
+            self.names = list(dict.fromkeys(str(name) for clause in clauses for name, _, _ in clause))
+        except (TypeError, ValueError, IndexError) as error:
+            raise ValueError(
+                f"filters must be a list of (column, operator, value), as [('year', '>', 2020)]; got {filters!r}"
+                f" ({first_line(error)})"
+            ) from None
+
+    def groups(self, part: Part) -> list[int]:
+        """The row groups of a part that may have rows which pass."""
+        unknown = [name for name in self.names if name not in part.types and name not in part.folders]
+        if unknown:
+            raise ValueError(f"{part.name} has no column {unknown[0]!r} to filter by")
+        local = _extras.load("pyarrow.fs", TABLES_NEED).LocalFileSystem()
+        fragment = _extras.load("pyarrow.dataset", TABLES_NEED).ParquetFileFormat().make_fragment(str(part.path), local)
+        if all(name in part.types for name in self.names):
+            fragment = fragment.subset(self._expression, schema=part.schema)
+        return [group.id for group in fragment.row_groups]
+
+    def kept(self, table: Any) -> Any:
+        return table.filter(self._expression)
+
+
+def _damaged_column(part: Part, group: int, names: list[str]) -> str | None:
+    """The first column of a row group that cannot be read."""
+    parquet = _extras.load("pyarrow.parquet", TABLES_NEED)
+    for name in names:
+        try:
+            with parquet.ParquetFile(str(part.path), buffer_size=BUFFER_MOST) as file:
+                for _ in file.iter_batches(LEAST, row_groups=[group], columns=[name]):
+                    pass
+        except (pyarrow().ArrowException, OSError):
+            return name
+    return None

@@ -1,0 +1,99 @@
+"""What readers of tables share: which columns are features, and blocks from tables of Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..... import _extras
+from ....files.columns import TABLES_NEED, kind_of, listed
+from ....files.labels import column_labels_of, encoded, plain_labels
+from ....files.parquet import decoded, is_float32, numbers_of, require_filled
+from ..reader import Block, Coded, Reader, weights
+
+NUMERIC = ("integer", "float", "bool", "decimal", "null")
+# A batch takes this share of the budget, and has at least so many rows and at most so many.
+SHARE, LEAST, MOST = 1 / 16, 1 << 10, 1 << 17
+
+
+class TableReader(Reader):
+    """The base of readers whose rows come as tables of Arrow."""
+
+    by_column = True
+    reads_labels_alone = True
+
+    def __init__(self, path: Path, target: str | None, weight: str | None, fill: float | None) -> None:
+        self.path, self.notes, self.fill = path, [], fill
+        if not isinstance(target, str | None) or not isinstance(weight, str | None):
+            raise TypeError(f"{path.name}: target and weight are names of columns; got {target!r} and {weight!r}")
+        self.target, self.weight, self.weighted = target or "", weight or "", weight is not None
+        self.beside = [name for name in (self.target, self.weight) if name]
+
+    def choose(
+        self,
+        usable: Sequence[str],
+        columns: Sequence[str] | None,
+        types: Callable[[str], list[Any]],
+        dtype: np.dtype | None,
+        memory: int,
+    ) -> None:
+        """Set names, dtype and the size of batches: ``types`` gives those of a column in all parts."""
+        others = [name for name in usable if name not in self.beside]
+        self.names = others if columns is None else [str(name) for name in columns]
+        if not self.names:
+            raise ValueError(f"{self.name} has no features beside {listed(self.beside) or 'none'}")
+        single = all(all(map(is_float32, types(name))) for name in self.names)
+        self.dtype = np.dtype("f4" if single else "f8") if dtype is None else dtype
+        row = (len(self.names) + len(self.beside)) * 8
+        self.batch = int(np.clip(SHARE * memory // row, LEAST, MOST))
+        self.block_bytes = self.batch * row
+
+    def require_columns(self, names: Sequence[str], types: Sequence[Any]) -> None:
+        """Raise ValueError unless a table has the columns that are wanted, and numbers in the features."""
+        missing = [name for name in (*self.names, *self.beside) if list(names).count(name) != 1]
+        if missing:
+            count = list(names).count(missing[0])
+            raise ValueError(f"{self.name} has {count or 'no'} columns {missing[0]!r}; it has {listed(names)}")
+        kinds = dict(zip(names, types, strict=True))
+        other = next((name for name in self.names if kind_of(kinds[name]) not in NUMERIC), None)
+        if other is not None:
+            raise ValueError(
+                f"{self.name}, column {other!r} holds {str(kinds[other])[:60]}; numbers are wanted (columns=... or"
+                " ignore=... choose the features)"
+            )
+
+    def block(self, table: Any, where: str, first: int, *, X: bool, labels: bool) -> Block:
+        """The rows of a table without dictionaries, the first of which has a number in its file."""
+        out = Block(table.num_rows, None, where=where, first=first)
+        if X:
+            out.X = [self._numbers(decoded(table.column(name)), name, where, first) for name in self.names]
+        if labels and self.target:
+            column = decoded(table.column(self.target))
+            require_filled(where, self.target, column, "a label is wanted", first)
+            out.y = Coded(*encoded(plain_labels(column, self.path, self.target)))
+        if labels and self.weight:
+            column = table.column(self.weight)
+            require_filled(where, self.weight, column, "a weight is wanted", first)
+            out.w = weights(column.to_numpy(), where)
+        return out
+
+    def labels(self, values: np.ndarray, rows: int) -> np.ndarray:
+        return column_labels_of(values, self.path, self.target, rows)
+
+    def _numbers(self, column: Any, name: str, where: str, first: int) -> np.ndarray:
+        if self.fill is None:
+            wanted = "a number is wanted (fill says which stands for empty cells)"
+            require_filled(where, name, column, wanted, first)
+        numbers = numbers_of(where, name, column)
+        if self.fill is not None:
+            empty = np.isnan(numbers)
+            if empty.any():
+                numbers = np.where(empty, self.fill, numbers)
+        return numbers
+
+
+def pyarrow() -> Any:
+    return _extras.load("pyarrow", TABLES_NEED)
