@@ -204,7 +204,7 @@ class RepeatedDesign:
         return float(self._sweep("range", phi, lambda: self._rows.range(phi)))
 
     def gram(self, factor: float) -> np.ndarray:
-        grams: np.ndarray = self._sweep("gram", np.array([factor]), lambda: self._rows.gram(factor))
+        grams: np.ndarray = self._sweep("design", np.array([factor]), lambda: self._rows.gram(factor))
         return grams
 
     def _sweep(self, what: str, point: np.ndarray, compute: Callable[[], Any]) -> Any:
