@@ -87,6 +87,10 @@ class Checkpoint:
             validation.check_count(self.passes, "passes")
         validation.check_real(self.minutes, "minutes")
         validation.check_count(self.most_bytes, "most_bytes")
+        try:
+            json.dumps(dict(self.facts))
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"facts must be a dict of numbers and texts by name; got {self.facts!r}") from error
 
     @classmethod
     def of(cls, given: str | Path | Self) -> Checkpoint:

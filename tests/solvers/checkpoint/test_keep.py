@@ -209,6 +209,7 @@ def test_a_file_that_is_there_is_not_lost(tmp_path):
         ({"passes": 0}, ValueError, "passes"),
         ({"minutes": -1}, ValueError, "minutes"),
         ({"most_bytes": 0.5}, TypeError, "most_bytes"),
+        ({"facts": {"rows": np.arange(3)}}, TypeError, "facts must be a dict of numbers and texts"),
     ],
 )
 def test_bad_arguments_are_named(given, error, sentence, tmp_path):
