@@ -49,7 +49,18 @@ STOREYS = {
     "numpy": ["backend", "passes"],
     "cython": ["units", "passes", "block", "microkernels", "call"],
 }
-BENCHMARKS = ["__main__", "bench_kernels", "revisions", "tune", "report", "sections", "peers", "harness"]
+BENCHMARKS = [
+    "__main__",
+    "benchopt_softmax",
+    "bench_kernels",
+    "revisions",
+    "tune",
+    "report",
+    "races",
+    "sections",
+    "peers",
+    "harness",
+]
 SOURCES = (".py", ".pyx", ".pxd", ".hpp", ".h", ".cpp", ".md", ".typed")
 MOST_FILES, MOST_LINES = 9, 400
 

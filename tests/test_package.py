@@ -15,7 +15,7 @@ PUBLIC = [
     "loss_and_grad",
     "minimize",
 ]
-PUBLIC += ["get_include", "predict_proba", "regularization_path", "softmax"]
+PUBLIC += ["Checkpoint", "get_include", "predict_proba", "regularization_path", "softmax"]
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,6 +51,8 @@ class Peer:
         Whether it takes dense X and sparse X, a csr_array.
     options : dict
         Passed on to ``prepare``.
+    function : callable or None
+        ``prepare`` itself, where it is in no file of this folder.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Peer:
     dense: bool = True
     sparse: bool = False
     options: dict[str, Any] = field(default_factory=dict)
+    function: Callable[..., Callable[[], tuple[Any, ...]]] | None = None
 
     def takes(self, case: Any) -> bool:
         """Whether it can do this kind of X."""
@@ -83,9 +87,9 @@ class Peer:
         if not self.narrow and X.dtype != theta.dtype:
             X = X.astype(theta.dtype)
         try:
-            module = importlib.import_module(f"{__name__}.{self.module}")
+            prepare = self.function or importlib.import_module(f"{__name__}.{self.module}").prepare
             extra = {"dx": True} if dx else {}
-            return module.prepare(X, y, theta, n_threads, **extra, **self.options)
+            return prepare(X, y, theta, n_threads, **extra, **self.options)
         except ImportError as error:
             raise MissingError(_FILE.sub("", str(error))) from error
 
@@ -102,6 +106,34 @@ def _ours(backend: str) -> Peer:
         sparse=True,
         options={"backend": backend},
     )
+
+
+def load(given: str) -> Callable[..., Any]:
+    """The function that ``module:function`` names; modules are looked for in the current folder first.
+
+    Raises
+    ------
+    ValueError
+        If there is no such module or function.
+    """
+    module, colon, name = given.partition(":")
+    if not (module and colon and name):
+        raise ValueError(f"peer {given!r} is not module:function")
+    sys.path.insert(0, "")
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError as error:
+        raise ValueError(f"peer {given!r}: {error}") from error
+    finally:
+        sys.path.remove("")
+    if not callable(found):
+        raise ValueError(f"peer {given!r}: module {module} has no function {name}")
+    return found
+
+
+def own(given: str) -> Peer:
+    """A user's own peer, ``module:function`` with `prepare` of this file's head, for dense and sparse X."""
+    return Peer(given, given, "", given.partition(":")[0], sparse=True, function=load(given))
 
 
 PEERS: dict[str, Peer] = {

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import gc
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..harness import check, roofline, timing
 from ..harness.cases import CASES, LINE, LINE_ROWS, MAIN_SHAPES, Case, Problem, make_problem
 from ..harness.records import Effort, Json, Say
-from ..peers import PEERS, MissingError
+from ..peers import PEERS, MissingError, Peer
 from . import worker
 
 OURS = tuple(name for name, peer in PEERS.items() if peer.ours)
 
 
-def prepare(problem: Problem, names: Sequence[str], n_threads: int) -> tuple[dict[str, Callable[[], Any]], Json]:
+def prepare(
+    problem: Problem, names: Sequence[str], n_threads: int, peers: Mapping[str, Peer] = PEERS
+) -> tuple[dict[str, Callable[[], Any]], Json]:
     """The timed function of each peer that can do the case, checked and warm; and a record for each.
 
     A peer that is missing, or whose answer is wrong, is recorded as such and not timed.
@@ -26,7 +28,7 @@ def prepare(problem: Problem, names: Sequence[str], n_threads: int) -> tuple[dic
     records: Json = {}
     for name in names:
         try:
-            call = PEERS[name].prepare(problem.X, problem.y, problem.theta, n_threads, dx=problem.case.dx)
+            call = peers[name].prepare(problem.X, problem.y, problem.theta, n_threads, dx=problem.case.dx)
             answer = call()
         except MissingError as error:
             records[name] = {"missing": str(error)}
@@ -35,7 +37,7 @@ def prepare(problem: Problem, names: Sequence[str], n_threads: int) -> tuple[dic
             records[name] = {"missing": f"{type(error).__name__}: {error}"[:200]}
             continue
         records[name] = {}
-        if not PEERS[name].per_iteration:
+        if not peers[name].per_iteration:
             error = truth.error(*answer)
             records[name] = {"error_in_tolerances": error, "relative_error": truth.relative(answer[1])}
             if not error <= 1:
@@ -45,13 +47,21 @@ def prepare(problem: Problem, names: Sequence[str], n_threads: int) -> tuple[dic
     return calls, records
 
 
-def together(cases: Sequence[Case], names: Sequence[str], roof: roofline.Roof, effort: Effort) -> list[Json]:
-    """Time all peers on all ``cases`` in the same rounds; one record per case."""
+def together(
+    cases: Sequence[Case],
+    names: Sequence[str] | Mapping[str, Peer],
+    roof: roofline.Roof,
+    effort: Effort,
+    make: Callable[[Case], Problem] = make_problem,
+) -> list[Json]:
+    """Time all peers on all ``cases`` in the same rounds; one record per case. ``names``: of `PEERS`, or a mapping from
+    names to peers."""
+    peers = names if isinstance(names, Mapping) else {name: PEERS[name] for name in names}
     calls: dict[str, Callable[[], Any]] = {}
     records = {}
     for case in cases:
-        able = [name for name in names if PEERS[name].takes(case)]
-        own, peers = prepare(make_problem(case), able, effort.n_threads)
+        able = [name for name, peer in peers.items() if peer.takes(case)]
+        own, rivals = prepare(make(case), able, effort.n_threads, peers)
         calls.update((f"{name}@{case.name}", call) for name, call in own.items())
         records[case.name] = {
             "case": case.name,
@@ -62,12 +72,12 @@ def together(cases: Sequence[Case], names: Sequence[str], roof: roofline.Roof, e
             "roof_ms": roof.ms(case),
             "intensity": case.flops() / case.bytes,
             "gflop": case.flops() / 1e9,
-            "rivals": peers,
+            "rivals": rivals,
         }
-    pause = timing.OWN_PAUSE if set(names) <= set(OURS) else timing.PAUSE
+    pause = timing.OWN_PAUSE if set(peers) <= set(OURS) else timing.PAUSE
     times = timing.interleave(calls, effort.rounds, pause=pause, budget=effort.budget)
     for key, each in times.items():
-        name, case_name = key.split("@")
+        name, case_name = key.split("@", 1)
         records[case_name]["rivals"][name].update(
             ms=timing.median(each), best_ms=min(each), spread=timing.spread(each), rounds=len(each)
         )

@@ -20,6 +20,7 @@ from .._version import __version__
 from ..data import files
 from ..kernels import backends
 from ..model.model import Model
+from .bench.command import bench
 from .info import collect, describe_plans
 from .paths import MODEL_SUFFIXES, with_suffix, writable
 from .train import TrainOptions, train_model
@@ -285,23 +286,4 @@ def info(as_json: bool, plan: str | None, dtype: str | None, order: str | None) 
     show_info(machine)
 
 
-@cli.command()
-@click.option("--quick", is_flag=True, help="Small cases and few rounds.")
-@click.option("--case", "cases", multiple=True, metavar="NAME", help="A case or group of cases; may be repeated.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads; all cores unless given.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
-def bench(quick: bool, cases: tuple[str, ...], threads: int | None, as_json: bool) -> None:
-    """Time loss and gradient by every backend and every installed peer, in turn, beside the machine's limits."""
-    from .bench import run_bench
-
-    def progress(line: str) -> None:
-        click.echo(line, err=True)
-
-    table = run_bench(quick, cases, n_threads=threads, progress=progress)
-    if as_json:
-        click.echo(json.dumps(asdict(table), default=str))
-        return
-    _extras.load("rich", "the display")
-    from .display import show_bench
-
-    show_bench(table)
+cli.add_command(bench)

@@ -130,9 +130,10 @@ def show_bench(table: BenchTable) -> None:
     """Print the times of a benchmark run."""
     console = Console()
     out = Table(*table.columns)
-    for whole in (0, 2, 3):  # else, at 80 characters, the dtype in a case's name or the exponent of a time is cut off
+    # Else, at 80 characters, the dtype in a case's name or the exponent of a time is cut off.
+    for whole in (0, 2, 3) if table.kind == "passes" else range(len(table.columns)):
         out.columns[whole].no_wrap = True
-    for column in out.columns[3:]:
+    for column in out.columns[3 if table.kind == "passes" else 2 :]:
         column.justify = "right"
     for row in table.rows:
         out.add_row(*row)

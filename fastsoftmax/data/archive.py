@@ -43,7 +43,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 def write_archive(path: Path, header: dict[str, Any], arrays: Sequence[np.ndarray]) -> None:
     """Write a header and arrays of numbers as a `whole_file`."""
-    arrays = [np.ascontiguousarray(array, array.dtype.newbyteorder("<")) for array in arrays]
+    arrays = [np.asarray(array, array.dtype.newbyteorder("<"), order="C") for array in arrays]
     described = [[array.dtype.str, list(array.shape)] for array in arrays]
     text = json.dumps({**header, "arrays": described}).encode()
     with whole_file(path) as file, zipfile.ZipFile(file, "w") as archive:
@@ -65,15 +65,13 @@ def read_archive(path: Path, format_name: str, version: int) -> tuple[dict[str, 
     if not path.stat().st_size:
         raise ValueError(f"{path} is empty; a {format_name} is wanted")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             header = json.loads(archive["header"].tobytes())
             if not isinstance(header, dict) or header.get("format") != format_name:
                 raise ValueError(f"its header does not say {format_name!r}")
             # Numbers of a later version may be arranged in another way.
             numbers = archive["numbers"] if header["format_version"] <= version else None
             arrays = [] if numbers is None else _split(numbers, header["arrays"])
-    except (OSError, MemoryError):
-        raise
     except Exception as error:  # damage can make a parser fail in any way
         raise ValueError(f"{path} is damaged or no {format_name}: {error or type(error).__name__}") from error
     if header["format_version"] > version:

@@ -9,6 +9,7 @@ This folder imports NumPy and SciPy alone, so that `harness/revision_worker.py` 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 from . import drawing, sparse_data
 
 _SHORT = {"f64": "float64", "f32": "float32", "f16": "float16", "u8": "uint8", "i8": "int8", "i16": "int16"}
+DTYPES = tuple(_SHORT.values())
 _FLOATS = ("float64", "float32")
 _RANGE = {"uint8": (0, 256), "int8": (-128, 128), "int16": (-1000, 1000)}  # of int16: as in audio or scaled counts
 # Matrix products of m n k multiply-adds in each kind of pass.
@@ -179,8 +181,51 @@ LINE = Case("line", 10_000_000, 50, 3, "float32", group="line")
 LINE_ROWS = (10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000)
 
 
+def parse(text: str) -> Case | None:
+    """A case of any shape, written as ROWSxFEATURESxCLASSES[:DTYPE][:ORDER], such as "1e6x54x7:f32:F"; float64 in C
+    order unless given. None if the text is not of that form.
+
+    Raises
+    ------
+    ValueError
+        For a dtype, an order or a number that there is not.
+    """
+    shape, *options = text.split(":")
+    numbers = shape.split("x")
+    if len(numbers) != 3 or not all(re.fullmatch(r"\d+(\.\d+)?(e\d+)?", number) for number in numbers):
+        return None
+    m, n, k = (int(float(number)) for number in numbers)
+    dtypes = [option for option in options if option in _SHORT]
+    orders = [option for option in options if option in ("C", "F")]
+    wrong = set(options) - {*dtypes, *orders}
+    if wrong or len(dtypes) > 1 or len(orders) > 1 or m < 1 or n < 1 or k < 2:
+        raise ValueError(
+            f"case {text!r} is not ROWSxFEATURESxCLASSES[:DTYPE][:ORDER] with two classes or more, DTYPE one of"
+            f" {', '.join(_SHORT)} and ORDER C or F"
+        )
+    return Case(shape, m, n, k, _SHORT[(dtypes or ["f64"])[0]], order=(orders or ["C"])[0], group="given")
+
+
+def of_data(name: str, X: Any, y: np.ndarray, seed: int = 20) -> Problem:
+    """The problem of a user's own data: class numbers y, and a theta that gives logits of about unit variance."""
+    m, n = X.shape
+    k = int(y.max()) + 1
+    rng = np.random.default_rng(seed)
+    dtype = str(X.dtype)
+    if hasattr(X, "indptr"):
+        case: Case = SparseCase(name, m, n, k, dtype, group="given", per_row=X.nnz / m)
+        squares = np.asarray(X.power(2).mean(axis=0)).ravel()
+    else:
+        case = Case(name, m, n, k, dtype, order="C" if X.flags.c_contiguous else "F", group="given")
+        squares = np.mean(np.square(X, dtype=np.float64), axis=0)
+    scale = np.sqrt(np.where(squares > 0, squares, 1.0) * n)
+    theta = (rng.standard_normal((n, k)) / scale[:, None]).astype(case.compute_dtype)
+    return Problem(case, X, y, theta)
+
+
 def select(patterns: Iterable[str]) -> list[Case]:
-    """Cases by full name, by shape ("500k": both floats in C order) or by group ("main", "quick").
+    """Cases by full name, by shape ("500k": both floats in C order), by group ("main", "quick") or as `parse` takes
+    them.
 
     Raises
     ------
@@ -190,10 +235,12 @@ def select(patterns: Iterable[str]) -> list[Case]:
     chosen: dict[str, Case] = {}
     for pattern in patterns:
         found = [c for c in CASES.values() if pattern in (c.name, c.group)]
+        found = found or [c for c in [parse(pattern)] if c is not None]
         found = found or [c for c in CASES.values() if c.base == pattern and c.order == "C" and c.dtype in _FLOATS]
         if not found:
             groups = sorted({c.group for c in CASES.values()})
-            raise ValueError(f"no case {pattern!r}; known are {', '.join(CASES)}, and the groups {', '.join(groups)}")
+            known = f"{', '.join(CASES)}, the groups {', '.join(groups)}, and shapes such as 1e6x54x7:f32:F"
+            raise ValueError(f"no case {pattern!r}; known are {known}")
         chosen.update((c.name, c) for c in found)
     return list(chosen.values())
 

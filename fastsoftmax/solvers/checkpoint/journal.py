@@ -4,7 +4,7 @@ A solver is a function of the answers that it gets: the same value and gradient 
 threads computed them changes no bit. So no solver has to describe its memory (pairs of L-BFGS, metrics, Hessians, the
 stage of "auto", what SciPy keeps in its own workspace). The run starts from the beginning, each question is answered
 from the journal, and after the last answer every variable of every function has the value that it had. What the journal
-does not hold, such as the moments of X or a subsample, is computed anew, to the same bits.
+does not hold, such as the minimum of a subsample, is computed anew, to the same bits.
 
 Every answer is kept with a digest of the point that was asked for. Where a point differs, since another processor or
 library rounds differently, the run cannot be repeated to its end, and `Departed` is raised.
@@ -29,6 +29,13 @@ from ...objective.problem import DesignMatrix, Problem
 SAMPLED = 4096
 
 Parts = tuple[Any, ...]  # arrays and floats
+# What `Run.ask` takes: the kind of a question, its point, and the function that computes the answer.
+Ask = Callable[[str, np.ndarray, Callable[[], Parts]], Parts]
+
+
+def directly(what: str, point: np.ndarray, compute: Callable[[], Parts]) -> Parts:
+    """The answer of a question that no journal keeps."""
+    return compute()
 
 
 class Departed(Exception):
@@ -42,7 +49,7 @@ class Answer:
     Attributes
     ----------
     what : str
-        The kind of the question: "value", "product", ...
+        The kind of the question: "gram", "value", "product", ...
     digest : str
         Of the point.
     passes : int
@@ -76,7 +83,8 @@ class Journal:
     begun : Answer, optional
         That of a walk over the rows which has not ended: how many chunks are done, and the state after them.
     check : callable, optional
-        Called with the first answer, computed anew, and the one in the journal: raises if the data are others.
+        Called with the first value and gradient, computed anew, and those in the journal: raises if the data are
+        others.
     after : callable, optional
         Called after each new answer, and between the chunks of a walk.
 
@@ -88,6 +96,8 @@ class Journal:
         Returns the run's current theta, value and gradient; set by the run at its first iterate.
     steps : int
         Iterates so far.
+    moments : list of Answer
+        Those about the moments of X, which come first, and are kept even if all are not.
     """
 
     def __init__(
@@ -103,6 +113,7 @@ class Journal:
         self.begun, self.most_bytes, self.complete = begun, most_bytes, True
         self.iterate: Callable[[], tuple[np.ndarray, float, np.ndarray]] | None = None
         self.steps = 0
+        self.moments = [answer for answer in self.answers if answer.what == "gram"]
         self._check, self._after = check, after
         self._repeated = 0
         self._bytes = sum(answer.size for answer in self.answers)
@@ -132,32 +143,35 @@ class Journal:
     def _keep(self, answer: Answer) -> None:
         """Add a copy of an answer, since solvers may write to what they get."""
         self.begun = None
+        if answer.what == "gram":
+            self.moments.append(answer)
         if not self.complete:
             return
         self._bytes += answer.size
         if self._bytes > self.most_bytes:
             self.complete, self.answers, self._repeated = False, [], 0
             return
-        self.answers.append(replace(answer, parts=_copied(answer.parts)))
+        answer = replace(answer, parts=_copied(answer.parts))
+        self.answers.append(answer)
         self._repeated = len(self.answers)
 
     def _repeat(self, obj: Problem, what: str, point: np.ndarray, compute: Callable[[], Parts]) -> Parts:
-        answer, first = self.answers[self._repeated], self._repeated == 0
+        answer = self.answers[self._repeated]
         asked = what, digest(point)
-        if first and self._check is not None:
-            before = obj.n_passes
-            again = compute()
-            self._check(Answer(*asked, obj.n_passes - before, 0.0, again), answer)
-        elif asked == (answer.what, answer.digest):
+        same = asked == (answer.what, answer.digest)
+        if self._check is not None and not (same and what == "gram"):
+            self._check(Answer(*asked, 1, 0.0, compute()), answer)
+            self._check = None
+        elif same:
             obj.n_passes += answer.passes
-        if asked != (answer.what, answer.digest):
+        if not same:
             raise Departed
         self._repeated += 1
         self._before, self._since = answer.seconds, time.perf_counter()
         return _copied(answer.parts)
 
     def walk_begun(self, point: np.ndarray) -> Parts | None:
-        """What `between_chunks` was given last in a walk from this point that was interrupted; None without one."""
+        """What `between_chunks` was given last in a walk from this point that was interrupted; else None."""
         begun = self.begun
         return _copied(begun.parts) if begun is not None and begun.digest == digest(point) else None
 
@@ -178,7 +192,7 @@ class RepeatedDesign:
         `Run.ask`.
     """
 
-    def __init__(self, rows: DesignMatrix, ask: Callable[[str, np.ndarray, Callable[[], Parts]], Parts]) -> None:
+    def __init__(self, rows: DesignMatrix, ask: Ask) -> None:
         self._rows, self._ask = rows, ask
         self.longest = 0.0
 
@@ -190,7 +204,7 @@ class RepeatedDesign:
         return float(self._sweep("range", phi, lambda: self._rows.range(phi)))
 
     def gram(self, factor: float) -> np.ndarray:
-        grams: np.ndarray = self._sweep("gram", np.array([factor]), lambda: self._rows.gram(factor))
+        grams: np.ndarray = self._sweep("design", np.array([factor]), lambda: self._rows.gram(factor))
         return grams
 
     def _sweep(self, what: str, point: np.ndarray, compute: Callable[[], Any]) -> Any:

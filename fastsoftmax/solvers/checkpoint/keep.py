@@ -32,7 +32,7 @@ class Checkpoint:
     """A file that a run is kept in, and how often.
 
     A run that goes on from it (``resume=True``, with the same data and options) takes the same steps as one that was
-    never interrupted, to the last bit, and `Result.resumed` says so, or why not. It begins with two passes over X, to
+    never interrupted, to the last bit, and `Result.resumed` says so, or why not. It begins with a pass over X, to
     compare the data; the passes before the interruption are not made again.
 
     The file is complete at every moment: it is written under another name, brought to disk, and renamed. A process that
@@ -87,6 +87,10 @@ class Checkpoint:
             validation.check_count(self.passes, "passes")
         validation.check_real(self.minutes, "minutes")
         validation.check_count(self.most_bytes, "most_bytes")
+        try:
+            json.dumps(dict(self.facts))
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"facts must be a dict of numbers and texts by name; got {self.facts!r}") from error
 
     @classmethod
     def of(cls, given: str | Path | Self) -> Checkpoint:
@@ -230,7 +234,7 @@ class Keeper:
             if not journal.complete:
                 saved.why = f"what its solver had been told took more than most_bytes = {self.options.most_bytes}"
                 saved.start, saved.before = theta, now
-                saved.answers = [Answer("value", digest(theta), 1, 0.0, (value, grad))]
+                saved.answers = [*journal.moments, Answer("value", digest(theta), 1, 0.0, (value, grad))]
         return saved
 
     def end(self, error: BaseException | None) -> None:

@@ -38,6 +38,7 @@ import numpy as np
 from ...objective.derived import Shifted
 from ...objective.objective import Objective
 from ...objective.problem import Problem
+from ..checkpoint.journal import Ask, directly
 from .metric import Moments, moments
 
 # A column is far from zero where its variance is below this many eps of its squared mean: mean / deviation above 92 in
@@ -55,9 +56,9 @@ ROWS = 64
 COPY_BYTES = 1 << 28
 
 
-def centered(obj: Problem) -> tuple[Problem, Moments]:
+def centered(obj: Problem, ask: Ask = directly) -> tuple[Problem, Moments]:
     """An objective in which no column is far from zero, nearly always ``obj`` itself, and its moments."""
-    found = moments(obj)
+    found = moments(obj, ask)
     # A subclass, or an objective whose passes are wrapped, may compute something that a shift would change.
     if type(obj) is not Objective or "value_and_grad" in vars(obj) or (obj.sparse and obj.source.streamed):
         return obj, found
@@ -65,7 +66,7 @@ def centered(obj: Problem) -> tuple[Problem, Moments]:
     if shift is None:
         return obj, found
     inner = Shifted(obj, shift, copied=not obj.source.streamed and _bytes(obj) <= COPY_BYTES)
-    return inner, moments(inner)
+    return inner, moments(inner, ask)
 
 
 def to_centered(obj: Problem, theta: np.ndarray) -> np.ndarray:

@@ -16,14 +16,13 @@ Either reads X once and counts as one pass. For sparse X there is only the secon
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
 from ...objective.objective import Objective
 from ...objective.problem import DesignMatrix, Problem, ProblemWithRows
+from ..checkpoint.journal import Ask, directly
 from .metric import CHOLESKY_MAX, Metric, Moments
 
 
@@ -34,11 +33,7 @@ def has_own_passes(obj: Problem) -> bool:
     return own and "value_and_grad" not in vars(obj)
 
 
-# `Run.ask`: what is asked, the point, and the function that computes the answer.
-Ask = Callable[[str, np.ndarray, Callable[[], tuple[Any, ...]]], tuple[Any, ...]]
-
-
-def metric_at(obj: ProblemWithRows, theta: np.ndarray, ask: Ask = lambda what, point, compute: compute()) -> Metric:
+def metric_at(obj: ProblemWithRows, theta: np.ndarray, ask: Ask = directly) -> Metric:
     """The curvature metric: each row weighs by its mean curvature at theta."""
     diagonal = obj.sparse or obj.n_features > CHOLESKY_MAX
     second, first, total = ask("curvature", theta, lambda: obj.curvature_gram(theta, diagonal=diagonal))

@@ -31,6 +31,7 @@ import numpy as np
 
 from ...objective.problem import Problem, has_rows
 from ...objective.reduce import blocks
+from ..checkpoint.journal import Ask, directly
 
 # Most features with a full S. At n = 4000 Cholesky and inverse (2 n^3 / 3 operations) take two seconds, and the two
 # products of a step (4 n^2 k operations) 30 ms.
@@ -84,17 +85,17 @@ class Moments:
         return self.diagonal if self.mean is None else np.maximum(self.diagonal - self.mean**2, 0.0)
 
 
-def moments(obj: Problem) -> Moments:
+def moments(obj: Problem, ask: Ask = directly) -> Moments:
     """The moments of an objective's X, by one pass; only the diagonal of ``second`` where X is sparse or wide."""
     bias = bool(obj.fit_intercept)
     eps = float(np.finfo(obj.dtype if has_rows(obj) else np.float64).eps)
     if has_rows(obj) and (obj.sparse or obj.n_features > CHOLESKY_MAX):
         try:
-            second, mean = obj.gram_diagonal()
+            second, mean = ask("gram", np.zeros(0), obj.gram_diagonal)
         except FloatingPointError as error:
             raise FloatingPointError("the second moments of X overflow: X is too large to be scaled by them") from error
         return Moments(second, mean if bias else None, eps, summed_in_float64(eps, obj.n_rows))
-    gram = obj.gram()
+    (gram,) = ask("gram", np.zeros(0), lambda: (obj.gram(),))
     return Moments(gram[:-1, :-1], gram[-1, :-1], eps) if bias else Moments(gram, None, eps)
 
 

@@ -126,8 +126,8 @@ class Run:
         self.first_iterate: tuple[np.ndarray, float, np.ndarray] | None = None
         previous = None if warm_start is None else warm_start.last
         donor = previous if similar_run is None else similar_run
-        self.given = obj
-        self.obj, self.moments = _centered(obj, moments, donor)
+        self.given = self.obj = obj
+        self.obj, self.moments = self._centered(moments, donor)
         shared = donor is not None and donor.l1 == 0 == l1 and donor.metric.l2 == self.obj.l2
         self.metric: Metric = donor.metric if donor and shared else Metric(self.moments, self.obj.l2, diagonal=l1 > 0)
         self.curvature_metric: Metric | None = None if donor is None else donor.curvature_metric
@@ -337,6 +337,14 @@ class Run:
     def seconds(self) -> float:
         return time.perf_counter() - self._began if self.journal is None else self.journal.seconds
 
+    def _centered(self, moments: Moments | None, donor: Run | None) -> tuple[Problem, Moments]:
+        """The objective that solvers see, and its moments: as given, as those of a run to take them from, or by a
+        pass."""
+        obj = self.given
+        if donor is not None:
+            return donor.obj if donor.given is obj else obj, donor.moments
+        return centered(obj, self.ask) if moments is None else (obj, moments)
+
     def _iterate(self) -> tuple[np.ndarray, float, np.ndarray]:
         return self.theta, self.value, self.grad
 
@@ -365,10 +373,3 @@ class Run:
         end = f"converged after {counts}: " if self.converged else f"{self.why}, with "
         message = f"{self.solver} {end}{self.rule.evidence(self.at)}"
         return f"{message} ({self.chosen})" if self.chosen else message
-
-
-def _centered(obj: Problem, moments: Moments | None, donor: Run | None) -> tuple[Problem, Moments]:
-    """The objective that solvers see, and its moments: as given, as those of a run to take them from, or by a pass."""
-    if donor is not None:
-        return donor.obj if donor.given is obj else obj, donor.moments
-    return centered(obj) if moments is None else (obj, moments)

@@ -6,15 +6,12 @@ divided by the roofline: the least time that the memory and the arithmetic of th
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from ..kernels.machine import default_threads
+from ...kernels.machine import default_threads
+from .harness import modules
 
 
 @dataclass(frozen=True)
@@ -25,6 +22,8 @@ class BenchTable:
     ----------
     title : str
         The limits of the machine, measured in the same run.
+    kind : {"passes", "solvers"}
+        What was timed.
     columns : tuple of str
         Headings of the rows.
     rows : list of tuple of str
@@ -33,19 +32,26 @@ class BenchTable:
         Which peers were not run and why; a warning if other programs kept the machine busy.
     records : list of dict
         All results as numbers, for JSON.
+    machine, roof : dict
+        Processor, versions, threads; and the limits as numbers.
     """
 
     title: str
+    kind: str = "passes"
     columns: tuple[str, ...] = ("case", "shape", "rival", "ms", "× roofline", "best peer / this")
     rows: list[tuple[str, ...]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     records: list[dict[str, Any]] = field(default_factory=list)
+    machine: dict[str, Any] = field(default_factory=dict)
+    roof: dict[str, Any] = field(default_factory=dict)
 
 
 def run_bench(
     quick: bool = False,
     cases: Sequence[str] = (),
     *,
+    peers: Sequence[str] = (),
+    problem: Any = None,
     n_threads: int | None = None,
     rounds: int | None = None,
     progress: Callable[[str], None] | None = None,
@@ -59,8 +65,12 @@ def run_bench(
     quick : bool
         Small cases and few rounds: seconds rather than minutes.
     cases : sequence of str
-        Names ("500k-f32"), shapes ("500k") or groups ("main", "wide", "many classes"); the main or the
-        quick cases unless given.
+        Names ("500k-f32"), shapes ("500k", "1e6x54x7:f32:F") or groups ("main", "wide", "many classes"); the main or
+        the quick cases unless given.
+    peers : sequence of str
+        The user's own peers, ``module:function`` each.
+    problem : Problem, optional
+        Of the user's own data (`harness.own_problem`), in place of cases.
     n_threads : int, optional
         Number of threads for all; that of the cores this process may use unless given.
     rounds : int, optional
@@ -75,35 +85,35 @@ def run_bench(
     Raises
     ------
     ValueError
-        For an unknown case; the message lists the known ones.
+        For an unknown case, of which the message lists the known ones, and a peer that cannot be loaded.
     ImportError
         If the benchmarks are not installed.
     """
-    package = _harness()
-    catalogue, machine, peers, dense, records, roofline, timing = (
-        importlib.import_module(f"{package}.{name}")
-        for name in (
-            "harness.cases",
-            "harness.machine",
-            "peers",
-            "sections.dense",
-            "harness.records",
-            "harness.roofline",
-            "harness.timing",
-        )
+    catalogue, machine, rivals, dense, records, roofline, timing = modules(
+        "harness.cases",
+        "harness.machine",
+        "peers",
+        "sections.dense",
+        "harness.records",
+        "harness.roofline",
+        "harness.timing",
     )
-    chosen = catalogue.select(cases or (["quick"] if quick else ["main"]))
+    own = {peer: rivals.own(peer) for peer in peers}
+    chosen = catalogue.select(cases or (["quick"] if quick else ["main"])) if problem is None else [problem.case]
     threads = n_threads or default_threads()
     busy = machine.busy()
     timing.fix_threads(threads)
     roof = roofline.measure(threads, quick=quick)
     effort = records.Effort(rounds or (5 if quick else 15), 2.0 if quick else 60.0, quick, threads)
-    table = BenchTable(title=str(roof), notes=[busy] if busy else [])
+    table = BenchTable(title=str(roof), notes=[busy] if busy else [], machine=machine.describe(threads))
+    table.roof.update(roof.as_dict())
+    known = rivals.PEERS | own
     for case in chosen:
         if progress is not None:
             progress(f"{case.name} ({case.shape})")
-        table.records.extend(dense.together([case], tuple(peers.PEERS), roof, effort))
-    _fill(table, peers.PEERS)
+        make = catalogue.make_problem if problem is None else lambda case: problem
+        table.records.extend(dense.together([case], known, roof, effort, make))
+    _fill(table, known)
     return table
 
 
@@ -122,15 +132,3 @@ def _fill(table: BenchTable, peers: dict[str, Any]) -> None:
                 missing.setdefault(f"{peers[name].label}: {row['missing']}", []).append(record["case"])
     for why, where in missing.items():
         table.notes.append(why if len(where) == len(table.records) else f"{why} ({', '.join(where)})")
-
-
-def _harness() -> str:
-    """Import name of the benchmarks: they are in the package where it is installed, and beside it in a checkout."""
-    if importlib.util.find_spec("fastsoftmax.benchmarks") is not None:
-        return "fastsoftmax.benchmarks"
-    root = Path(__file__).resolve().parents[2]
-    if not (root / "benchmarks" / "harness").exists():
-        raise ImportError("the benchmarks are not part of this installation; pip install fastsoftmax brings them")
-    if str(root) not in sys.path:
-        sys.path.append(str(root))
-    return "benchmarks"
