@@ -7,7 +7,7 @@ its row pointers are new.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -174,6 +174,7 @@ class MappedSource(ArraySource):
     def __init__(self, reader: Reader, state: dict[str, tuple[int, int]], *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._reader, self._state = reader, state
+        self.watch: Callable[[int, int | None], None] | None = None
 
     def chunks(self, rows: int) -> Iterator[Rows]:
         require_same(self._state, self._reader.state())
@@ -181,6 +182,8 @@ class MappedSource(ArraySource):
         for part in super().chunks(rows):
             will_need(self.X[part.start + len(part.X) : part.start + len(part.X) + step])
             yield part
+            if self.watch is not None:
+                self.watch(part.start + len(part.X), self.shape[0])
         require_same(self._state, self._reader.state())
 
     def place(self, row: int, column: int) -> str:
