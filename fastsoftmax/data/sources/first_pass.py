@@ -148,6 +148,14 @@ def hashed(first: int, count: int, seed: int = 0) -> np.ndarray:
     return out
 
 
+def hashed_folds(rows: int, folds: int) -> np.ndarray:
+    """The number of the fold of each row, which the row's number decides: int32 (rows,), a map of a file."""
+    out = Spool(np.int32)
+    for part in _ranges(rows):
+        out.append(hashed(part.start, min(part.stop, rows) - part.start) % np.uint64(folds))
+    return out.array()
+
+
 @dataclass
 class Facts:
     """What the first pass found.

@@ -104,6 +104,32 @@ class ShiftedSource(Labelled):
             yield replace(part, X=np.subtract(np.asarray(part.X), self._shift, dtype=self.dtype))
 
 
+class RelabelledSource(Labelled):
+    """The rows of any source with other labels and weights."""
+
+    def __init__(self, source: Any, y: np.ndarray, w: np.ndarray) -> None:
+        super().__init__(y, w, 0.0)
+        self._source = source
+        self.shape, self.dtype, self.sparse, self.streamed = source.shape, source.dtype, source.sparse, source.streamed
+        self.pick, self.place, self.prepare = source.pick, source.place, source.prepare  # type: ignore[method-assign]
+
+    def __getattr__(self, name: str) -> Any:
+        """What only sources of one kind have: the layout, the load of columns."""
+        return getattr(self._source, name)
+
+    @property
+    def nnz(self) -> int:
+        return int(self._source.nnz)
+
+    @property
+    def is_widened(self) -> bool:
+        return bool(self._source.is_widened)
+
+    def chunks(self, rows: int) -> Iterator[Rows]:
+        for part in self._source.chunks(rows):
+            yield self._rows(part.X, part.start)
+
+
 class SparseSource(Labelled):
     """Rows of a sparse matrix, with labels and weights beside them.
 
