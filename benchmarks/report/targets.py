@@ -316,8 +316,27 @@ def drop_in(results: Json) -> Iterator[Target]:
     yield at_least("scikit-learn's programs over the same, accelerated, worst", 1.3, worst, note=name)
 
 
+def pass_share(record: Json | None) -> float | None:
+    """Time of a pass over the larger of reading and computing alone."""
+    return None if record is None else ratio(record["pass"], max(record["read"], record["compute"]))
+
+
+def larger_than_memory(results: Json) -> Iterator[Target]:
+    kinds = results["sections"].get("larger than memory", {}).get("kinds", [])
+    records = {record["kind"]: record for record in kinds}
+    mapped, parquet, cached = (records.get(kind) for kind in ("memmap", "parquet", "cache"))
+    private = None if mapped is None else mapped["private_mb"]
+    yield at_most("Private memory of passes over a mapped file larger than memory", 600, private, unit="MB")
+    yield at_most("A pass over it, over the larger of reading and computing", 1.3, pass_share(mapped))
+    yield at_most("A pass over Parquet, over the larger of decoding and computing", 1.2, pass_share(parquet))
+    rates = [None if record is None else record["rows"] / record["pass"] for record in (mapped, cached)]
+    yield at_least(
+        "Rows a second from the decoded copy of Parquet over those of a mapped file", 0.9, ratio(*rates[::-1])
+    )
+
+
 def judge(results: Json) -> list[Target]:
     """All targets, judged."""
     parts = (against_roof, against_peers, layouts, growth, memory_use, numba_start, solver_runs, sparse_x)
-    parts += (drop_in,)
+    parts += (drop_in, larger_than_memory)
     return [target for part in parts for target in part(results)]

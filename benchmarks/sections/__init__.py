@@ -25,6 +25,7 @@ SECTIONS = (
     "solvers",
     "sparse",
     "drop-in",
+    "larger than memory",
 )
 
 
@@ -36,6 +37,7 @@ def run(sections: Sequence[str], effort: Effort, say: Say = print) -> Json:
     """Measure ``sections``, saving after each; returns all that is saved."""
     # Not at the top: some of these are commands as well, which Python would load twice.
     from . import dense, drop_in, phases, solvers, sparse
+    from .scale import larger_than_memory
 
     timing.fix_threads(effort.n_threads)
     path = results_path(effort.quick)
@@ -62,6 +64,8 @@ def run(sections: Sequence[str], effort: Effort, say: Say = print) -> Json:
             found |= solvers.run(effort.quick, say)
         elif section == "drop-in":
             found["programs"] = drop_in.run(drop_in.QUICK if effort.quick else list(drop_in.PROGRAMS), effort, say)
+        elif section == "larger than memory":
+            found |= larger_than_memory.run(effort, say)
         elif section == "sparse":
             found |= sparse.run(roof, effort, say)
         else:

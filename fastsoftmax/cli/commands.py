@@ -1,4 +1,4 @@
-"""The command line: `train`, `predict`, `export`, `info` and `bench`.
+"""The command line: `train`, `predict`, `scan`, `export`, `info` and `bench`.
 
 A user's mistake ends in one line on stderr and the exit code 2. Results go to stdout, the progress bar to stderr. With
 ``--json`` stdout has one JSON object and nothing else.
@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import click
-import numpy as np
 
 from .. import _extras, solvers
 from .._version import __version__
@@ -22,6 +21,7 @@ from ..kernels import backends
 from ..model.model import Model
 from .bench.command import bench
 from .info import collect, describe_plans
+from .large import Room, show_scan
 from .paths import MODEL_SUFFIXES, with_suffix, writable
 from .train import TrainOptions, train_model
 
@@ -101,6 +101,27 @@ def _reading_options() -> list[Any]:
     ]
 
 
+def _room_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options for data that is larger than memory."""
+    for option in (
+        click.option("--cache", metavar="FOLDER", help="Keep a decoded copy there for all passes after the first."),
+        click.option(
+            "--memory",
+            metavar="SIZE",
+            default="512MB",
+            show_default=True,
+            help="A file that takes more is read anew in each pass, within this much memory.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _with_room(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of a command, those for large data as one Room under the name ``room``."""
+    return options | {"room": Room(options.pop("memory"), options.pop("cache"))}
+
+
 def _with_reading(options: dict[str, Any]) -> dict[str, Any]:
     """Options of a command, those of reading as one ReadOptions under the name ``reading``."""
     names = {field.name for field in fields(files.ReadOptions)} & set(options)
@@ -158,14 +179,16 @@ def _with_reading(options: dict[str, Any]) -> dict[str, Any]:
     "--checkpoint-passes", type=click.IntRange(min=1), metavar="N", help="... or after N passes over the data."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
+@_room_options
 @_data_options
 def train(**options: Any) -> None:
     """Fit a model to DATA: CSV and other text tables, Parquet, .npy, .npz or svmlight.
 
     Without DATA it is scikit-learn's bundled digits. Rows held out show how well the model does on
-    what it has not seen. What is guessed of a file is said, and an option says otherwise.
+    what it has not seen. What is guessed of a file is said, and an option says otherwise. A file
+    that takes more than --memory is read anew in each pass; so are Arrow files and zarr arrays.
     """
-    train_model(TrainOptions(**_with_reading(options)))
+    train_model(TrainOptions(**_with_room(_with_reading(options))))
 
 
 # ----------------------------------------------------------------------------------------- predict
@@ -181,6 +204,7 @@ class PredictOptions:
     proba: bool
     top: int | None
     reading: files.ReadOptions
+    room: Room
     backend: str
     threads: int | None
 
@@ -198,6 +222,7 @@ class PredictOptions:
     show_default=True,
     help="What to do with features of an svmlight file beyond the model's.",
 )
+@_room_options
 @_data_options
 def predict(**options: Any) -> None:
     """Predict the classes of the rows of DATA with a MODEL that `train --out` wrote.
@@ -205,7 +230,7 @@ def predict(**options: Any) -> None:
     Columns are found by the names the model was trained with; others, such as the target, are
     left out.
     """
-    _predict(PredictOptions(**_with_reading(options)))
+    _predict(PredictOptions(**_with_room(_with_reading(options))))
 
 
 def _predict(options: PredictOptions) -> None:
@@ -217,29 +242,32 @@ def _predict(options: PredictOptions) -> None:
     assert out is not None
     source = with_suffix(options.model, MODEL_SUFFIXES, "a model", default=".npz")
     model = Model.load(source)
-    names, n = model.feature_names, model.n_features
-    data = files.read_features(options.data, names, n, options=options.reading)
-    for note in data.notes:
+    if options.room.is_too_small_for(options.data, options.reading):
+        X: Any = options.room.scan_features(options.data, model.feature_names, options.reading)
+        notes: Sequence[str] = X.notes
+    else:
+        data = files.read_features(options.data, model.feature_names, model.n_features, options=options.reading)
+        X, notes = data.X, data.notes
+    for note in notes:
         click.echo(f"note: {note}")
-    files.write_columns(out, _predictions(model, data.X, options))
-    click.echo(f"{data.X.shape[0]} predictions written to {out}")
-
-
-def _predictions(model: Model, X: np.ndarray, options: PredictOptions) -> dict[str, np.ndarray]:
-    """The columns to write, by name."""
     settings: dict[str, Any] = {"backend": options.backend, "n_threads": options.threads}
-    if options.top is not None:
-        labels, proba = model.top_k(X, options.top, **settings)
-        ranked = [(f"top_{i + 1}", labels[:, i], f"p_{i + 1}", proba[:, i]) for i in range(labels.shape[1])]
-        return {name: values for row in ranked for name, values in (row[:2], row[2:])}
-    if options.proba:
-        proba = model.predict_proba(X, **settings)
-        columns = {f"p({label})": proba[:, c] for c, label in enumerate(model.classes.tolist())}
-        # Labels may be text, which a .npy array of probabilities cannot have beside them.
-        if files.kind_to_write(options.out) == "npy":
-            return columns
-        return {"prediction": model.classes[np.argmax(proba, axis=1)]} | columns
-    return {"prediction": model.predict(X, **settings)}
+    count = model.write_predictions(out, X, proba=options.proba, top=options.top, **settings)
+    click.echo(f"{count} predictions written to {out}")
+
+
+# ------------------------------------------------------------------------------------------- scan
+
+
+@cli.command()
+@click.argument("data")
+@click.option("--target", metavar="COLUMN", help="Column of the labels, by name or number from 0.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
+@_room_options
+@_data_options
+def scan(data: str, target: str | None, as_json: bool, **options: Any) -> None:
+    """Read all rows of DATA once, however large it is, and say what is in it: rows, features, classes."""
+    chosen = _with_room(_with_reading(options))
+    show_scan(chosen["room"].scan(data, target, chosen["reading"]), as_json)
 
 
 # ------------------------------------------------------------------------------------------ export

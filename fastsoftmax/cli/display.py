@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import rich.markup
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from ..data.sources.scan import Scan
 from ..solvers.result import Step
 from .bench import BenchTable
 from .info import Machine
@@ -22,11 +26,12 @@ MISTAKES = 10
 
 
 @contextmanager
-def progress(tol: float, max_iter: int) -> Iterator[Callable[[Step], None]]:
+def progress(tol: float, max_iter: int, data: Scan | None = None) -> Iterator[Callable[[Step], None]]:
     """A progress bar on stderr, if that is a terminal, and the callback of a solver that moves it.
 
     The bar shows the largest of three shares: how far the gradient norm has fallen from its first value to ``tol``, and
-    the gap likewise, both on a logarithmic scale because they fall by factors; and the steps of ``max_iter``.
+    the gap likewise, both on a logarithmic scale because they fall by factors; and the steps of ``max_iter``. For data
+    that is read anew in each pass there is a second bar, for the rows of a pass.
     """
     console = Console(stderr=True)
     bar = Progress(
@@ -54,8 +59,63 @@ def progress(tol: float, max_iter: int) -> Iterator[Callable[[Step], None]]:
         text = f"step {step.iteration}  loss {step.value:.6f}  gradient {step.grad_norm:.1e}{gap}"
         bar.update(task, completed=done, description=f"{text}  {_count(step.n_passes, 'pass')}  {step.seconds:.2f} s")
 
+    if data is not None:
+        data.watch = _watcher(bar, data)
     with bar:
         yield advance
+
+
+@contextmanager
+def reading(data: Scan) -> Iterator[None]:
+    """A bar for the rows of the first pass, if stderr is a terminal."""
+    console = Console(stderr=True)
+    bar = Progress(
+        BarColumn(bar_width=8), TextColumn("{task.description}"), console=console, disable=not console.is_terminal
+    )
+    data.watch = _watcher(bar, data)
+    with bar:
+        yield
+
+
+def _watcher(bar: Progress, data: Scan) -> Callable[[int, int | None], None]:
+    """A bar for the rows of a pass: how many have been read, how fast, and how long the rest will take."""
+    task = bar.add_task("reading", total=1.0)
+    before, began = 0, time.perf_counter()
+
+    def watch(rows: int, of: int | None) -> None:
+        nonlocal before, began
+        if rows < before:  # another pass
+            began = time.perf_counter()
+        before, seconds = rows, max(time.perf_counter() - began, 1e-9)
+        if of is None:
+            bar.update(task, total=None, description=f"{rows:,} rows  {seconds:.0f} s")
+            return
+        rate = "" if "facts" not in vars(data) else f"  {rows * data.row_bytes / seconds / 1e9:.2f} GB/s"
+        left = f"{seconds * (of - rows) / rows:.0f} s left" if rows else ""
+        bar.update(task, total=of, completed=rows, description=f"{rows:,} of {of:,} rows{rate}  {left}")
+
+    return watch
+
+
+def scan_report(report: dict[str, Any], as_json: bool) -> None:
+    """Print what a first pass has found."""
+    if as_json:
+        print(json.dumps(report))
+        return
+    console = Console(highlight=False)
+    for note in report["notes"]:
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
+    shown = {
+        "data": f"{report['data']}: {report['rows']:,} rows, {report['features']:,} features, {report['dtype']}",
+        "first pass": f"{report['seconds']:.3g} s",
+    }
+    _facts(console, shown)
+    if "classes" in report:
+        table = Table(rich.markup.escape(report["target"]), "rows")
+        table.columns[1].justify = "right"
+        for label, count in report["classes"].items():
+            table.add_row(Text(label), f"{count:,}")
+        console.print(table)
 
 
 def show_report(report: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,12 @@ import numpy as np
 from .. import _extras, datasets, solvers
 from .._version import __version__
 from ..data import files
+from ..data.sources.scan import Scan
 from ..kernels import backends
 from ..model.model import Model
 from ..objective.objective import Objective
+from . import large
 from .paths import MODEL_SUFFIXES, PLOT_SUFFIXES, writable
-
-# A confusion matrix of more classes than this is not computed: it could be larger than the model.
-_CONFUSION_CLASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -45,32 +45,61 @@ class TrainOptions:
     checkpoint_passes: int | None
     as_json: bool
     reading: files.ReadOptions
+    room: large.Room
     backend: str
     threads: int | None
+
+
+@dataclass
+class Problem:
+    """What a model is fitted to.
+
+    Attributes
+    ----------
+    name, target : str
+        Of the data and of its labels.
+    classes : ndarray (k,)
+    feature_names : list of str
+    obj : Objective
+        Of the rows to train on.
+    rows : dict
+        How many there are to train on, and held out.
+    measure : callable
+        Gets the model and theta, and measures them on the rows held out.
+    notes : callable
+        What was found out in reading, so far.
+    scan : Scan or None
+        The data, where it is read anew in each pass.
+    """
+
+    name: str
+    target: str
+    classes: np.ndarray
+    feature_names: list[str]
+    obj: Objective
+    rows: dict[str, int]
+    measure: Callable[[Model, np.ndarray], dict[str, Any]]
+    notes: Callable[[], Sequence[str]]
+    scan: Scan | None = None
 
 
 def train_model(options: TrainOptions) -> None:
     """Run the command."""
     out, plot = _checked_outputs(options)
-    name, data = _training_data(options)
-    assert data.y is not None
-    classes, y = np.unique(data.y, return_inverse=True)
-    if len(classes) < 2:
-        raise ValueError(f"{name}, target {data.target!r} holds one class only ({classes[0]}); at least two are wanted")
-    rows, held_out = datasets.split_rows(y, options.test_fraction, options.seed)
-    X = data.X if not len(held_out) else data.X[rows]
-    obj = _objective(X, y[rows], len(classes), options, l2=options.l2)
-    result = _minimize(obj, options, _checkpoint(options, data.target, classes))
-    model = Model(result.theta[:-1], result.theta[-1], classes=classes, feature_names=tuple(data.feature_names))
+    is_large = options.data is not None and options.room.is_too_small_for(options.data, options.reading)
+    problem = _on_disk(options) if is_large else _in_memory(options)
+    obj, classes = problem.obj, problem.classes
+    result = _minimize(obj, options, problem.scan, _checkpoint(options, problem.target, classes))
+    model = Model(result.theta[:-1], result.theta[-1], classes=classes, feature_names=tuple(problem.feature_names))
     report: dict[str, Any] = {
-        "data": name,
-        "target": data.target,
-        "notes": list(data.notes),
+        "data": problem.name,
+        "target": problem.target,
+        "notes": list(problem.notes()),
         "features": obj.n_features,
         "classes": classes.tolist(),
-        "rows": {"train": len(rows), "test": len(held_out)},
+        "rows": problem.rows,
         **_fit_report(options, obj, result),
-        "test": _measure(model, result.theta, data.X[held_out], y[held_out], options) if len(held_out) else None,
+        "test": problem.measure(model, result.theta) if problem.rows["test"] else None,
         "out": None if out is None else str(out),
         "plot": None if plot is None else str(plot),
         "checkpoint": options.checkpoint,
@@ -89,6 +118,54 @@ def train_model(options: TrainOptions) -> None:
         from .display import show_report
 
         show_report(report)
+
+
+def _in_memory(options: TrainOptions) -> Problem:
+    name, data = _training_data(options)
+    assert data.y is not None
+    classes, y = np.unique(data.y, return_inverse=True)
+    _require_two(name, data.target, classes)
+    rows, held_out = datasets.split_rows(y, options.test_fraction, options.seed)
+    X = data.X if not len(held_out) else data.X[rows]
+    obj = _objective(X, y[rows], len(classes), options, l2=options.l2)
+    counts = {"train": len(rows), "test": len(held_out)}
+
+    def measure(model: Model, theta: np.ndarray) -> dict[str, Any]:
+        return _measure(model, theta, data.X[held_out], y[held_out], options)
+
+    return Problem(name, data.target, classes, data.feature_names, obj, counts, measure, lambda: data.notes)
+
+
+def _on_disk(options: TrainOptions) -> Problem:
+    """Data that is read anew in each pass. Rows are held out by their numbers, and have weight 0."""
+    assert options.data is not None
+    data = options.room.scan(options.data, options.target, options.reading, last=True)
+    with large.watched(data, options.as_json):
+        classes = data.classes
+    _require_two(data.name, data.target, classes)
+    kept, held = data.targets.split(options.test_fraction, options.seed)
+    lost = classes[kept.counts == 0]
+    if len(lost):
+        raise ValueError(
+            f"{data.name}: all rows of class {lost[0]} are held out; another --seed, or --test-fraction 0, is wanted"
+        )
+    training = data.with_targets(kept)
+    settings: dict[str, Any] = {"backend": options.backend, "n_threads": options.threads}
+    obj = Objective(training, fit_intercept=True, l2=options.l2, **settings)
+    counts = {"train": int(kept.counts.sum()), "test": int(held.counts.sum())}
+
+    def measure(model: Model, theta: np.ndarray) -> dict[str, Any]:
+        return large.measure(model, theta, data.with_targets(held), settings)
+
+    def notes() -> list[str]:
+        return [*data.notes, f"read anew in each pass, since it takes more than the {options.room.memory} of --memory"]
+
+    return Problem(data.name, data.target, classes, data.feature_names, obj, counts, measure, notes, training)
+
+
+def _require_two(name: str, target: str, classes: np.ndarray) -> None:
+    if len(classes) < 2:
+        raise ValueError(f"{name}, target {target!r} holds one class only ({classes[0]}); at least two are wanted")
 
 
 def _checked_outputs(options: TrainOptions) -> tuple[Path | None, Path | None]:
@@ -143,7 +220,9 @@ def _checkpoint(options: TrainOptions, target: str | None, classes: np.ndarray) 
     return checkpoint.of_classes(classes)
 
 
-def _minimize(obj: Objective, options: TrainOptions, checkpoint: solvers.Checkpoint | None) -> solvers.Result:
+def _minimize(
+    obj: Objective, options: TrainOptions, data: Scan | None, checkpoint: solvers.Checkpoint | None
+) -> solvers.Result:
     """Fit, with a progress bar unless the output is JSON."""
     settings: dict[str, Any] = {
         "checkpoint": checkpoint,
@@ -159,7 +238,7 @@ def _minimize(obj: Objective, options: TrainOptions, checkpoint: solvers.Checkpo
                 return solvers.minimize(obj, **settings)
             from .display import progress
 
-            with progress(options.tol, options.max_iter) as callback:
+            with progress(options.tol, options.max_iter, data) as callback:
                 return solvers.minimize(obj, callback=callback, **settings)
     except KeyboardInterrupt as error:
         for note in getattr(error, "__notes__", ()):
@@ -192,7 +271,7 @@ def _measure(model: Model, theta: np.ndarray, X: np.ndarray, y: np.ndarray, opti
     k = model.n_classes
     predicted = np.searchsorted(model.classes, model.predict(X, backend=options.backend, n_threads=options.threads))
     confusion = None
-    if k <= _CONFUSION_CLASSES:
+    if k <= large.CONFUSION_CLASSES:
         confusion = np.bincount(y * k + predicted, minlength=k * k).reshape(k, k).tolist()
     return {
         "accuracy": float(np.mean(predicted == y)),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..data.sources.memory import ArraySource, SparseSource
+from ..data.sources.memory import ArraySource, RelabelledSource, SparseSource
 from ..kernels.contract import Csr
 from .absent import renumbered
 from .objective import Objective
-from .passes import DensePasses, Passes, SparsePasses
+from .passes import DensePasses, Passes, SparsePasses, passes_of
 
 # What an objective over other rows or columns shares with the one that it is made from.
 SHARED = "n_features n_classes shape plan backend n_threads fit_intercept sparse weight_sum _kernels".split()
@@ -81,6 +81,21 @@ def _shifted_sparse(source: SparseSource, shift: np.ndarray) -> SparseSource:
     return SparseSource(moved, targets, source.w, smoothing=source.smoothing)
 
 
+class OfStream(Derived):
+    """The objective of some of the rows of a stream, which have other weights, and of some classes. All others have
+    weight 0, and are read all the same."""
+
+    def __init__(self, outer: Objective, rows: np.ndarray, of_rows: np.ndarray, present: np.ndarray) -> None:
+        assert outer.y is not None
+        w = np.zeros(outer.n_rows)
+        w[rows] = of_rows
+        source = RelabelledSource(outer.source, renumbered(outer.y, present), w)
+        super().__init__(outer, passes_of(source, outer._kernels))
+        self.n_classes, self.weight_sum = int(present.sum()), float(w.sum())
+        self.shape = self.shape[0], self.n_classes
+        self.plan, self.l2, self.n_passes = self.make_plan(), 0.0, 0
+
+
 def of_classes(obj: Objective, rows: np.ndarray, present: np.ndarray) -> Objective:
     """The objective, without a penalty, of those of some rows that are of ``present`` classes. Dense X is not copied:
     its other rows get weight 0."""
@@ -89,6 +104,8 @@ def of_classes(obj: Objective, rows: np.ndarray, present: np.ndarray) -> Objecti
     rows = np.asarray(rows)
     rows = rows[present[y[rows]]]
     w = np.ones(len(rows)) if obj.w is None else obj.w[rows]
+    if source.streamed:
+        return OfStream(obj, rows, w, present)
     if isinstance(source, ArraySource):
         X, of_rows = source.X, w
         w = np.zeros(len(y))

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..data import validation
+from ..data.sources.first_pass import hashed_folds
+from ..data.sources.scan import Scan, require_scan_alone
 from ..objective.objective import Objective
 from ..solvers.cross_validation import (
     ABSENT_LOSS,
@@ -24,7 +26,7 @@ from ..solvers.cross_validation import (
     cross_validate,
     fold_of_rows,
 )
-from .base import SoftmaxClassifier, checked_samples, encode_two_or_more, warn_of_absent
+from .base import SoftmaxClassifier, checked_rows, checked_samples, encode_two_or_more, warn_of_absent
 from .estimator import SoftmaxRegression
 
 # After `.base`, which says how to install scikit-learn.
@@ -129,8 +131,8 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
 
     def fit(
         self,
-        X: ArrayLike,
-        y: ArrayLike,
+        X: ArrayLike | Scan,
+        y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         *,
         groups: ArrayLike | None = None,
@@ -141,7 +143,8 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
         Parameters
         ----------
         X, y, sample_weight
-            As in `SoftmaxRegression.fit`.
+            As in `SoftmaxRegression.fit`. Of a scan the folds, of which ``cv`` is the number, are decided by a hash of
+            the rows' numbers, and ``scoring`` is one that passes compute.
         groups : array_like (m,), optional
             The group of each row, for splitters such as GroupKFold.
         **params
@@ -157,13 +160,21 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
         UserWarning
             Where a class has no training rows in a fold, or no row of positive weight at all: see the notes.
         """
-        X, labels = checked_samples(self, X, y)
-        classes, codes = encode_two_or_more(labels)
         check_options(self.solver, self.tol, self.max_iter)
         l2s = _strengths(self.l2s)
-        to_splitter, to_scorer = self._routed("fit", params, groups=groups, sample_weight=sample_weight)
-        splits = list(check_cv(self.cv, labels, classifier=True).split(X, labels, **to_splitter))
-        obj, present = self._objective_of_present(X, codes, classes, sample_weight, 0.0)
+        if isinstance(X, Scan):
+            require_scan_alone(y, sample_weight)
+            classes, score, count = checked_rows(self, X, reset=True).classes, self.scoring, self.cv
+            splits: Any = self._folds_of_scan(X)
+            obj, present = self._objective_of_scan(X, 0.0)
+        else:
+            X, labels = checked_samples(self, X, y)
+            classes, codes = encode_two_or_more(labels)
+            to_splitter, to_scorer = self._routed("fit", params, groups=groups, sample_weight=sample_weight)
+            splits = list(check_cv(self.cv, labels, classifier=True).split(X, labels, **to_splitter))
+            obj, present = self._objective_of_present(X, codes, classes, sample_weight, 0.0)
+            score = self._score_of_fold(obj, X, labels, classes, present, splits, to_scorer)
+            count = len(splits)
         warn_of_absent(classes, present)
         found = cross_validate(
             obj,
@@ -172,7 +183,7 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
             solver=self.solver,
             tol=self.tol,
             max_iter=self.max_iter,
-            score=self._score_of_fold(obj, X, labels, classes, present, splits, to_scorer),
+            score=score or "neg_log_loss",
         )
         _warn_of_folds(classes[present], found.present)
         self.scores_, self.n_passes_ = found.scores, found.n_passes
@@ -183,12 +194,20 @@ class SoftmaxRegressionCV(SoftmaxClassifier):
         self.n_iter_ = sum(found.full[i].n_iter for i in range(len(l2s)) if l2s[i] >= l2s[best])
         if found.unconverged:
             warnings.warn(
-                f"{len(found.unconverged)} of {len(l2s) * (len(splits) + 1)} fits ended before they reached tol; the"
+                f"{len(found.unconverged)} of {len(l2s) * (count + 1)} fits ended before they reached tol; the"
                 f" first: {found.unconverged[0].message}. A larger l2 helps most where classes are (nearly) separable",
                 ConvergenceWarning,
                 stacklevel=2,
             )
         return self
+
+    def _folds_of_scan(self, data: Scan) -> np.ndarray:
+        """The fold of each row, which a hash of its number decides."""
+        if isinstance(self.cv, bool) or not isinstance(self.cv, int) or self.cv < 2:
+            raise ValueError(f"cv must be the number of folds, 2 or more, for a scan; got {self.cv!r}")
+        if self._own_scorer() is not None:
+            raise ValueError(f"scoring must be None or one of {', '.join(SCORES)} for a scan; got {self.scoring!r}")
+        return hashed_folds(data.shape[0], self.cv)
 
     def score(
         self, X: ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None, **params: Any

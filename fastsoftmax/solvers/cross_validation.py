@@ -15,7 +15,7 @@ as wrong, and their loss is `ABSENT_LOSS`: the same at every l2, so that they ha
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,6 +40,8 @@ TOGETHER = 3e7
 # Methods that a model without a fold can run: those that need no more than values, gradients and rows.
 SOLVERS = ("auto", "lbfgs", "newton", "gradient_descent")
 # Scores that a pass computes, weighted by the rows' weights: minus the mean loss, and the share of right labels.
+# Rows that are counted together.
+ROWS_AT_ONCE = 1 << 20
 SCORES = ("neg_log_loss", "accuracy")
 
 # Loss of a row whose class the fold's model does not have: that of scikit-learn's log_loss for the probability 0.
@@ -87,7 +89,7 @@ class _Options:
 
 def cross_validate(
     obj: Objective,
-    splits: Sequence[Split],
+    splits: Sequence[Split] | np.ndarray,
     l2s: np.ndarray,
     *,
     solver: str = "auto",
@@ -103,7 +105,7 @@ def cross_validate(
         All rows, with labels that are not smoothed. Its own ``l2`` is put back at the end.
     splits : sequence of (train, test)
         Int arrays of row numbers, one pair for each fold. Test sets may not overlap, and each training set must be all
-        the other rows.
+        the other rows. Or an int32 array (m,), the number of the fold that tests each row.
     l2s : float64 ndarray
         Strengths of the penalty, in any order.
     solver : {"auto", "lbfgs", "newton", "gradient_descent"}
@@ -124,10 +126,12 @@ def cross_validate(
     """
     check_options(solver, tol, max_iter)
     assert obj.y is not None
-    fold = fold_of_rows(splits, obj.n_rows)
-    require_weight(fold, len(splits), obj.w)
-    present = classes_outside(fold, len(splits), obj.y, obj.w, obj.n_classes)
-    folds = _Folds(obj, splits, present, l2s, _Options(solver, tol, max_iter), score)
+    fold = splits if isinstance(splits, np.ndarray) else fold_of_rows(splits, obj.n_rows)
+    count = int(fold.max()) + 1 if isinstance(splits, np.ndarray) else len(splits)
+    require_weight(fold, count, obj.w)
+    present = classes_outside(fold, count, obj.y, obj.w, obj.n_classes)
+    pairs = FoldSplits(fold, count) if isinstance(splits, np.ndarray) else splits
+    folds = _Folds(obj, pairs, present, l2s, _Options(solver, tol, max_iter), score)
     side_by_side = np.flatnonzero(present.all(axis=1)) if not obj.sparse else np.empty(0, int)
     own = obj.l2
     try:
@@ -135,7 +139,7 @@ def cross_validate(
             full = folds.fit_side_by_side(fold, side_by_side)
         else:
             full = regularization_path(obj, l2s, **vars(folds.options))
-        for number in np.setdiff1d(np.arange(len(splits)), side_by_side):
+        for number in np.setdiff1d(np.arange(count), side_by_side):
             folds.fit_alone(int(number))
     finally:
         obj.l2 = own
@@ -245,11 +249,27 @@ def _accuracy(obj: Objective, theta: np.ndarray) -> float:
     return float(np.average(label == obj.y, weights=obj.w))
 
 
+class FoldSplits(Sequence[Split]):
+    """The pairs (train, test) of row numbers of folds, made when asked for: they take 8 bytes a row each."""
+
+    def __init__(self, fold: np.ndarray, count: int) -> None:
+        self._fold, self._count = fold, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, number: Any) -> Any:
+        return np.flatnonzero(self._fold != number), np.flatnonzero(self._fold == number)
+
+
 def classes_outside(fold: np.ndarray, folds: int, y: np.ndarray, w: np.ndarray | None, k: int) -> np.ndarray:
     """Which classes have rows of positive weight outside each fold: bool (folds, k)."""
-    cells = (fold + 1).astype(np.int64) * k + y
-    counts = np.bincount(cells if w is None else cells[w > 0], minlength=(folds + 1) * k).reshape(folds + 1, k)
-    outside: np.ndarray = counts.sum(axis=0) > counts[1:]
+    counts = np.zeros((folds + 1) * k, np.int64)
+    for rows in _ranges(len(fold)):
+        cells = (fold[rows] + 1).astype(np.int64) * k + y[rows]
+        counts += np.bincount(cells if w is None else cells[w[rows] > 0], minlength=len(counts))
+    table = counts.reshape(folds + 1, k)
+    outside: np.ndarray = table.sum(axis=0) > table[1:]
     return outside
 
 
@@ -270,9 +290,16 @@ def fold_of_rows(splits: Sequence[Split], m: int) -> np.ndarray:
 
 def require_weight(fold: np.ndarray, folds: int, w: np.ndarray | None) -> None:
     """Raise ValueError unless each fold has a row of positive weight to be scored on, and one outside to train on."""
-    sums = np.bincount(fold + 1, weights=w, minlength=folds + 1)
+    sums = np.zeros(folds + 1)
+    for rows in _ranges(len(fold)):
+        sums += np.bincount(fold[rows] + 1, weights=None if w is None else w[rows], minlength=folds + 1)
     if not sums[1:].min() > 0:
         raise ValueError(f"the test set of fold {int(sums[1:].argmin())} has no row of positive weight")
     outside = sums.sum() - sums[1:]
     if not outside.min() > 0:
         raise ValueError(f"the rows outside fold {int(outside.argmin())} have no positive weight")
+
+
+def _ranges(m: int) -> Iterator[slice]:
+    """Some rows at a time: counting them takes 8 bytes each."""
+    return (slice(a, a + ROWS_AT_ONCE) for a in range(0, m, ROWS_AT_ONCE))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -113,11 +113,47 @@ class Targets:
         counts[number], sums[number] = self.counts, self.weights
         return Targets(classes, self._numbered(number), self.w, counts, sums)
 
+    def split(self, fraction: float, seed: int) -> tuple[Targets, Targets]:
+        """With weight 0 for some rows, about this share of them, and with weight 0 for all others. Which rows these are
+        depends on their numbers and the seed alone."""
+        kept, held = Spool(np.float64), Spool(np.float64)
+        for rows in _ranges(len(self.y)):
+            w = np.ones(len(self.y[rows])) if self.w is None else self.w[rows]
+            chosen = hashed(rows.start, len(w), seed) < fraction * 2.0**64
+            kept.append(np.where(chosen, 0.0, w))
+            held.append(np.where(chosen, w, 0.0))
+        return self._weighted(kept.array()), self._weighted(held.array())
+
+    def _weighted(self, w: np.ndarray) -> Targets:
+        k, counts, sums = len(self.classes), np.zeros(len(self.classes), np.int64), np.zeros(len(self.classes))
+        for rows in _ranges(len(w)):
+            counts += np.bincount(self.y[rows][w[rows] > 0], minlength=k)
+            sums += np.bincount(self.y[rows], weights=w[rows], minlength=k)
+        return replace(self, w=w, counts=counts, weights=sums)
+
     def _numbered(self, number: np.ndarray) -> np.ndarray:
         y = Spool(np.int32)
         for a in range(0, len(self.y), ROWS_AT_ONCE):
             y.append(number[self.y[a : a + ROWS_AT_ONCE]])
         return y.array()
+
+
+def hashed(first: int, count: int, seed: int = 0) -> np.ndarray:
+    """Random numbers of 64 bits for the rows from ``first`` on, each made of its row's number alone: the finalizer of
+    SplitMix64 (Steele, Lea and Flood, 2014)."""
+    x = np.arange(first, first + count, dtype=np.uint64) + np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
+    out: np.ndarray = x ^ (x >> np.uint64(31))
+    return out
+
+
+def hashed_folds(rows: int, folds: int) -> np.ndarray:
+    """The number of the fold of each row, which the row's number decides: int32 (rows,), a map of a file."""
+    out = Spool(np.int32)
+    for part in _ranges(rows):
+        out.append(hashed(part.start, min(part.stop, rows) - part.start) % np.uint64(folds))
+    return out.array()
 
 
 @dataclass
@@ -146,8 +182,8 @@ class Facts:
     column_entries: np.ndarray | None = None
 
 
-def first_pass(reader: Reader, blocks: Iterator[Block] | None = None) -> Facts:
-    """Walk the rows once; without X where the reader can. ``blocks`` are those of a walk that is made anyway."""
+def first_pass(reader: Reader, *, watch: Callable[[int, int | None], None] = lambda rows, of: None) -> Facts:
+    """Walk the rows once; without X where the reader can."""
     facts = Facts(files=reader.state())
     if not reader.target and reader.rows is not None and not reader.weighted and not reader.sparse:
         facts.rows = reader.rows
@@ -155,8 +191,9 @@ def first_pass(reader: Reader, blocks: Iterator[Block] | None = None) -> Facts:
         return facts
     numbers: dict[Any, int] = {}
     y, w = (Spool(np.int32) if reader.target else None), (Spool(np.float64) if reader.weighted else None)
-    for block in reader.blocks(X=not reader.reads_labels_alone) if blocks is None else blocks:
+    for block in reader.blocks(X=not reader.reads_labels_alone):
         _count(facts, block, reader)
+        watch(facts.rows, reader.rows)
         if y is not None:
             assert block.y is not None
             y.append(_numbered(numbers, block))

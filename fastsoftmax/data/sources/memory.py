@@ -7,7 +7,7 @@ its row pointers are new.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -104,6 +104,32 @@ class ShiftedSource(Labelled):
             yield replace(part, X=np.subtract(np.asarray(part.X), self._shift, dtype=self.dtype))
 
 
+class RelabelledSource(Labelled):
+    """The rows of any source with other labels and weights."""
+
+    def __init__(self, source: Any, y: np.ndarray, w: np.ndarray) -> None:
+        super().__init__(y, w, 0.0)
+        self._source = source
+        self.shape, self.dtype, self.sparse, self.streamed = source.shape, source.dtype, source.sparse, source.streamed
+        self.pick, self.place, self.prepare = source.pick, source.place, source.prepare  # type: ignore[method-assign]
+
+    def __getattr__(self, name: str) -> Any:
+        """What only sources of one kind have: the layout, the load of columns."""
+        return getattr(self._source, name)
+
+    @property
+    def nnz(self) -> int:
+        return int(self._source.nnz)
+
+    @property
+    def is_widened(self) -> bool:
+        return bool(self._source.is_widened)
+
+    def chunks(self, rows: int) -> Iterator[Rows]:
+        for part in self._source.chunks(rows):
+            yield self._rows(part.X, part.start)
+
+
 class SparseSource(Labelled):
     """Rows of a sparse matrix, with labels and weights beside them.
 
@@ -174,6 +200,7 @@ class MappedSource(ArraySource):
     def __init__(self, reader: Reader, state: dict[str, tuple[int, int]], *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._reader, self._state = reader, state
+        self.watch: Callable[[int, int | None], None] | None = None
 
     def chunks(self, rows: int) -> Iterator[Rows]:
         require_same(self._state, self._reader.state())
@@ -181,6 +208,8 @@ class MappedSource(ArraySource):
         for part in super().chunks(rows):
             will_need(self.X[part.start + len(part.X) : part.start + len(part.X) + step])
             yield part
+            if self.watch is not None:
+                self.watch(part.start + len(part.X), self.shape[0])
         require_same(self._state, self._reader.state())
 
     def place(self, row: int, column: int) -> str:

@@ -22,6 +22,8 @@ from .readers.opening import open_reader
 from .readers.reader import Reader
 from .streamed import StreamedSource
 
+# Gets the rows that have been read, and all.
+Watch = Callable[[int, int | None], None]
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
 
@@ -130,11 +132,15 @@ class Scan:
         The budget in bytes.
     notes : tuple of str
         What was found out or left out in reading, a line each.
+    watch : callable or None
+        Called in every walk over the rows, with the number of those that have been read, and of all (None in the first
+        pass, where it may be unknown).
     """
 
     def __init__(self, reader: Reader, memory: int, cache: Cache | None = None) -> None:
         self._reader, self.memory, self._cache = reader, memory, cache
         self._targets: Targets | None = None
+        self.watch: Watch | None = None
 
     def __repr__(self) -> str:
         rows = "?" if self._reader.rows is None and "facts" not in vars(self) else f"{self.shape[0]:,}"
@@ -163,6 +169,17 @@ class Scan:
         return self._reader.target
 
     @property
+    def dtype(self) -> np.dtype:
+        """That of the computation."""
+        return self._reader.compute_dtype
+
+    @property
+    def row_bytes(self) -> float:
+        """Bytes of a row of X, decoded; of sparse X on average."""
+        m, n = self.shape
+        return 12 * self.facts.entries / m if self._reader.sparse else n * self._reader.dtype.itemsize
+
+    @property
     def notes(self) -> tuple[str, ...]:
         return (*self._reader.notes, *(self._cache.notes if self._cache else ()))
 
@@ -177,7 +194,7 @@ class Scan:
     @cached_property
     def facts(self) -> Facts:
         """What the first pass finds; it is made when this is first asked for."""
-        return first_pass(self._reader)
+        return first_pass(self._reader, watch=self._watched)
 
     @property
     def targets(self) -> Targets:
@@ -190,6 +207,7 @@ class Scan:
     def with_targets(self, targets: Targets) -> Scan:
         """The same rows with other labels or weights."""
         out = Scan(self._reader, self.memory, self._cache)
+        out.watch = self.watch
         out.__dict__["facts"], out._targets = self.facts, targets
         return out
 
@@ -201,9 +219,17 @@ class Scan:
         targets = self.targets if labels else None
         if isinstance(reader, NpyReader):
             y, w = (None, None) if targets is None else (targets.y, targets.w)
-            return MappedSource(reader, facts.files, reader.X, y, w, smoothing=smoothing, reads=reads)
+            mapped = MappedSource(reader, facts.files, reader.X, y, w, smoothing=smoothing, reads=reads)
+            mapped.watch = self._watched
+            return mapped
         options: Any = {"smoothing": smoothing, "reads": reads, "memory": self.memory, "cache": self._cache}
-        return StreamedSource(reader, facts, targets, **options)
+        streamed = StreamedSource(reader, facts, targets, **options)
+        streamed.watch = self._watched
+        return streamed
+
+    def _watched(self, rows: int, of: int | None) -> None:
+        if self.watch is not None:
+            self.watch(rows, of)
 
 
 def require_scan_alone(y: Any, sample_weight: Any) -> None:

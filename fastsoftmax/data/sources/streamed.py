@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,7 @@ class StreamedSource(Labelled):
         self._marks: list[tuple[int, Block]] = []
         self._cache, self._planned = cache, 0
         self._cached: CacheReader | None = None
+        self.watch: Callable[[int, int | None], None] | None = None
 
     @property
     def nnz(self) -> int:
@@ -104,6 +105,8 @@ class StreamedSource(Labelled):
             waited += time.perf_counter() - asked
             yield self._rows(X, start)
             start += len(X)
+            if self.watch is not None:
+                self.watch(start, self.shape[0])
             asked = time.perf_counter()
         require_same(self._facts.files, self._reader.state())
         # More threads to decode, from the next pass on, where the kernels have waited.

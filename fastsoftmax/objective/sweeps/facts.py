@@ -73,6 +73,11 @@ class Facts:
         """Whether X is a dense array of another dtype than that of the computation."""
         return self.source.is_widened
 
+    @property
+    def streamed(self) -> bool:
+        """Whether the rows are not in memory: then nothing may be made that is as large as X."""
+        return self.source.streamed
+
     def least_weight(self) -> float:
         """The smallest positive weight of a row."""
         return self.source.least_weight()

@@ -60,12 +60,12 @@ def centered(obj: Problem, ask: Ask = directly) -> tuple[Problem, Moments]:
     """An objective in which no column is far from zero, nearly always ``obj`` itself, and its moments."""
     found = moments(obj, ask)
     # A subclass, or an objective whose passes are wrapped, may compute something that a shift would change.
-    if type(obj) is not Objective or "value_and_grad" in vars(obj) or (obj.sparse and obj.source.streamed):
+    if type(obj) is not Objective or "value_and_grad" in vars(obj) or (obj.sparse and obj.streamed):
         return obj, found
     shift = _shift(obj, found)
     if shift is None:
         return obj, found
-    inner = Shifted(obj, shift, copied=not obj.source.streamed and _bytes(obj) <= COPY_BYTES)
+    inner = Shifted(obj, shift, copied=not obj.streamed and _bytes(obj) <= COPY_BYTES)
     return inner, moments(inner, ask)
 
 
@@ -94,7 +94,7 @@ def _shift(obj: Objective, found: Moments) -> np.ndarray | None:
     """s of each column in the dtype of passes, 0 for columns that are not far from zero; None if none is."""
     if found.mean is None:
         return None
-    costly = obj.is_widened or (not obj.sparse and (obj.source.streamed or _bytes(obj) > COPY_BYTES))
+    costly = obj.is_widened or (not obj.sparse and (obj.streamed or _bytes(obj) > COPY_BYTES))
     far = np.flatnonzero(found.variance < (FAR_IF_COSTLY if costly else FAR) * found.eps * found.mean**2)
     if not len(far):
         return None

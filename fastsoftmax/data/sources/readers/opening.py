@@ -7,6 +7,7 @@ from typing import Any
 
 from ...files import kind_of_file
 from ...files.data import ReadOptions
+from ...files.parquet import ParquetTable, is_float32
 from .arrays import NpyReader, ZarrReader
 from .csr_parts import CsrPartsReader
 from .generator import GeneratorReader
@@ -26,6 +27,7 @@ MEANT_FOR: dict[str, tuple[str, ...]] = {
     "npy": ("columns", "weight"),
     "zarr": ("columns", "weight"),
     "csr": ("weight",),
+    "svmlight": ("columns",),
 }
 
 
@@ -52,7 +54,7 @@ def open_reader(data: Any, target: Any, memory: int, options: ReadOptions, given
 def _of_path(path: Path, target: Any, memory: int, options: ReadOptions, given: dict[str, Any]) -> Reader:
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such file or folder")
-    kind = "arrow" if path.suffix.lower() in ARROW else _kind_of_folder(path) or kind_of_file(path, options)
+    kind = kind_of(path, options)
     _refuse(given, path.name, MEANT_FOR.get(kind, ()))
     named = {name: given[name] for name in MEANT_FOR.get(kind, ())}
     if kind in ("npy", "zarr"):
@@ -61,12 +63,31 @@ def _of_path(path: Path, target: Any, memory: int, options: ReadOptions, given: 
         return CsrPartsReader(path, target, **named)
     if kind == "svmlight":
         _refuse({"target": target}, path.name, ())
-        return SvmlightReader(path, memory)
+        return SvmlightReader(path, memory, extra_features=options.extra_features, **named)
     reader: Any = {"parquet": ParquetReader, "arrow": ArrowReader, "csv": CsvReader}.get(kind)
     if reader is None:
         raise ValueError(f"{path.name}: {kind} files are not scanned; a .npy file holds an array that can be")
     made: Reader = reader(path, target, options=options, memory=memory, **named)
     return made
+
+
+def kind_of(path: Path, options: ReadOptions) -> str:
+    """The kind of data at a path: one of those of `files`, "arrow", "zarr" or "csr"."""
+    return "arrow" if path.suffix.lower() in ARROW else _kind_of_folder(path) or kind_of_file(path, options)
+
+
+def decoded_bytes(path: Path, options: ReadOptions) -> float:
+    """About how much memory X of a path takes where it is read as a whole; infinity for what only a scan reads, and 0
+    for what no scan does."""
+    if path.suffix.lower() in ARROW or _kind_of_folder(path):
+        return float("inf")
+    kind = kind_of_file(path, options)
+    if kind == "npz" or not (path.is_file() or path.is_dir()):  # a pipe can be read once
+        return 0
+    if kind != "parquet":
+        return path.stat().st_size
+    table = ParquetTable(path, options)
+    return sum(part.rows * sum(4 if is_float32(type_) else 8 for type_ in part.types.values()) for part in table.parts)
 
 
 def _kind_of_folder(path: Path) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ....kernels.contract import Csr
+from ...files.columns import listed
 from ...validation import compute_dtype
 from ...validation_labels import check_labels
 
@@ -168,6 +169,16 @@ def require_same(before: dict[str, tuple[int, int]], now: dict[str, tuple[int, i
                 f"{name} has changed since the data was first read (it had {before[name][0]:,} bytes and has"
                 f" {state[0]:,}); all passes need the same rows"
             )
+
+
+def position(name: str | int, names: Sequence[str], usable: Sequence[int], whole: str) -> int:
+    """The number of a column: one of any name, else a number that counts the usable columns, negative from the end."""
+    if name in names:
+        return list(names).index(str(name))
+    try:
+        return usable[int(name)]
+    except (ValueError, IndexError):
+        raise ValueError(f"{whole} has no column {name!r}; it has {listed(names)}") from None
 
 
 def weights(values: Any, block: str) -> np.ndarray:

@@ -28,22 +28,22 @@ class ArrowReader(TableReader):
     def __init__(
         self,
         path: Path,
-        target: str | None,
+        target: str | int | None,
         *,
         stream: Callable[[], Any] | None = None,
-        weight: str | None = None,
+        weight: str | int | None = None,
         columns: Sequence[str] | None = None,
         options: ReadOptions,
         dtype: np.dtype | None = None,
         memory: int,
     ) -> None:
-        super().__init__(path, target, weight, options.fill)
+        super().__init__(path, options.fill)
         self._stream = stream
         with self._opened() as batches:
             schema = batches.schema
-        usable = [name for name in schema.names if name not in options.ignore]
+        usable = [j for j, name in enumerate(schema.names) if name not in options.ignore]
         types = dict(zip(schema.names, schema.types, strict=True))
-        self.choose(usable, columns, lambda name: [types.get(name)], dtype, memory)
+        self.choose(schema.names, usable, target, weight, columns, lambda name: [types.get(name)], dtype, memory)
         self.require_columns(schema.names, schema.types)
 
     def blocks(self, *, X: bool = True, labels: bool = True) -> Iterator[Block]:

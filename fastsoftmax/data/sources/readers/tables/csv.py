@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ....files.columns import listed
 from ....files.compression import HEAD, compression
 from ....files.csv import CsvTable
 from ....files.data import ReadOptions
 from ....files.labels import labels as checked_labels
-from ..reader import Block, Coded, Reader, state_of
+from ..reader import Block, Coded, Reader, position, state_of
 
 # A piece of text takes this share of the budget: its cells take about four times as much while they are read.
 SHARE, LEAST, MOST = 1 / 64, 1 << 16, 1 << 24
@@ -39,12 +38,14 @@ class CsvReader(Reader):
         self.path, self.dtype = path, np.dtype(np.float64)
         self._table = table = CsvTable(path, options, [name for name in (target, weight) if isinstance(name, str)])
         self.notes = list(table.notes)
-        self._target = None if target is None else self._number(target)
-        self._weight = None if weight is None else self._number(weight)
+        whole = [j for j in range(len(table.names)) if j not in table.left_out]
+        self._target = None if target is None else position(target, table.names, whole, path.name)
+        self._weight = None if weight is None else position(weight, table.names, whole, path.name)
         self.target, self.weighted = "" if self._target is None else table.names[self._target], weight is not None
         beside = (self._target, self._weight)
-        usable = [j for j in range(len(table.names)) if j not in table.left_out and j not in beside]
-        self._features = usable if columns is None else [self._number(name) for name in columns]
+        others = [j for j in whole if j not in beside]
+        every = range(len(table.names))
+        self._features = others if columns is None else [position(c, table.names, every, path.name) for c in columns]
         self.names = [table.names[j] for j in self._features]
         if not self.names:
             raise ValueError(f"{path.name} has no features beside {self.target!r}")
@@ -91,15 +92,6 @@ class CsvReader(Reader):
                     break
             yield begin, end
             begin = end
-
-    def _number(self, name: str | int) -> int:
-        names = self._table.names
-        if name in names:
-            return int(names.index(name))
-        try:
-            return range(len(names))[int(name)]
-        except (ValueError, IndexError):
-            raise ValueError(f"{self.name} has no column {name!r}; it has {listed(names)}") from None
 
     @staticmethod
     def _require_plain(path: Path, memory: int) -> None:

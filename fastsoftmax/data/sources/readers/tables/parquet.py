@@ -25,8 +25,8 @@ class ParquetReader(TableReader):
     Parameters
     ----------
     path : Path
-    target, weight : str or None
-        Names of columns.
+    target, weight : str, int or None
+        Names or numbers of columns.
     columns : sequence of str or None
         The features; all other columns unless given.
     filters : list of (str, str, value), or list of such lists
@@ -36,9 +36,9 @@ class ParquetReader(TableReader):
     def __init__(
         self,
         path: Path,
-        target: str | None,
+        target: str | int | None,
         *,
-        weight: str | None = None,
+        weight: str | int | None = None,
         columns: Sequence[str] | None = None,
         filters: Any = None,
         options: ReadOptions,
@@ -46,11 +46,15 @@ class ParquetReader(TableReader):
         memory: int,
     ) -> None:
         table = ParquetTable(path, options)
-        super().__init__(table.path, target, weight, options.fill)
+        super().__init__(table.path, options.fill)
         self._table, self.notes = table, list(table.notes)
         self._parts = [part for part in table.parts if part.rows]
-        usable = [name for j, name in enumerate(table.names) if j not in table.left_out]
-        self.choose(usable, columns, lambda name: [part.types.get(name) for part in self._parts], dtype, memory)
+        usable = [j for j in range(len(table.names)) if j not in table.left_out]
+
+        def types(name: str) -> list[Any]:
+            return [part.types.get(name) for part in self._parts]
+
+        self.choose(table.names, usable, target, weight, columns, types, dtype, memory)
         for part in self._parts:
             require_columns(part, self.names, [*self.names, *self.beside])
         self._filters = None if filters is None else _Filters(filters)

@@ -12,7 +12,7 @@ from ..... import _extras
 from ....files.columns import TABLES_NEED, kind_of, listed
 from ....files.labels import column_labels_of, encoded, plain_labels
 from ....files.parquet import decoded, is_float32, numbers_of, require_filled
-from ..reader import Block, Coded, Reader, weights
+from ..reader import Block, Coded, Reader, position, weights
 
 NUMERIC = ("integer", "float", "bool", "decimal", "null")
 # A batch takes this share of the budget, and has at least so many rows and at most so many.
@@ -23,25 +23,34 @@ class TableReader(Reader):
     """The base of readers whose rows come as tables of Arrow."""
 
     by_column = True
+    weight: str
+    beside: list[str]
     reads_labels_alone = True
 
-    def __init__(self, path: Path, target: str | None, weight: str | None, fill: float | None) -> None:
+    def __init__(self, path: Path, fill: float | None) -> None:
         self.path, self.notes, self.fill = path, [], fill
-        if not isinstance(target, str | None) or not isinstance(weight, str | None):
-            raise TypeError(f"{path.name}: target and weight are names of columns; got {target!r} and {weight!r}")
-        self.target, self.weight, self.weighted = target or "", weight or "", weight is not None
-        self.beside = [name for name in (self.target, self.weight) if name]
 
     def choose(
         self,
-        usable: Sequence[str],
+        all_names: Sequence[str],
+        usable: Sequence[int],
+        target: str | int | None,
+        weight: str | int | None,
         columns: Sequence[str] | None,
         types: Callable[[str], list[Any]],
         dtype: np.dtype | None,
         memory: int,
     ) -> None:
         """Set names, dtype and the size of batches: ``types`` gives those of a column in all parts."""
-        others = [name for name in usable if name not in self.beside]
+        for name, given in (("target", target), ("weight", weight)):
+            if not isinstance(given, str | int | None):
+                raise TypeError(
+                    f"{self.name}: {name} must be the name or number of a column; got {type(given).__name__}"
+                )
+            found = "" if given is None else all_names[position(given, all_names, usable, self.name)]
+            setattr(self, name, found)
+        self.weighted, self.beside = weight is not None, [name for name in (self.target, self.weight) if name]
+        others = [all_names[j] for j in usable if all_names[j] not in self.beside]
         self.names = others if columns is None else [str(name) for name in columns]
         if not self.names:
             raise ValueError(f"{self.name} has no features beside {listed(self.beside) or 'none'}")

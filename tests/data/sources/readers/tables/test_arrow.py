@@ -49,7 +49,7 @@ def test_a_function_may_yield_batches_of_a_stream():
 def test_what_is_wrong_is_named(tmp_path):
     path = write(tmp_path / "t.arrow", "new_file")
     for match, options in [
-        ("t.arrow has no columns 'z'; it has x0", {"target": "z"}),
+        ("t.arrow has no column 'z'; it has x0", {"target": "z"}),
         ("t.arrow, column 'y' holds dictionary", {"target": "x0"}),
         ("filters has no meaning for t.arrow", {"target": "y", "filters": [("x0", ">", 0)]}),
     ]:

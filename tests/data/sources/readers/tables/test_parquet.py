@@ -117,7 +117,8 @@ def test_integers_and_decimals_and_dictionaries(tmp_path):
 @pytest.mark.parametrize(
     "options, match",
     [
-        ({"target": "z"}, "t.parquet lacks z"),
+        ({"target": "z"}, "t.parquet has no column 'z'; it has x0, x1"),
+        ({"target": 9}, "t.parquet has no column 9; it has x0, x1"),
         ({"target": "y", "columns": ["x9"]}, "lacks x9"),
         ({"target": "x0"}, "column 'y' holds string; numbers are wanted"),
         ({"target": "y", "columns": []}, "has no features beside y"),
@@ -131,6 +132,7 @@ def test_what_cannot_be_asked(path, options, match):
         value_of(fastsoftmax.scan(path, **options))
 
 
-def test_names_of_columns_are_text(path):
-    with pytest.raises(TypeError, match="target and weight are names of columns; got -1"):
-        fastsoftmax.scan(path, -1)
+def test_columns_have_names_and_numbers(path):
+    assert fastsoftmax.scan(path, -1).target == fastsoftmax.scan(path, "5").target == "y"
+    with pytest.raises(TypeError, match="t.parquet: target must be the name or number of a column; got ndarray"):
+        fastsoftmax.scan(path, CODES)
