@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -199,19 +199,28 @@ def weights_of_rows(
     """Sample weights times the weights of the rows' classes, as `validation.check_weights` returns them."""
     m, k = len(codes), len(classes)
     w, _ = validation.check_weights(sample_weight, m)
-    if class_weight is None:
+    by_class = class_factors(class_weight, classes, lambda: np.bincount(codes, weights=w, minlength=k))
+    if by_class is None:
         return w
-    if isinstance(class_weight, str) and class_weight == "balanced":
-        sums = np.bincount(codes, weights=w, minlength=k)
-        # A class whose rows all have weight 0 may have any factor.
-        by_class = sums.sum() / (k * np.where(sums > 0, sums, 1.0))
-    elif isinstance(class_weight, Mapping):
-        by_class = _weights_by_class(class_weight, classes)
-    else:
-        raise ValueError(f"class_weight must be a dict, 'balanced' or None; got {class_weight!r}")
     by_row: np.ndarray = by_class[codes]
     by_row = by_row if w is None else np.multiply(by_row, w)
     return validation.check_weights(by_row, m, "sample_weight times class_weight")[0]
+
+
+def class_factors(
+    class_weight: Mapping[Any, float] | str | None, classes: np.ndarray, sums: Callable[[], np.ndarray]
+) -> np.ndarray | None:
+    """The factor on the weights of each class's rows, None for none; ``sums`` gives the weight of each class."""
+    if class_weight is None:
+        return None
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        weights = sums()
+        # A class whose rows all have weight 0 may have any factor.
+        out: np.ndarray = weights.sum() / (len(classes) * np.where(weights > 0, weights, 1.0))
+        return out
+    if isinstance(class_weight, Mapping):
+        return _weights_by_class(class_weight, classes)
+    raise ValueError(f"class_weight must be a dict, 'balanced' or None; got {class_weight!r}")
 
 
 def _weights_by_class(class_weight: Mapping[Any, float], classes: np.ndarray) -> np.ndarray:
