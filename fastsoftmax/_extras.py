@@ -8,6 +8,7 @@ from types import ModuleType
 # Import name -> the extra of this package that brings it.
 EXTRAS = {
     "click": "cli",
+    "distributed": "dask",
     "jax": "jax",
     "matplotlib": "cli",
     "numba": "numba",

@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "numba": ["objective", "kernels.api", "_extras"],
     "jax": ["kernels.api", "_extras"],
     "sklearn": ["model", "solvers", "objective", "data", "kernels.backends", "_extras"],
+    "dask": ["sklearn", "objective", "data", "_extras"],
     "torch": ["objective", "data", "_extras"],
     "accel": ["sklearn", "_extras", "_version"],
     "cli": ["model", "solvers", "objective", "data", "datasets", "reference", "_extras", "_version"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -161,7 +161,7 @@ class SoftmaxClassifier(FittedParameters, ClassifierMixin, BaseEstimator):  # ty
         """The objective of a scan's rows of positive weight, and which of its classes these have. ``classes`` are
         others to number its labels by, which may lack rows."""
         targets = X.targets if classes is None else X.targets.among(classes)
-        factors = weights_by_class(self.class_weight, targets.classes, targets.weights)
+        factors = class_factors(self.class_weight, targets.classes, lambda: targets.weights)
         if factors is not None:
             targets = targets.times(factors)
         present = np.ones(len(targets.classes), bool) if classes is not None else targets.weights > 0
@@ -250,33 +250,31 @@ def weights_of_rows(
     """Sample weights times the weights of the rows' classes, as `validation.check_weights` returns them."""
     m, k = len(codes), len(classes)
     w, _ = validation.check_weights(sample_weight, m)
-    if class_weight is None:
+    by_class = class_factors(class_weight, classes, lambda: np.bincount(codes, weights=w, minlength=k))
+    if by_class is None:
         return w
-    balanced = isinstance(class_weight, str)
-    by_class = weights_by_class(class_weight, classes, np.bincount(codes, weights=w, minlength=k) if balanced else None)
-    assert by_class is not None
     by_row: np.ndarray = by_class[codes]
     by_row = by_row if w is None else np.multiply(by_row, w)
     return validation.check_weights(by_row, m, "sample_weight times class_weight")[0]
 
 
-def weights_by_class(
-    class_weight: Mapping[Any, float] | str | None, classes: np.ndarray, sums: np.ndarray | None
+def class_factors(
+    class_weight: Mapping[Any, float] | str | None, classes: np.ndarray, sums: Callable[[], np.ndarray]
 ) -> np.ndarray | None:
-    """The factor of each class, of which "balanced" needs the total weight; None for no class_weight."""
+    """The factor on the weights of each class's rows, None for none; ``sums`` gives the weight of each class."""
     if class_weight is None:
         return None
     if isinstance(class_weight, str) and class_weight == "balanced":
-        assert sums is not None
+        weights = sums()
         # A class whose rows all have weight 0 may have any factor.
-        factors: np.ndarray = sums.sum() / (len(classes) * np.where(sums > 0, sums, 1.0))
-        return factors
+        out: np.ndarray = weights.sum() / (len(classes) * np.where(weights > 0, weights, 1.0))
+        return out
     if isinstance(class_weight, Mapping):
-        return _weights_of_labels(class_weight, classes)
+        return _weights_by_class(class_weight, classes)
     raise ValueError(f"class_weight must be a dict, 'balanced' or None; got {class_weight!r}")
 
 
-def _weights_of_labels(class_weight: Mapping[Any, float], classes: np.ndarray) -> np.ndarray:
+def _weights_by_class(class_weight: Mapping[Any, float], classes: np.ndarray) -> np.ndarray:
     """The weights of a dict in the order of ``classes``, 1 for those that it lacks.
 
     As in scikit-learn, a dict of all classes may hold more, since y may be that of a fold without a rare class. In one

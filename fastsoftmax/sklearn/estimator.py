@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from ..data.sources.scan import Scan, require_scan_alone
 from ..data.validation_labels import check_labels
 from ..objective.objective import Objective
+from ..objective.problem import ProblemWithRows
 from ..solvers.checkpoint import Checkpoint
 from ..solvers.methods.sgd import Stream
 from ..solvers.minimize import minimize
@@ -204,6 +205,16 @@ class SoftmaxRegression(CallbackSupportMixin, SoftmaxClassifier):  # type: ignor
             classes, codes = encode_two_or_more(labels)
             obj, present = self._objective_of_present(X, codes, classes, sample_weight, self.l2)
         warn_of_absent(classes, present)
+        told = None
+        if hasattr(self, "_skl_callbacks"):
+            weights = None if sample_weight is None else {"sample_weight": sample_weight}
+            told = {"estimator": self, "X": X, "y": labels, "metadata": weights}
+        return self._fit_objective(obj, classes, present, told)
+
+    def _fit_objective(
+        self, obj: ProblemWithRows, classes: np.ndarray, present: np.ndarray, told: dict[str, Any] | None = None
+    ) -> Self:
+        """Fit to an objective of the present classes. ``told``: what scikit-learn's callbacks hear."""
         warm = self.warm_start and hasattr(self, "model_")
         options: dict[str, Any] = {
             "solver": self.solver,
@@ -214,9 +225,7 @@ class SoftmaxRegression(CallbackSupportMixin, SoftmaxClassifier):  # type: ignor
             "callback": _printing(self.callback) if self.verbose else self.callback,
             "checkpoint": None if self.checkpoint is None else Checkpoint.of(self.checkpoint).of_classes(classes),
         }
-        if hasattr(self, "_skl_callbacks"):
-            weights = None if sample_weight is None else {"sample_weight": sample_weight}
-            told = {"estimator": self, "X": X, "y": labels, "metadata": weights}
+        if told is not None:
             result = self._minimize_in_tasks(obj, classes, present, options, told)
         else:
             result = minimize(obj, **options)
@@ -225,11 +234,16 @@ class SoftmaxRegression(CallbackSupportMixin, SoftmaxClassifier):  # type: ignor
         self.n_iter_ = result.n_iter
         self._forget("stream_")
         if not result.converged:
-            warnings.warn(_advice(result), ConvergenceWarning, stacklevel=2)
+            warnings.warn(_advice(result), ConvergenceWarning, stacklevel=3)
         return self
 
     def _minimize_in_tasks(
-        self, obj: Objective, classes: np.ndarray, present: np.ndarray, options: dict[str, Any], told: dict[str, Any]
+        self,
+        obj: ProblemWithRows,
+        classes: np.ndarray,
+        present: np.ndarray,
+        options: dict[str, Any],
+        told: dict[str, Any],
     ) -> Result:
         """`minimize` in the tasks of which scikit-learn's callbacks hear."""
         context = self._init_callback_context(max_subtasks=None)

@@ -21,6 +21,7 @@ import numpy as np
 from scipy.sparse import hstack, issparse
 
 from ...objective.objective import Objective
+from ...objective.problem import ProblemWithRows
 from ..base import encode
 from . import host
 from .call import Call
@@ -43,7 +44,7 @@ class Logistic:
 
     Attributes
     ----------
-    obj : Objective
+    obj : ProblemWithRows
         Its l2 is set by `set_C`.
     weight_sum : float
         Sum of the weights of the rows.
@@ -53,7 +54,7 @@ class Logistic:
         The constant column of X, which stands for an intercept that is penalized.
     """
 
-    obj: Objective
+    obj: ProblemWithRows
     weight_sum: float
     l1_share: float
     column: float | None = None

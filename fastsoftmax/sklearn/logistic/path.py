@@ -63,6 +63,14 @@ def fit_path(call: Call) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.stack([coefs[i] for i in range(len(Cs))]), Cs, n_iter
 
 
+def fit_objective(call: Call, model: Logistic) -> tuple[np.ndarray, int]:
+    """Coefficients with the intercept last, as `Logistic.to_coef` has them, and steps, for the only C of a call whose
+    rows are elsewhere: X and y are not read."""
+    with blas_for(model.obj):
+        theta, n_iter = _Path(call, model).minimum(float(call.Cs[0]))
+    return model.to_coef(theta), n_iter
+
+
 class _Quick:
     """The minima of a problem that is small, each found from the one before.
 
