@@ -1,9 +1,9 @@
 """Softmax (multinomial logistic) regression, computed in one pass over the data.
 
 - `loss_and_grad`, `Objective`: loss, gradient and Hessian products.
-- `minimize`, `regularization_path`, `Result`: solvers.
+- `minimize`, `minimize_many`, `regularization_path`, `Result`: solvers.
 - `Model`, `predict_proba`, `softmax`: predictions from fitted parameters.
-- `SoftmaxRegression`, `SoftmaxRegressionCV`: estimators for scikit-learn.
+- `SoftmaxRegression`, `SoftmaxRegressionCV`, `LinearProbe`: estimators for scikit-learn.
 - `backends`: which kernels run on this machine.
 - `accel`: unchanged scikit-learn programs on these kernels.
 - `get_include`: the folder of ``fastsoftmax.h``, for programs in C and C++.
@@ -23,6 +23,7 @@ _HOME = {
     "Objective": "objective",
     "loss_and_grad": "objective",
     "minimize": "solvers",
+    "minimize_many": "solvers",
     "Result": "solvers",
     "regularization_path": "solvers",
     "softmax": "model",
@@ -30,11 +31,13 @@ _HOME = {
     "Model": "model",
     "SoftmaxRegression": "sklearn",
     "SoftmaxRegressionCV": "sklearn",
+    "LinearProbe": "probe",
     "backends": "kernels.backends",
     "get_include": "kernels.api",
 }
-__all__ = ["Model", "Objective", "Result", "SoftmaxRegression", "SoftmaxRegressionCV", "backends"]
-__all__ += ["get_include", "loss_and_grad", "minimize", "predict_proba", "regularization_path", "softmax"]
+__all__ = ["LinearProbe", "Model", "Objective", "Result", "SoftmaxRegression", "SoftmaxRegressionCV", "backends"]
+__all__ += ["get_include", "loss_and_grad", "minimize", "minimize_many", "predict_proba", "regularization_path"]
+__all__ += ["softmax"]
 
 if TYPE_CHECKING:
     from . import accel as accel
@@ -42,8 +45,10 @@ if TYPE_CHECKING:
     from .kernels.backends import backends
     from .model.model import Model, predict_proba, softmax
     from .objective.objective import Objective, loss_and_grad
+    from .probe.estimator import LinearProbe
     from .sklearn.cross_validation import SoftmaxRegressionCV
     from .sklearn.estimator import SoftmaxRegression
+    from .solvers.many import minimize_many
     from .solvers.minimize import minimize
     from .solvers.path import regularization_path
     from .solvers.result import Result

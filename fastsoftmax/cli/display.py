@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -53,6 +53,23 @@ def progress(tol: float, max_iter: int) -> Iterator[Callable[[Step], None]]:
         gap = "" if step.gap_bound is None else f"  gap {step.gap_bound:.0e}"
         text = f"step {step.iteration}  loss {step.value:.6f}  gradient {step.grad_norm:.1e}{gap}"
         bar.update(task, completed=done, description=f"{text}  {_count(step.n_passes, 'pass')}  {step.seconds:.2f} s")
+
+    with bar:
+        yield advance
+
+
+@contextmanager
+def sweep_progress() -> Iterator[Callable[[int, Any], None]]:
+    """A bar over the values of a grid on stderr, if that is a terminal, with the time left; and the callback of a
+    sweep that moves it: of the number of values and one that is done."""
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    bar = Progress(*columns, console=console, disable=not console.is_terminal)
+    task = bar.add_task("the first fit", total=None)
+
+    def advance(count: int, value: Any) -> None:
+        found = "ended early" if value.metrics is None else f"log loss {value.metrics['log_loss'].value:.4f}"
+        bar.update(task, total=count, advance=1, description=f"l2 {value.l2:.2g}: {found}")
 
     with bar:
         yield advance

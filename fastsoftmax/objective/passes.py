@@ -261,7 +261,7 @@ def explain_nonfinite(source: Source, chunk: int, what: str) -> NoReturn:
         if place is not None:
             row, column, value = place
             too = "" if rows.w is None or rows.w[row] else ", and rows with weight 0, as this one, must be finite too"
-            raise ValueError(
-                f"X must be finite; row {rows.start + row}, column {column} holds {value} (NaN or infinity){too}"
-            )
+            named = getattr(source, "place", None)
+            where = f"row {rows.start + row}, column {column}" if named is None else named(rows.start + row, column)
+            raise ValueError(f"X must be finite; {where} holds {value} (NaN or infinity){too}")
     raise FloatingPointError(f"the {what} overflows {source.dtype}: logits X theta must stay finite")

@@ -1,7 +1,8 @@
-"""Minimization: `minimize`, `regularization_path`, and the table of methods behind them."""
+"""Minimization: `minimize`, `minimize_many`, `regularization_path`, and the table of methods behind them."""
 
+from .many import minimize_many
 from .minimize import SOLVERS, minimize, select
 from .path import regularization_path
 from .result import Result, Step
 
-__all__ = ["SOLVERS", "Result", "Step", "minimize", "regularization_path", "select"]
+__all__ = ["SOLVERS", "Result", "Step", "minimize", "minimize_many", "regularization_path", "select"]
