@@ -13,15 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..data.sources.memory import DenseSource, SparseSource
 from ..kernels.contract import Parameters, Rows, Sums
 from .derived import Derived, Scaled
 from .objective import Objective
-from .passes import DensePasses, Passes, SparsePasses
+from .passes import DensePasses, Passes
 
 # Beyond so many classes models do not share passes: their products fill the registers and caches by themselves. Time of
 # a pass of L models over L passes of one, one thread: 50k x 50, k = 5: 0.49 with 8, 0.43 with 50; 30k x 784, k = 10:
@@ -39,7 +39,7 @@ class StackedObjective:
     fold : int array (m,), optional
         Number of each row's fold.
     left_out : int array (L,), optional
-        The fold that each model leaves out, -1 for none. Dense X.
+        The fold that each model leaves out, -1 for none.
     labels : sequence of int32 arrays (m,), optional
         Those of each model, in place of the objective's: 0..k-1.
     weights : sequence of arrays (m,), optional
@@ -59,7 +59,7 @@ class StackedObjective:
     Raises
     ------
     ValueError
-        For soft targets or smoothed labels, for folds of sparse X, and for a model without rows of positive weight.
+        For soft targets or smoothed labels, and for a model without rows of positive weight.
     """
 
     def __init__(
@@ -73,8 +73,6 @@ class StackedObjective:
     ) -> None:
         if not obj.has_labels:
             raise ValueError("several models in one pass take labels, neither soft targets nor smoothed labels")
-        if obj.sparse and fold is not None:
-            raise ValueError("models that leave out folds take dense X; this is sparse")
         self.obj, self.labels, self.weights = obj, labels, weights
         self._count = next(len(given) for given in (left_out, labels, weights) if given is not None)
         self.fold = None if fold is None else np.ascontiguousarray(fold, np.int32)
@@ -263,21 +261,20 @@ class Member(Derived):
 
 def _passes_of(stacked: StackedObjective, number: int) -> Passes:
     """Passes over the rows of one model."""
-    passes, labels, w = stacked.obj._passes, stacked.labels_of(number), stacked.weights_of(number)
-    if isinstance(passes, SparsePasses):
-        w = None if w is None else np.asarray(w, np.float64)
-        return SparsePasses(SparseSource(passes.source.X, labels, w), passes._kernels)
-    source = MemberSource(passes.source, labels, w, stacked.fold, int(stacked.left_out[number]))
-    return DensePasses(source, passes._kernels)
+    passes = stacked.obj._passes
+    left_out = int(stacked.left_out[number])
+    given: Any = passes.source
+    source: Any = MemberSource(given, stacked.labels_of(number), stacked.weights_of(number), stacked.fold, left_out)
+    return type(passes)(source, passes._kernels)
 
 
 class MemberSource:
-    """The rows of a dense source with other labels and weights, those of one fold with weight 0. Weights are made for a
+    """The rows of a source with other labels and weights, those of one fold with weight 0. Weights are made for a
     chunk at a time.
 
     Parameters
     ----------
-    source : DenseSource
+    source : Source
     y : int32 ndarray (m,)
     w : ndarray (m,) or None
     fold : int32 ndarray (m,), optional
@@ -289,14 +286,20 @@ class MemberSource:
 
     def __init__(
         self,
-        source: DenseSource,
+        source: Any,
         y: np.ndarray | None,
         w: np.ndarray | None,
         fold: np.ndarray | None = None,
         left_out: int = -1,
     ) -> None:
         self._source, self.y, self._w, self._fold, self._left_out = source, y, w, fold, left_out
-        self.shape, self.dtype, self.layout, self.smoothing = source.shape, source.dtype, source.layout, 0.0
+        self.smoothing = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        """What is not said here is as in the source."""
+        if name.startswith("__") or name == "_source":
+            raise AttributeError(name)
+        return getattr(self._source, name)
 
     @property
     def w(self) -> np.ndarray | None:

@@ -250,7 +250,7 @@ class LinearProbe(SoftmaxClassifier):
             fold, count = fold_of_rows(splits, len(codes)), len(splits)
         parts = [np.flatnonzero(fold == f) for f in range(count)]
         for rows in parts:
-            require_classes(codes[rows], "the rows held out")
+            require_classes(codes[rows], "the part held out")
         return fold, [Subset(whole, rows, codes[rows]) for rows in parts]
 
     def _validation(self, given: tuple[Any, Any], classes: np.ndarray, n: int) -> Objective:
@@ -341,8 +341,10 @@ def require_labels(X: Any, y: Any, of_X: str, of_y: str) -> None:
 
 def require_classes(codes: np.ndarray, name: str) -> None:
     """Raise ValueError where all labels are the same."""
-    if not (codes != codes[0]).any():
-        raise ValueError(f"{name} holds one class only; rows of at least two are wanted to measure on")
+    found = len(np.unique(codes[:1])) + bool((codes != codes[:1]).any())
+    if found < 2:
+        what = "one class only" if found else "no row"
+        raise ValueError(f"{name} holds {what}; rows of at least two classes are wanted to measure on")
 
 
 def some_rows(obj: Objective) -> np.ndarray:

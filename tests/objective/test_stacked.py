@@ -111,13 +111,15 @@ def test_members_of_sparse_data_take_passes_of_their_own(backend):
     for i, w in enumerate(weights):
         value, grad = Member(stacked, i).value_and_grad(p.theta)
         check_value_and_grad(p.but(X=X.toarray(), w=w.astype("f8")), value, grad)
+    fold = np.arange(300) % 2
+    member = Member(StackedObjective(stacked.obj, fold, np.array([1])), 0)
+    check_value_and_grad(p.but(X=X.toarray(), w=1.0 * (fold == 0)), *member.value_and_grad(p.theta))
+    assert member.nnz == X.nnz
 
 
 def test_what_cannot_be_stacked_is_an_error():
     p, _, fold = stacked_problem()
     with pytest.raises(ValueError, match="labels, neither soft targets nor smoothed labels"):
         StackedObjective(Objective(p.X, p.y, label_smoothing=0.1), fold, np.array([0, 1]))
-    with pytest.raises(ValueError, match="that leave out folds take dense X"):
-        StackedObjective(Objective(sp.csr_array(p.X), p.y), fold, np.array([0, 1]))
     with pytest.raises(ValueError, match="model 1 has no row of positive weight"):
         StackedObjective(Objective(p.X, p.y), np.zeros(600, np.int32), np.array([1, 0]))

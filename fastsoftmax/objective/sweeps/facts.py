@@ -47,7 +47,7 @@ class Facts:
     @property
     def nnz(self) -> int:
         """Numbers of X that are stored: the entries of sparse X."""
-        return self.source.nnz if isinstance(self.source, SparseSource) else self.n_rows * self.n_features
+        return int(getattr(self.source, "nnz", self.n_rows * self.n_features))
 
     @property
     def y(self) -> np.ndarray | None:
