@@ -40,7 +40,7 @@ class LinearProbe(SoftmaxClassifier):
     .. math:: \min_{\theta, b} \frac1m \sum_i \Big(\log \sum_c e^{H_{ic}} - H_{i y_i}\Big) + \frac{l_2}{2} \|\theta\|^2,
               \qquad H = X \theta + b, \quad l_2 = \frac{1}{C m}
 
-    is solved on the rows that are not held out, from where the fits before it point to. Log loss, top-1 and top-5
+    (with two classes 2 / (C m), as scikit-learn means C) is solved on the rows that are not held out, from where the fits before it point to. Log loss, top-1 and top-5
     accuracy and the mean accuracy of the classes are measured on the rows held out.
 
     Parameters
@@ -75,7 +75,9 @@ class LinearProbe(SoftmaxClassifier):
         Called with the number of values in the grid and each `Value` as soon as it is done.
     random_state : int, default=0
         Seed of the rows that are held out.
-    fit_intercept, solver, tol, max_iter, backend, n_threads
+    tol : float, default=1e-5
+        Of each fit, as in `SoftmaxRegression`. The loss at the chosen value so is right to some 1e-5.
+    fit_intercept, solver, max_iter, backend, n_threads
         As in `SoftmaxRegression`.
 
     Attributes
@@ -127,7 +129,7 @@ class LinearProbe(SoftmaxClassifier):
         random_state: int = 0,
         fit_intercept: bool = True,
         solver: str = "auto",
-        tol: float = 1e-6,
+        tol: float = 1e-5,
         max_iter: int = 1000,
         backend: str = "auto",
         n_threads: int | None = None,
@@ -179,6 +181,7 @@ class LinearProbe(SoftmaxClassifier):
         grid = make_grid(self.grid, self.l2s, self.Cs)
         X, labels = self._samples(X, y)
         classes, codes = encode_two_or_more(labels)
+        grid = replace(grid, factor=2.0 if len(classes) == 2 else 1.0)
         whole = self._rows(X, codes, len(classes))
         rows = Coordinates(whole, standardize=self.standardize)
         fold, held = self._held(whole, codes, classes, validation)

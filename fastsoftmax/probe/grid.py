@@ -5,7 +5,8 @@ Here the loss is a mean, :math:`\tfrac1m \sum_i \ell_i + \tfrac{l_2}{2} \|\theta
 
 .. math:: l_2 = \frac{1}{C m}
 
-where m is the number of rows that are fitted (their total weight). So a C stands for a weaker l2 the more rows there
+where m is the number of rows that are fitted (their total weight); and with 2 / (C m) for two classes, where
+scikit-learn has one column of parameters in place of two. So a C stands for a weaker l2 the more rows there
 are: a sweep that holds rows out and then fits all of them keeps the C, if the grid is one of C, and else the l2.
 """
 
@@ -39,21 +40,24 @@ class Grid:
         All different.
     is_C : bool
         Whether they are values of C; else of l2.
+    factor : float
+        l2 C m: 1, or 2 for two classes.
     """
 
     values: np.ndarray
     is_C: bool
+    factor: float = 1.0
 
     def __len__(self) -> int:
         return len(self.values)
 
     def l2s(self, weight: float) -> np.ndarray:
         """The values as l2 for a fit to rows of this total weight."""
-        return 1.0 / (self.values * weight) if self.is_C else self.values
+        return self.factor / (self.values * weight) if self.is_C else self.values
 
     def Cs(self, weight: float) -> np.ndarray:
         """The values as C."""
-        return self.values if self.is_C else 1.0 / (self.values * weight)
+        return self.values if self.is_C else self.factor / (self.values * weight)
 
 
 def make_grid(grid: Any, l2s: Any = None, Cs: Any = None) -> Grid:

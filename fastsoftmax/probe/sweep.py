@@ -43,7 +43,7 @@ class SweepOptions:
     """How each fit is made, and which value is looked for."""
 
     solver: str = "auto"
-    tol: float = 1e-6
+    tol: float = 1e-5
     max_iter: int = 1000
     scoring: str = "log_loss"
     one_se: bool = False

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from fastsoftmax import Objective, minimize
+from fastsoftmax import LinearProbe, Objective, minimize
 from fastsoftmax.probe.grid import make_grid
 
 
@@ -30,6 +30,15 @@ def test_C_means_what_it_means_in_scikit_learn():
     ours = minimize(Objective(X, y, l2=l2), tol=1e-10).theta
     theirs = LogisticRegression(C=0.3, fit_intercept=False, tol=1e-10, max_iter=1000).fit(X, y).coef_.T
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_a_probe_at_a_C_is_the_model_of_scikit_learn(k):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((80, 4)), rng.integers(k, size=80)
+    probe = LinearProbe(Cs=[0.3], tol=1e-10, held_out=0.5).fit(X, y)
+    theirs = LogisticRegression(C=0.3, tol=1e-10, max_iter=1000).fit(X, y)
+    np.testing.assert_allclose(probe.predict_proba(X), theirs.predict_proba(X), atol=1e-5)
 
 
 @pytest.mark.parametrize(
