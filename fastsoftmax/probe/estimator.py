@@ -40,8 +40,9 @@ class LinearProbe(SoftmaxClassifier):
     .. math:: \min_{\theta, b} \frac1m \sum_i \Big(\log \sum_c e^{H_{ic}} - H_{i y_i}\Big) + \frac{l_2}{2} \|\theta\|^2,
               \qquad H = X \theta + b, \quad l_2 = \frac{1}{C m}
 
-    (with two classes 2 / (C m), as scikit-learn means C) is solved on the rows that are not held out, from where the fits before it point to. Log loss, top-1 and top-5
-    accuracy and the mean accuracy of the classes are measured on the rows held out.
+    (with two classes 2 / (C m), as scikit-learn means C) is solved on the rows that are not held out, from where the
+    fits before it point to. Log loss, top-1 and top-5 accuracy and the mean accuracy of the classes are measured on the
+    rows held out.
 
     Parameters
     ----------
