@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels.contract import Csr
+from ..objective.derived import taken
 from ..objective.objective import Objective
 
 # The metrics, and whether more is better.
@@ -65,22 +66,25 @@ def row_scores(held: Objective, theta: np.ndarray) -> RowScores:
     wrong = found.label != y
     rank = wrong.astype(np.int64)
     if held.n_classes > 5:
-        rank[wrong] = _ranks(held, theta)[wrong]
+        rank[wrong] = _ranks(held, theta, wrong)
     return RowScores(found.row_loss.astype(np.float64), y, rank)
 
 
-def _ranks(held: Objective, theta: np.ndarray) -> np.ndarray:
-    """The number of classes whose logit is above that of each row's label; at least 1 where only rounding says 0."""
-    n, out = held.n_features, np.empty(held.n_rows, np.int64)
+def _ranks(held: Objective, theta: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Of some rows, the number of classes whose logit is above that of the label; at least 1 where only rounding says
+    0."""
+    n, out = held.n_features, []
     weights = theta[:n].astype(held.dtype)
     bias = theta[n].astype(held.dtype) if held.fit_intercept else 0.0
     for rows in held.walk():
         assert rows.y is not None
-        X: Any = rows.X.to_scipy() if isinstance(rows.X, Csr) else np.asarray(rows.X, held.dtype)
+        these = np.flatnonzero(chosen[rows.start : rows.start + len(rows.X)])
+        some = taken(rows.X, these)
+        X: Any = some.to_scipy() if isinstance(some, Csr) else some.astype(held.dtype, copy=False)
         H = X @ weights + bias
-        own = np.take_along_axis(H, rows.y[:, None].astype(np.int64), axis=1)
-        out[rows.start : rows.start + len(H)] = np.maximum((H > own).sum(axis=1), 1)
-    return out
+        own = np.take_along_axis(H, rows.y[these, None].astype(np.int64), axis=1)
+        out.append(np.maximum((H > own).sum(axis=1), 1))
+    return np.concatenate(out)
 
 
 def measures(scores: Sequence[RowScores]) -> dict[str, Measure]:
