@@ -5,8 +5,10 @@ import importlib
 import numpy as np
 import pytest
 
+from fastsoftmax.cli import bench
+
 features, probe, table, targets = (
-    importlib.import_module(f"fastsoftmax.benchmarks.{name}")
+    importlib.import_module(f"{bench._harness()}.{name}")
     for name in ("sections.sweeps.features", "sections.sweeps.probe", "report.tables.sweeps", "report.targets")
 )
 RECORD = {
