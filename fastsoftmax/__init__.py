@@ -2,9 +2,9 @@
 
 - `loss_and_grad`, `Objective`: loss, gradient and Hessian products.
 - `scan`: data that is read anew in every pass, and need not fit into memory.
-- `minimize`, `regularization_path`, `Result`, `Checkpoint`: solvers.
+- `minimize`, `minimize_many`, `regularization_path`, `Result`, `Checkpoint`: solvers.
 - `Model`, `predict_proba`, `softmax`: predictions from fitted parameters.
-- `SoftmaxRegression`, `SoftmaxRegressionCV`: estimators for scikit-learn.
+- `SoftmaxRegression`, `SoftmaxRegressionCV`, `LinearProbe`: estimators for scikit-learn.
 - `backends`: which kernels run on this machine.
 - `accel`: unchanged scikit-learn programs on these kernels.
 - `get_include`: the folder of ``fastsoftmax.h``, for programs in C and C++.
@@ -25,6 +25,7 @@ _HOME = {
     "loss_and_grad": "objective",
     "scan": "data.sources.scan",
     "minimize": "solvers",
+    "minimize_many": "solvers",
     "Result": "solvers",
     "regularization_path": "solvers",
     "Checkpoint": "solvers",
@@ -33,11 +34,13 @@ _HOME = {
     "Model": "model",
     "SoftmaxRegression": "sklearn",
     "SoftmaxRegressionCV": "sklearn",
+    "LinearProbe": "probe",
     "backends": "kernels.backends",
     "get_include": "kernels.api",
 }
-__all__ = ["Checkpoint", "Model", "Objective", "Result", "SoftmaxRegression", "SoftmaxRegressionCV", "backends"]
-__all__ += ["get_include", "loss_and_grad", "minimize", "predict_proba", "regularization_path", "scan", "softmax"]
+__all__ = ["Checkpoint", "LinearProbe", "Model", "Objective", "Result", "SoftmaxRegression", "SoftmaxRegressionCV"]
+__all__ += ["backends", "get_include", "loss_and_grad", "minimize", "minimize_many", "predict_proba"]
+__all__ += ["regularization_path", "scan", "softmax"]
 
 if TYPE_CHECKING:
     from . import accel as accel
@@ -46,9 +49,11 @@ if TYPE_CHECKING:
     from .kernels.backends import backends
     from .model.model import Model, predict_proba, softmax
     from .objective.objective import Objective, loss_and_grad
+    from .probe.estimator import LinearProbe
     from .sklearn.cross_validation import SoftmaxRegressionCV
     from .sklearn.estimator import SoftmaxRegression
     from .solvers.checkpoint import Checkpoint
+    from .solvers.many import minimize_many
     from .solvers.minimize import minimize
     from .solvers.path import regularization_path
     from .solvers.result import Result

@@ -38,12 +38,14 @@ MAY_IMPORT = {
     "dask": ["sklearn", "objective", "data", "_extras"],
     "torch": ["objective", "data", "_extras"],
     "accel": ["sklearn", "_extras", "_version"],
-    "cli": ["model", "solvers", "objective", "data", "datasets", "reference", "_extras", "_version"],
+    "probe": ["sklearn", "solvers", "objective", "data", "datasets", "kernels.contract", "kernels.backends", "_extras"],
+    "cli": ["probe", "model", "solvers", "objective", "data", "datasets", "reference", "_extras", "_version"],
     "__main__": ["cli"],
-    "__init__": ["accel", "model", "objective", "sklearn", "solvers", "kernels.backends", "kernels.api", "_version"],
+    "__init__": ["accel", "model", "objective", "probe", "sklearn", "solvers", "kernels.backends", "kernels.api"],
 }
 MAY_IMPORT["__init__"] += ["data"]
 MAY_IMPORT["cli"] += ["jax", "kernels.backends", "kernels.machine"]
+MAY_IMPORT["__init__"] += ["_version"]
 # Storeys of a wing, from the top; each may import those below it.
 STOREYS = {
     "numba": ["backend", "launch_dense", "launch_sparse", "passes", "block", "runtime", "microkernels"],

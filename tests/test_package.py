@@ -6,6 +6,7 @@ import pytest
 import fastsoftmax
 
 PUBLIC = [
+    "LinearProbe",
     "Model",
     "Objective",
     "Result",
@@ -14,6 +15,7 @@ PUBLIC = [
     "backends",
     "loss_and_grad",
     "minimize",
+    "minimize_many",
 ]
 PUBLIC += ["Checkpoint", "get_include", "predict_proba", "regularization_path", "softmax"]
 

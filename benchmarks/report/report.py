@@ -10,7 +10,7 @@ from ..harness.records import Json
 from ..peers import PEERS
 from ..sections import dense
 from . import targets
-from .tables import drop_in, phases, scale, solvers, sparse
+from .tables import drop_in, phases, scale, solvers, sparse, sweeps
 from .tables.text import number, table, times
 from .targets import best_peer, ms
 
@@ -224,6 +224,14 @@ def scale_text(section: Json) -> str:
     return section["skipped"] if "skipped" in section else table(*scale.rows(section))
 
 
+def sweeps_text(section: Json) -> str:
+    """Whole sweeps, bootstrap fits and the estimate."""
+    parts = [table(*sweeps.probe_rows(section)), sweeps.notes(section)] if section["probes"] else []
+    parts += [sweeps.bootstrap_text(section)] if "bootstrap" in section else []
+    parts += [sweeps.imagenet_text(section)] if "imagenet" in section else []
+    return "\n\n".join(parts)
+
+
 def targets_table(results: Json) -> str:
     judged = targets.judge(results)
     rows = [[t.text, t.wanted, t.measured or "–", t.verdict] for t in judged]
@@ -320,8 +328,18 @@ _PARTS = (
         " whose private memory leaves out the pages of mapped files.",
         scale_text,
     ),
+    (
+        "sweeps",
+        "Sweeps: linear probes and bootstrap fits",
+        "DINOv2's 45 values of C on features of a seeded random network, float16 in a memory map, a fifth of the rows"
+        " to measure on; scikit-learn's lbfgs with default tol at some of the values (`sections/sweeps/probe.py`).",
+        sweeps_text,
+    ),
 )
 
+
+# What a section without cases holds if it was measured.
+_MEASURED = {"phases", "line", "memory", "calls", "solvers", "fit", "programs", "probes", "kinds"}
 
 # Plots of a part, by its heading.
 _PICTURES = {
@@ -340,10 +358,7 @@ def render(results: Json, plots: list[str]) -> str:
     parts += ["## Measured on", about(results), "## Targets", targets_table(results)]
     for name, title, text, show in _PARTS:
         section = results["sections"].get(name)
-        if not section or not (
-            section.get("cases")
-            or {"phases", "line", "memory", "calls", "solvers", "fit", "programs", "kinds"} & set(section)
-        ):
+        if not section or not (section.get("cases") or _MEASURED & set(section)):
             continue
         parts += [f"## {title}", stamp(section), text, show(section)]
         parts += [f"![{title}](plots/{picture})" for picture in _PICTURES.get(title, ()) if picture in plots]

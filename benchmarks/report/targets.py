@@ -335,8 +335,23 @@ def larger_than_memory(results: Json) -> Iterator[Target]:
     )
 
 
+def sweeps(results: Json) -> Iterator[Target]:
+    section = results["sections"].get("sweeps", {})
+    probes = {record["case"]: record for record in section.get("probes", [])}
+    for text, key, limit in (
+        ("A sweep: scikit-learn's lbfgs, cold, over ours, worst case", "cold_gain", 30),
+        ("A sweep: scikit-learn's lbfgs, warm-started, over ours, worst case", "warm_gain", 8),
+    ):
+        worst, name = _extreme({case: record[key] for case, record in probes.items()}, min)
+        yield at_least(text, limit, worst, note=name)
+    worst, name = _extreme({case: ratio(record["seconds"], record["alone"]) for case, record in probes.items()})
+    yield at_most("A sweep over its hardest fit alone, worst case", 3.5, worst, note=name)
+    gain = section.get("bootstrap", {}).get("gain")
+    yield at_least("Bootstrap fits one by one over those together", 6, gain)
+
+
 def judge(results: Json) -> list[Target]:
     """All targets, judged."""
     parts = (against_roof, against_peers, layouts, growth, memory_use, numba_start, solver_runs, sparse_x)
-    parts += (drop_in, larger_than_memory)
+    parts += (drop_in, larger_than_memory, sweeps)
     return [target for part in parts for target in part(results)]

@@ -26,6 +26,7 @@ SECTIONS = (
     "sparse",
     "drop-in",
     "larger than memory",
+    "sweeps",
 )
 
 
@@ -36,7 +37,7 @@ _FULL_ONLY = ("wide", "many classes")
 def run(sections: Sequence[str], effort: Effort, say: Say = print) -> Json:
     """Measure ``sections``, saving after each; returns all that is saved."""
     # Not at the top: some of these are commands as well, which Python would load twice.
-    from . import dense, drop_in, phases, solvers, sparse
+    from . import dense, drop_in, phases, solvers, sparse, sweeps
     from .scale import larger_than_memory
 
     timing.fix_threads(effort.n_threads)
@@ -66,6 +67,8 @@ def run(sections: Sequence[str], effort: Effort, say: Say = print) -> Json:
             found["programs"] = drop_in.run(drop_in.QUICK if effort.quick else list(drop_in.PROGRAMS), effort, say)
         elif section == "larger than memory":
             found |= larger_than_memory.run(effort, say)
+        elif section == "sweeps":
+            found |= sweeps.run(effort, say)
         elif section == "sparse":
             found |= sparse.run(roof, effort, say)
         else:

@@ -1,4 +1,4 @@
-"""The command line: `train`, `predict`, `scan`, `export`, `info` and `bench`.
+"""The command line: `train`, `probe`, `predict`, `scan`, `export`, `info` and `bench`.
 
 A user's mistake ends in one line on stderr and the exit code 2. Results go to stdout, the progress bar to stderr. With
 ``--json`` stdout has one JSON object and nothing else.
@@ -189,6 +189,61 @@ def train(**options: Any) -> None:
     that takes more than --memory is read anew in each pass; so are Arrow files and zarr arrays.
     """
     train_model(TrainOptions(**_with_room(_with_reading(options))))
+
+
+# ------------------------------------------------------------------------------------------- probe
+
+
+@cli.command()
+@click.argument("features")
+@click.argument("labels")
+@click.option("--val", nargs=2, metavar="FEATURES LABELS", help="Rows to measure on; else some are held out.")
+@click.option("--held-out", type=click.FloatRange(0, 1, True, True), default=0.2, show_default=True, help="That share.")
+@click.option("--folds", type=click.IntRange(min=2), help="Folds in place of one held-out part.")
+@click.option(
+    "--grid", default="dinov2", show_default=True, help="dinov2, clip, or a number of values of l2 from 1 to 1e-8."
+)
+@click.option("--l2", "l2s", type=float, multiple=True, help="A strength to try, in place of --grid; may be repeated.")
+@click.option("--C", "cs", type=float, multiple=True, help="The same as scikit-learn's C: l2 = 1 / (C rows).")
+@click.option(
+    "--scoring",
+    type=click.Choice(["log-loss", "top1", "top5", "mean-per-class"]),
+    default="log-loss",
+    show_default=True,
+    help="What to choose by.",
+)
+@click.option(
+    "--rule",
+    type=click.Choice(["best", "one-se"]),
+    default="best",
+    show_default=True,
+    help="The best value, or the strongest penalty within a standard error of it.",
+)
+@click.option("--standardize", is_flag=True, help="Penalize as if columns had the standard deviation 1.")
+@click.option("--normalize", is_flag=True, help="Divide rows by their norms.")
+@click.option("--early/--no-early", default=True, help="End fits that provably cannot become the best.")
+@click.option("--refit/--no-refit", default=True, help="Fit the model to all rows at the end.")
+@click.option("--solver", default="auto", show_default=True, help=f"auto, {', '.join(solvers.SOLVERS)}.")
+@click.option("--tol", type=click.FloatRange(0, min_open=True), default=1e-5, show_default=True, help="As in train.")
+@click.option("--max-iter", type=click.IntRange(min=1), default=1000, show_default=True, help="Steps of a fit at most.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the rows held out.")
+@click.option("--checkpoint", metavar="FOLDER", help="Keep what is done, and go on from there.")
+@click.option("--out", metavar="FILE", help="Write the model: .safetensors or .npz.")
+@click.option("--plot", metavar="FILE", help="Draw the metrics by l2: .png, .pdf or .svg.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
+@click.option("--backend", default="auto", show_default=True, help="auto, cython, numba or numpy.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads; all cores unless given.")
+def probe(**options: Any) -> None:
+    """Sweep the penalty of a linear probe: FEATURES and LABELS are .npy files, or folders of .npy parts.
+
+    For each value the log loss, top-1 and top-5 accuracy and the mean accuracy of the classes on
+    rows that were not fitted, each with its standard error. FEATURES may be float16, bfloat16,
+    float32, float64 or small integers, and are never copied.
+    """
+    _extras.load("sklearn", "a probe")
+    from .probe import ProbeOptions, probe_features
+
+    probe_features(ProbeOptions(**options))
 
 
 # ----------------------------------------------------------------------------------------- predict

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import rich.markup
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -116,6 +116,23 @@ def scan_report(report: dict[str, Any], as_json: bool) -> None:
         for label, count in report["classes"].items():
             table.add_row(Text(label), f"{count:,}")
         console.print(table)
+
+
+@contextmanager
+def sweep_progress() -> Iterator[Callable[[int, Any], None]]:
+    """A bar over the values of a grid on stderr, if that is a terminal, with the time left; and the callback of a
+    sweep that moves it: of the number of values and one that is done."""
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    bar = Progress(*columns, console=console, disable=not console.is_terminal)
+    task = bar.add_task("the first fit", total=None)
+
+    def advance(count: int, value: Any) -> None:
+        found = "ended early" if value.metrics is None else f"log loss {value.metrics['log_loss'].value:.4f}"
+        bar.update(task, total=count, advance=1, description=f"l2 {value.l2:.2g}: {found}")
+
+    with bar:
+        yield advance
 
 
 def show_report(report: dict[str, Any]) -> None:

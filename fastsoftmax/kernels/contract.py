@@ -277,8 +277,9 @@ class Rows:
     ----------
     X : ndarray (rows, n) of a dtype in the backend's ``READS``, aligned, any strides; or `Csr`
     y : int32 ndarray (rows,) or None
-        Labels 0..k-1; predictions need none.
+        Labels 0..k-1; predictions need none. In C order (L, rows) where each of L models has its own.
     w : float64 ndarray (rows,) or None for all ones
+        In C order (L, rows) where each of L models has its own.
     start : int
         Number of the first row in the whole data set.
     soft : ndarray (rows, k) of the dtype of the computation, in C order, or None

@@ -27,16 +27,13 @@ from ..objective.objective import Objective
 from ..objective.stacked import StackedObjective
 from .geometry.centering import centered, to_original
 from .lock_step import minimize_all
-from .methods.auto import predict
+from .many import pays_together
 from .minimize import blas_for, run_solver, select
 from .path import regularization_path
 from .result import Result
 from .run import Run
 from .warm_start import WarmStart
 
-# Operations of a pass, about a millisecond's, from which on the folds' models run in lock-step. Five folds and five l2:
-# digits (6e6) took 2.2 s in lock-step and 1.9 s one by one; 100k x 54, k = 7 (2e8), 2.6 s, and 4.4 s in separate fits.
-TOGETHER = 3e7
 # Methods that a model without a fold can run: those that need no more than values, gradients and rows.
 SOLVERS = ("auto", "lbfgs", "newton", "gradient_descent")
 # Scores that a pass computes, weighted by the rows' weights: minus the mean loss, and the share of right labels.
@@ -191,7 +188,7 @@ class _Folds:
                 run = Run(obj, warm_start=warm_start, moments=moments, **limits)
                 full[i] = run_solver(run, warm_start.start(run), options.solver)
             warm_start.keep(run)
-            together = _pays_together(obj, options.solver)
+            together = pays_together(obj, options.solver)
             fits = minimize_all(stacked, warm_starts, similar_run=run, together=together, **vars(options))
             self.fits += fits
             self.scores[numbers, i] = self._stacked_scores(stacked, fits)
@@ -221,13 +218,6 @@ class _Folds:
             self.scores[number] = [self.score(number, theta) for theta in thetas]
         else:
             self.scores[number] = _scores(self.obj, test, present, thetas, self.score)
-
-
-def _pays_together(obj: Objective, solver: str) -> bool:
-    """Whether the folds' models should run in lock-step: not by Newton's method, and not where passes are short."""
-    cost = predict(obj)
-    newton = solver == "newton" or (solver == "auto" and cost.newton < cost.lbfgs)
-    return not newton and cost.one_pass > TOGETHER
 
 
 def _scores(

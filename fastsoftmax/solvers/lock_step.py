@@ -37,26 +37,31 @@ class LockStep:
     shared passes."""
 
     def __init__(self, stacked: StackedObjective) -> None:
-        # The condition guards the fields below, and is notified of every change to them.
-        self._stacked, self._changed = stacked, threading.Condition()
+        self._stacked = stacked
+        # The guard protects the fields below. Each thread waits on a lock of its own for its answer, and the caller on
+        # a semaphore for the last of them to ask: with one condition for all, each change would wake all threads.
+        self._guard, self._all_asked = threading.Lock(), threading.Semaphore(0)
+        self._wake: dict[int, threading.Lock] = {}
         self._asked: dict[int, np.ndarray] = {}
         self._answers: dict[int, tuple[float, np.ndarray]] = {}
-        self._running: set[int] = set()
+        self._computing = 0  # models that have neither asked nor ended
         self._error: BaseException | None = None
 
     def ask(self, number: int, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """Called in a model's thread: waits for the pass that has the answer."""
-        with self._changed:
-            self._asked[number] = theta
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: number in self._answers or self._error is not None)
+        with self._guard:
             if self._error is not None:
                 raise Abandoned
-            return self._answers.pop(number)
+            self._asked[number] = theta
+            self._one_less()
+        self._wake[number].acquire()
+        if self._error is not None:
+            raise Abandoned
+        return self._answers.pop(number)
 
     def run(self, solve: Callable[[Member], Any], models: Sequence[int]) -> list[Any]:
         """What ``solve`` returns for each model; the first error of any is raised here. Where the system refuses
-        threads, the models that have none run after those that have one."""
+        threads, the models take turns."""
         results: dict[int, Any] = {}
         while left := [i for i in models if i not in results]:
             if self._run_in_threads(solve, left, results) == 0:
@@ -70,23 +75,19 @@ class LockStep:
             try:
                 results[member.number] = solve(member)
             except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-                with self._changed:
-                    self._error = self._error or error
+                self._abandon(error)
             finally:
-                with self._changed:
-                    self._running.discard(member.number)
-                    self._changed.notify_all()
+                with self._guard:
+                    self._one_less()
 
         threads: list[threading.Thread] = []
-        self._running = set(models)
+        self._computing = len(models)
         try:
             self._start(work, models, threads)
             while self._answer_all():
                 pass
         except BaseException as error:
-            with self._changed:
-                self._error = error
-                self._changed.notify_all()
+            self._abandon(error)
             raise
         finally:
             for thread in threads:
@@ -97,29 +98,48 @@ class LockStep:
         """Start a thread for each model and add it to ``threads``, as long as the system starts any."""
         try:
             for i in models:
+                self._wake[i] = threading.Lock()
+                self._wake[i].acquire()
                 thread = threading.Thread(target=work, args=(Member(self._stacked, i, self.ask),), daemon=True)
                 thread.start()
                 threads.append(thread)
         except RuntimeError:  # what Python raises where the system refuses a thread
-            with self._changed:
-                self._running.difference_update(models[len(threads) :])
+            with self._guard:
+                self._one_less(len(models) - len(threads))
             warn_of_refused_threads(len(threads), len(models))
+
+    def _one_less(self, count: int = 1) -> None:
+        """A model has asked or ended, or several have; the caller holds the guard."""
+        self._computing -= count
+        if self._computing == 0:
+            self._all_asked.release()
+
+    def _abandon(self, error: BaseException) -> None:
+        """Keep the first error, and wake all who wait."""
+        with self._guard:
+            if self._error is None:
+                self._error = error
+                self._all_asked.release()
+                for number in self._asked:
+                    self._wake[number].release()
 
     def _answer_all(self) -> bool:
         """Wait until every running model has asked, and answer by one pass; False once none is running."""
-        with self._changed:
-            self._changed.wait_for(lambda: len(self._asked) == len(self._running) or self._error is not None)
+        self._all_asked.acquire()
+        with self._guard:
             if self._error is not None:
                 raise self._error
             models = sorted(self._asked)
-            thetas = [self._asked.pop(i) for i in models]
+            thetas = [self._asked[i] for i in models]
         if not models:
             return False
         values, grads = self._stacked.value_and_grads(thetas, models)
-        with self._changed:
+        with self._guard:
+            self._asked.clear()
+            self._computing = len(models)
             for i, value, grad in zip(models, values, grads, strict=True):
                 self._answers[i] = float(value), grad
-            self._changed.notify_all()
+                self._wake[i].release()
         return True
 
 
@@ -161,8 +181,14 @@ def minimize_all(
         warm_start.keep(run)
         return result
 
-    models = range(len(stacked))
+    return run_all(stacked, solve, range(len(stacked)), together=together)
+
+
+def run_all(
+    stacked: StackedObjective, solve: Callable[[Member], Any], models: Sequence[int], *, together: bool
+) -> list[Any]:
+    """What ``solve`` returns for some models of a stacked objective, in lock-step or one after the other."""
     with blas_for(stacked.obj):
-        if together:
+        if together and len(models) > 1:
             return LockStep(stacked).run(solve, models)
         return [solve(Member(stacked, i)) for i in models]

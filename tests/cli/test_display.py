@@ -9,6 +9,8 @@ from command import FAST, subprocess_run
 from fastsoftmax import datasets
 from fastsoftmax.cli import display
 from fastsoftmax.cli.bench import BenchTable
+from fastsoftmax.probe.sweep import Value
+from fastsoftmax.probe.validation import Measure
 from fastsoftmax.solvers.result import Step
 
 
@@ -48,6 +50,16 @@ def test_the_progress_bar_shows_all_of_a_step_and_only_moves_forward(monkeypatch
             callback(Step(i, 2.5, norm, i + 1, 0.0, bound))
     assert [fields["completed"] for fields in seen[5:]] == pytest.approx([0, 0.4, 0.5, 1])
     assert "gradient 1.0e-01  gap 1e-01  2 passes" in seen[6]["description"]
+
+
+def test_the_bar_of_a_sweep_counts_values(monkeypatch):
+    seen = []
+    monkeypatch.setattr(display.Progress, "update", lambda self, task, **fields: seen.append(fields))
+    with display.sweep_progress() as callback:
+        for l2, metrics in ((0.1, {"log_loss": Measure(0.25, 0.01)}), (0.01, None)):
+            callback(7, Value(l2, 1.0, metrics, None if metrics else 0.5, 3, 0.1, bool(metrics), "", np.zeros(1)))
+    assert [fields["total"] for fields in seen] == [7, 7] and all(fields["advance"] == 1 for fields in seen)
+    assert [fields["description"] for fields in seen] == ["l2 0.1: log loss 0.2500", "l2 0.01: ended early"]
 
 
 def test_many_classes_show_the_most_frequent_mistakes(run, tmp_path):

@@ -5,10 +5,11 @@ import shlex
 from pathlib import Path
 
 import child
+import numpy as np
 import pytest
 
 import fastsoftmax
-from fastsoftmax import reference
+from fastsoftmax import datasets, reference
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
@@ -61,6 +62,21 @@ def test_every_option_of_the_shell_examples_exists():
         shown = CliRunner().invoke(cli, [command, "--help"])
         assert shown.exit_code == 0
         assert not [word for word in words if word.startswith("--") and word not in shown.output]
+
+
+def test_the_line_of_the_probe_runs_on_the_digits(tmp_path, monkeypatch):
+    from click.testing import CliRunner
+
+    from fastsoftmax.cli.commands import cli
+
+    (line,) = [block for block in SHELL if "fastsoftmax probe" in block]
+    X, y, _ = datasets.load_sample("digits")
+    monkeypatch.chdir(tmp_path)
+    np.save("features.npy", X.astype(np.float16))
+    np.save("labels.npy", y)
+    shown = CliRunner().invoke(cli, shlex.split(line)[1:])
+    assert shown.exit_code == 0 and "chosen: C = " in shown.output
+    assert (tmp_path / "sweep.png").exists() and (tmp_path / "probe.safetensors").exists()
 
 
 def test_the_line_that_speeds_up_a_script_runs_as_it_is(tmp_path):

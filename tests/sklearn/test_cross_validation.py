@@ -45,7 +45,7 @@ def wine():
 @pytest.mark.parametrize("scoring", [None, "accuracy"])
 @pytest.mark.parametrize("shortest", [0.0, 1e99])
 def test_scores_are_those_of_separate_fits(monkeypatch, backend, solver, weighted, scoring, shortest):
-    monkeypatch.setattr("fastsoftmax.solvers.cross_validation.TOGETHER", shortest)
+    monkeypatch.setattr("fastsoftmax.solvers.many.TOGETHER", shortest)
     X, y = wine()
     w = np.random.default_rng(0).random(len(y)) + 0.5 if weighted else None
     clf = SoftmaxRegressionCV(l2s=L2S, scoring=scoring, solver=solver, backend=backend, tol=1e-9).fit(X, y, w)

@@ -6,7 +6,6 @@ import scipy.sparse as sp
 from samples import text
 
 from fastsoftmax import Objective, minimize
-from fastsoftmax.solvers import cross_validation
 from fastsoftmax.solvers.cross_validation import ABSENT_LOSS, classes_outside, cross_validate, fold_of_rows
 
 L2S = np.array([1e-3, 1.0, 1e-2])
@@ -23,7 +22,7 @@ def problem(folds=3, *, sparse=False):
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("together", [0.0, 1e99])
 def test_fits_and_scores_are_those_of_separate_objectives(monkeypatch, backend, sparse, together):
-    monkeypatch.setattr(cross_validation, "TOGETHER", together)
+    monkeypatch.setattr("fastsoftmax.solvers.many.TOGETHER", together)
     X, y, splits = problem(sparse=sparse)
     options = {"fit_intercept": True, "backend": backend}
     obj = Objective(X, y, 3, l2=0.25, **options)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...kernels.contract import CONVERTED_BYTES, Layout, Rows
-from .memory import ArraySource
+from .memory import ArraySource, RelabelledSource
 
 # The soft targets (rows, k) of the rows from the first number to the second.
 MakeTargets = Callable[[int, int], np.ndarray]
@@ -23,12 +23,15 @@ class BfloatSource(ArraySource):
         self.dtype, self._converts = np.dtype(np.float32), True
         self.layout = Layout(self.layout.by_column, self.dtype.itemsize, True)
 
+    def pick(self, rows: np.ndarray) -> np.ndarray:
+        return widened(super().pick(rows))
+
     def chunks(self, rows: int) -> Iterator[Rows]:
         for start in range(0, self.shape[0], rows):
             yield self._rows(widened(self.X[start : start + rows]), start)
 
 
-class MadeTargets:
+class MadeTargets(RelabelledSource):
     """A source whose soft targets are made when a chunk needs them: an (m, k) array may be larger than all else.
 
     Parameters
@@ -38,12 +41,9 @@ class MadeTargets:
         May return the same memory each time.
     """
 
-    y, soft = None, None
-
     def __init__(self, source: ArraySource, make: MakeTargets) -> None:
-        self._source, self._make = source, make
-        self.shape, self.dtype, self.layout = source.shape, source.dtype, source.layout
-        self.w, self.smoothing = source.w, source.smoothing
+        super().__init__(source, None, source.w, source.smoothing)
+        self._make = make
 
     def chunks(self, rows: int) -> Iterator[Rows]:
         for chunk in self._source.chunks(rows):

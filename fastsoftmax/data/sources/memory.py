@@ -105,16 +105,24 @@ class ShiftedSource(Labelled):
 
 
 class RelabelledSource(Labelled):
-    """The rows of any source with other labels and weights."""
+    """The rows of any source with other targets and weights."""
 
-    def __init__(self, source: Any, y: np.ndarray, w: np.ndarray) -> None:
-        super().__init__(y, w, 0.0)
+    def __init__(
+        self, source: Any, targets: np.ndarray | None, w: np.ndarray | None = None, smoothing: float = 0.0
+    ) -> None:
+        super().__init__(targets, w, smoothing)
+        self._over(source)
+
+    def _over(self, source: Any) -> None:
+        """Take over what depends on X alone."""
         self._source = source
         self.shape, self.dtype, self.sparse, self.streamed = source.shape, source.dtype, source.sparse, source.streamed
         self.pick, self.place, self.prepare = source.pick, source.place, source.prepare  # type: ignore[method-assign]
 
     def __getattr__(self, name: str) -> Any:
         """What only sources of one kind have: the layout, the load of columns."""
+        if name.startswith("_"):
+            raise AttributeError(name)
         return getattr(self._source, name)
 
     @property

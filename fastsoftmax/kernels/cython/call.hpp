@@ -77,6 +77,7 @@ struct CallOf {
     N *dX, *row_loss;                     // (m, n) in C order and (m,)
     int64_t* row_label;                   // (m,)
     int models;                           // see passes/models.hpp
+    ptrdiff_t y_step, w_step;             // from one model's labels and weights to the next's; 0: they share them
     const int32_t *fold, *left_out;       // (m,) and (models,)
     double* held;                         // of each slab: (models, 2)
     double scale;

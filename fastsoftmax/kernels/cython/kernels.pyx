@@ -84,6 +84,7 @@ cdef extern from "call.hpp" namespace "fastsoftmax" nogil:
         void* row_loss
         int64_t* row_label
         int models
+        Py_ssize_t y_step, w_step
         const int32_t* fold
         const int32_t* left_out
         double* held
@@ -320,6 +321,8 @@ cdef _run(
     call.row_label = <int64_t*>_of(outputs, "label")
     call.models, call.left_out = 1 if params is None else params.models, <const int32_t*>_of(params, "left_out")
     call.fold = <const int32_t*>_of(None if call.left_out == NULL else rows, "fold")
+    call.y_step = m if rows.y is not None and rows.y.ndim == 2 else 0
+    call.w_step = m if rows.w is not None and rows.w.ndim == 2 else 0
     whole_blocks = (call.m + block - 1) // block * block
     call.block = block
     call.flush_rows, call.phase_rows = min(flush_rows, whole_blocks), min(plan.phase_rows, whole_blocks)

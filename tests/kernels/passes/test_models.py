@@ -1,5 +1,7 @@
 """Several models in one pass are what each of them is alone, its left-out rows weighing nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -85,6 +87,27 @@ def test_cuts(module, dtype):
     p = random_problem(1500, 19, 7, dtype=dtype, weights=True, intercept=True)
     for cut in ({"tiles": 1, "slabs": 5}, {"tiles": 2, "slabs": 3, "chunk": 700}):
         check_models(module, p, 10, 5, **cut)
+
+
+@pytest.mark.parametrize(("own_y", "own_w"), [(True, False), (False, True), (True, True)])
+def test_labels_and_weights_of_each_model(module, dtype, own_y, own_w):
+    p = random_problem(900, 13, 5, dtype=dtype, weights=True, intercept=True)
+    rng, models = np.random.default_rng(4), 3
+    thetas, _, _ = models_of(p, models, 1)
+    y = rng.integers(5, size=(models, 900)).astype(np.int32) if own_y else np.tile(p.y, (models, 1))
+    w = rng.integers(3, size=(models, 900)).astype("f8") if own_w else np.tile(p.w, (models, 1))
+    plan = p.plan(strategy="row-parallel", slabs=3, chunk=400)
+    sums = Sums.zeros(plan.slabs, models * 5, 13, 1.0, models=models)
+    for rows in ArraySource(p.X, p.y, p.w, reads=module.READS).chunks(plan.chunk):
+        part = slice(rows.start, rows.start + len(rows.X))
+        own = {"y": np.ascontiguousarray(y[:, part])} if own_y else {}
+        own |= {"w": np.ascontiguousarray(w[:, part])} if own_w else {}
+        module.value_and_grad(replace(rows, **own), side_by_side(p, thetas, None), plan, sums, 2)
+    grad, bias = sums.total()
+    for model, theta in enumerate(thetas):
+        alone, columns = p.but(y=y[model], w=w[model], theta=theta), slice(model * 5, (model + 1) * 5)
+        mine, total = np.vstack([grad[:, columns], bias[columns]]), w[model].sum()
+        check_value_and_grad(alone, sums.loss[:, model].sum() / total, mine / total)
 
 
 def test_without_folds_and_whatever_the_threads(module, dtype):

@@ -2,8 +2,9 @@
 //
 //     H^T [model][class][row]    one forward product, L softmaxes, one backward product
 //
-// X is read and packed once for all of them. In cross-validation a model leaves rows out by their fold. That takes one
-// number for each row and one for each model, where weights would take L numbers for each row.
+// X is read and packed once for all of them. Models may have labels and weights of their own. In cross-validation a
+// model leaves rows out by their fold: that takes one number for each row and one for each model, where weights would
+// take L numbers for each row.
 #pragma once
 
 #include "block/softmax.hpp"
@@ -32,10 +33,16 @@ void add_held(int rows, const int64_t* best, const Scratch<T>& one, double* held
 // H becomes D, model by model; losses are added up by model.
 template <class T>
 void residuals_of_models(ptrdiff_t first, int rows, int slab, const Pass<T>& p, Scratch<T>& s, Prefetcher& prefetch) {
+    const bool own_rows = p.y_step || p.w_step;
     load_rows(p, first, rows, s);
     Pass<T> model = p;
     model.k = p.k / p.models;
     for (int l = 0; l < p.models; ++l) {
+        if (own_rows && l) {
+            model.y = p.y + l * p.y_step;
+            if (p.w) model.w = p.w + l * p.w_step;
+            load_rows(model, first, rows, s);
+        }
         Scratch<T> one = s;
         one.H = s.H + l * model.k * p.block;
         const bool leaves_out = p.fold && p.left_out[l] >= 0;

@@ -44,7 +44,7 @@ def load_block(job, s, row, r, prefetch_end):
         pack(X, feature_step, row_step, job.n, r, in_place, most, s.P, r * row_step if packing else np.int64(0))
     elif not c_order:
         step = feature_step
-    load_rows(job, s, row, r, width)
+    load_rows(job, s, 0, row, r, width)
     if not (c_order or gram):
         X, row_step, feature_step = P, 1, step
     return Block(X, row_step, feature_step, in_place, P, step)
@@ -91,9 +91,11 @@ def stage(job, s, row, r, columns):
 
 
 @kernel
-def load_rows(job, s, row, r, width):
-    """Labels and weights of a block. Rows past its end, up to a whole register, repeat the last one with weight 0."""
-    y, w, labels, weights = at(job.y, row), at(job.w, row), s.labels, s.w
+def load_rows(job, s, model, row, r, width):
+    """Labels and weights of a block, those of a model where each has its own. Rows past its end, up to a whole
+    register, repeat the last one with weight 0."""
+    y, w = at(job.y, model * job.y_step + row), at(job.w, model * job.w_step + row)
+    labels, weights = s.labels, s.w
     if given(job.y):
         for i in range(r):
             write(labels, i, read(y, i))

@@ -89,7 +89,7 @@ def load_shared_block(job, s, row, r):
     if not in_place:
         store_rows(s.P, step, job.n, r, 1.0, s.R, job.n)
         clear(at(s.R, r * job.n), width)
-    load_rows(job, s, row, r, width)
+    load_rows(job, s, 0, row, r, width)
 
 
 @inlined

@@ -2,15 +2,15 @@
 
     H [model][class][row]    one forward product, L softmaxes, one backward product
 
-In cross-validation a model leaves rows out by their fold. That takes one number for each row and one for each model,
-where weights would take L numbers for each row.
+Models may have labels and weights of their own. In cross-validation a model leaves rows out by their fold: that takes
+one number for each row and one for each model, where weights would take L numbers for each row.
 
 The pass is that of `dense.py` but for `do_block`, compiled apart.
 """
 
 import numpy as np
 
-from ..block.block import load_block
+from ..block.block import load_block, load_rows
 from ..block.job import GRADIENT
 from ..block.softmax import label_rows, residual_of_labels
 from ..microkernels.memory import at, given, inlined, kernel, read, write
@@ -54,6 +54,8 @@ def residuals_of_models(job, s, ld, slab, row, r, want_grad):
     k = job.k // job.models
     losses = at(job.loss, slab * job.models)
     for model in range(job.models):
+        if model > 0 and (job.y_step > 0 or job.w_step > 0):
+            load_rows(job, s, model, row, r, lanes(s.H))
         H, w, fold = at(s.H, model * k * ld), s.w, np.int64(-1)
         if given(job.left_out):
             fold = np.int64(read(job.left_out, model))

@@ -173,7 +173,7 @@ def pieces_of_rows(job, s, p, row, r):
 def do_block(job, s, tables, share, row, r):
     """Rows row .. row + r: D, by rows, its column sums, and what is wanted of each row; returns their loss."""
     width = lanes(s.R)
-    load_rows(job, s, row, r, width)
+    load_rows(job, s, 0, row, r, width)
     sparse_logits(job, s, tables, job.theta, s.bias, s.H, row, r)
     if job.task == HESSIAN:
         sparse_logits(job, s, tables, job.direction, s.direction_bias, s.U, row, r)
@@ -218,7 +218,7 @@ def sparse_backward(job, s, tables, grad, low, high, row, r, D):
     """G[j, :] += x D[i, :] for the entries low[i] .. high[i] of r rows; for a Gram matrix, += w x^2 and w x."""
     k, G = job.k, pointer(grad, D)
     if job.task == GRAM:
-        load_rows(job, s, row, r, lanes(D))
+        load_rows(job, s, 0, row, r, lanes(D))
         add_squares(pointer(grad, np.float64(0)), low, high, r, job.indices, job.data, s.w)
         return
     for p in range(panels_of(k, lanes(G))):

@@ -78,6 +78,8 @@ FIELDS: dict[str, Any] = {
     "k": INT,  # of all models together
     "rows": INT,
     "models": INT,
+    "y_step": INT,  # from one model's labels to the next's; 0 where they share them
+    "w_step": INT,
     "targets": INT,  # whether the loss has a target for each class: soft ones, or smoothed labels
     "result_itemsize": INT,  # of theta, logits, residuals
     "grad_itemsize": INT,
@@ -239,8 +241,10 @@ def set_arrays(
         record.held = address_of(sums.held)
     if rows.y is not None:
         record.y = address_of(rows.y)
+        record.y_step = rows.y.shape[1] if rows.y.ndim == 2 else 0
     if rows.w is not None:
         record.w = address_of(rows.w)
+        record.w_step = rows.w.shape[1] if rows.w.ndim == 2 else 0
     if rows.soft is not None:
         record.soft = address_of(rows.soft)
     if out is not None:

@@ -1,0 +1,102 @@
+"""The values of a sweep that are done, kept in a folder, so that a sweep that was killed goes on where it was.
+
+``sweep.json`` says what is swept: a digest of data and options. ``value-007.npz`` has the outcome of the eighth
+strength of the grid. Each file is written beside its place and renamed into it, so that there is never half of one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FORMAT = 1
+# So many rows of X are part of the digest.
+SAMPLED = 64
+
+
+class Checkpoint:
+    """A folder with the values of one sweep.
+
+    Parameters
+    ----------
+    folder : path
+        Made if it does not exist; its parent must.
+    digest : str
+        Of what is swept: see `digest_of`.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds another sweep, or something else.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], digest: str) -> None:
+        self.folder = Path(folder)
+        about, found = self.folder / "sweep.json", {}
+        if self.folder.exists():
+            if not self.folder.is_dir():
+                raise ValueError(f"{self.folder} is a file; a folder for the checkpoint of a sweep is wanted")
+            if not about.exists() and any(self.folder.iterdir()):
+                raise ValueError(f"{self.folder} is no checkpoint of a sweep, and not empty; another folder is wanted")
+        self.folder.mkdir(exist_ok=True)
+        if about.exists():
+            found = _read_json(about)
+            if found.get("digest") != digest or found.get("format") != FORMAT:
+                raise ValueError(f"{self.folder} is the checkpoint of a sweep of other data or options; another folder"
+                                 " is wanted, or none")  # fmt: skip
+        else:
+            _write(about, json.dumps({"format": FORMAT, "digest": digest}).encode())
+
+    def load(self, number: int) -> tuple[dict[str, Any], np.ndarray] | None:
+        """What `save` wrote for a value of the grid; None if it is not done."""
+        path = self._path(number)
+        if not path.exists():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as parts:
+                return json.loads(parts["facts"].tobytes()), parts["thetas"]
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} is damaged ({error}); without this file its value is fitted anew") from error
+
+    def save(self, number: int, facts: dict[str, Any], thetas: np.ndarray) -> None:
+        """Keep the outcome of a value: what JSON can hold, and the theta of each of its fits."""
+        buffer = io.BytesIO()
+        np.savez(buffer, facts=np.frombuffer(json.dumps(facts).encode(), np.uint8), thetas=thetas)
+        _write(self._path(number), buffer.getvalue())
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"value-{number:03d}.npz"
+
+
+def digest_of(options: dict[str, Any], labels: list[np.ndarray], samples: list[np.ndarray]) -> str:
+    """A digest of options, of all labels and of some rows of X."""
+    out = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode())
+    for array in (*labels, *samples):
+        out.update(f"{array.dtype} {array.shape}".encode())
+        out.update(np.ascontiguousarray(array).tobytes())
+    return out.hexdigest()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); a checkpoint of a sweep is wanted") from error
+    return found if isinstance(found, dict) else {}
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file that is whole from the moment it has its name."""
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
