@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "data": ["kernels.contract", "_extras"],
     "datasets": ["data", "_extras"],
     "objective": ["data", *KERNELS],
-    "solvers": ["objective", "data", *KERNELS],
+    "solvers": ["objective", "data", *KERNELS, "_version"],
     "model": ["objective", "data", *KERNELS, "_extras", "_version"],
     "kernels.api": ["model", "objective", "data", "kernels.contract", "kernels.plan", "kernels.backends"],
     "numba": ["objective", "kernels.api", "_extras"],

@@ -12,6 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from ..._version import __version__
+from ...kernels.backends import select
+from ...kernels.machine import cache_bytes, cpu_model
+from ...objective.objective import Objective
 from ...objective.problem import Problem
 from .journal import Answer, digest
 
@@ -41,12 +45,12 @@ def facts_of(obj: Problem, theta0: np.ndarray, options: Mapping[str, Any]) -> di
 
 def machine_of(obj: Problem) -> dict[str, Any]:
     """What the last bits of a pass depend on beside the data."""
-    kernels = getattr(obj, "_kernels", None)
-    plan = getattr(obj, "plan", None)
     return {
+        "fastsoftmax": __version__,
         "backend": str(getattr(obj, "backend", "")),
-        "isa": "" if kernels is None else str(kernels.isa()),
-        "plan": digest(np.frombuffer(repr(plan).encode(), np.uint8)),
+        "isa": str(select(obj.backend)[1].isa()) if isinstance(obj, Objective) else "",
+        "cpu": list(cpu_model()),
+        "caches": cache_bytes(),
         "numpy": np.__version__,
     }
 

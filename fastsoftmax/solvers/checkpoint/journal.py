@@ -94,8 +94,8 @@ class Journal:
         Whether all answers are there: False once they have exceeded ``most_bytes``.
     iterate : callable or None
         Returns the run's current theta, value and gradient; set by the run at its first iterate.
-    steps : int
-        Iterates so far.
+    steps, passes : int
+        Iterates so far, and passes that were not made again.
     moments : list of Answer
         Those about the moments of X, which come first, and are kept even if all are not.
     """
@@ -112,7 +112,7 @@ class Journal:
         self.answers = [] if answers is None else answers
         self.begun, self.most_bytes, self.complete = begun, most_bytes, True
         self.iterate: Callable[[], tuple[np.ndarray, float, np.ndarray]] | None = None
-        self.steps = 0
+        self.steps = self.passes = 0
         self.moments = [answer for answer in self.answers if answer.what == "gram"]
         self._check, self._after = check, after
         self._repeated = 0
@@ -132,7 +132,7 @@ class Journal:
     def ask(self, obj: Problem, what: str, point: np.ndarray, compute: Callable[[], Parts]) -> Parts:
         """What ``compute`` returns, or returned in the run that is repeated."""
         if self.repeating:
-            return self._repeat(obj, what, point, compute)
+            return self._repeat(what, point, compute)
         before = obj.n_passes
         parts = compute()
         self._keep(Answer(what, digest(point), obj.n_passes - before, self.seconds, parts))
@@ -155,7 +155,7 @@ class Journal:
         self.answers.append(answer)
         self._repeated = len(self.answers)
 
-    def _repeat(self, obj: Problem, what: str, point: np.ndarray, compute: Callable[[], Parts]) -> Parts:
+    def _repeat(self, what: str, point: np.ndarray, compute: Callable[[], Parts]) -> Parts:
         answer = self.answers[self._repeated]
         asked = what, digest(point)
         same = asked == (answer.what, answer.digest)
@@ -163,7 +163,7 @@ class Journal:
             self._check(Answer(*asked, 1, 0.0, compute()), answer)
             self._check = None
         elif same:
-            obj.n_passes += answer.passes
+            self.passes += answer.passes
         if not same:
             raise Departed
         self._repeated += 1

@@ -223,7 +223,7 @@ class Keeper:
         journal = self.journal
         now = Counts(
             self.before.steps + journal.steps,
-            self.before.passes + self.obj.n_passes - self._first_pass,
+            self.before.passes + journal.passes + self.obj.n_passes - self._first_pass,
             self.before.seconds + journal.seconds,
         )
         saved = Saved(self.facts, self.machine, self.start, journal.answers, journal.begun)

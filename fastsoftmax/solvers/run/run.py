@@ -350,7 +350,8 @@ class Run:
 
     @property
     def n_passes(self) -> int:
-        return self.obj.n_passes - self._passes_before
+        repeated = 0 if self.journal is None else self.journal.passes
+        return self.obj.n_passes - self._passes_before + repeated
 
     def result(self) -> Result:
         """The outcome. Convergence is that of the last iterate, for whatever reason the solver stopped."""
