@@ -103,7 +103,7 @@ def test_without_rows_it_says_what_it_needs():
         def gram(self):
             return np.eye(2)
 
-    with pytest.raises(TypeError, match="solver 'sgd' needs an objective with rows"):
+    with pytest.raises(TypeError, match="solver 'sgd' needs an objective that hands out its rows"):
         minimize(Duck(), solver="sgd")
 
 

@@ -1,0 +1,1 @@
+"""Data larger than the memory of a process, or than one machine."""
