@@ -90,6 +90,13 @@ def test_solvers_end_at_the_same_bits(client, data, solver, sparse):
     assert found.message == wanted.message and found.converged
 
 
+def test_columns_far_from_zero_are_shifted_on_the_workers(client, data):
+    X = (data[0] + [0.0, 1e5, 0.0, 0.0, 2000.0]).astype("f4")
+    obj = Objective(da.from_array(X, chunks=(tuple(ROWS), 5)), data[1], client=client, **OPTIONS)
+    wanted = fastsoftmax.minimize(total_of(zip(cut(X), cut(data[1]), strict=True), **OPTIONS))
+    np.testing.assert_array_equal(fastsoftmax.minimize(obj).theta, wanted.theta)
+
+
 def test_neighbours_go_to_the_same_worker_and_rows_never_move(client, data):
     obj = Objective(da.from_array(data[0], chunks=(300, 5)), data[1], client=client, **OPTIONS)
     places = obj.parts.places

@@ -115,6 +115,12 @@ class Total:
         """As `problem.ProblemWithRows.sum_columns`."""
         return self.parts.ask(questions.sum_columns, function, numbers, most).added
 
+    def nearest(self, numbers: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Of each of some columns the number, in a row of positive weight, that is nearest to a given one."""
+        below, above = self.parts.ask(questions.nearest, numbers, values).largest
+        found: np.ndarray = np.where(values - below <= -above - values, below, -above)
+        return found
+
     def design_matrix(self, coordinates: Callable[[np.ndarray], np.ndarray], left_out: np.ndarray) -> TotalDesign:
         """As `problem.ProblemWithRows.design_matrix`."""
         return TotalDesign(self, coordinates, left_out)
