@@ -6,11 +6,13 @@ are made in float64.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..problem import ColumnSums
+from ..problem import ColumnSums, RowsInOrder, State
 from .answer import Answer, SomeRows
 from .part import Answering
 
@@ -64,6 +66,16 @@ def nearest(part: Answering, numbers: np.ndarray, values: np.ndarray) -> Answer:
         below = np.maximum(below, np.max(counted, axis=0, where=counted <= values, initial=-np.inf))
         above = np.maximum(above, np.max(-counted, axis=0, where=counted >= values, initial=-np.inf))
     return Answer(largest=(below, above))
+
+
+def fold(part: Answering, function: Callable[[RowsInOrder, State], State], l2: float, state: State) -> State:
+    """A state after the rows of this part: not an `Answer`, since the next part begins with it. The penalty is that of
+    the whole, as a walk's gradients are those of all rows."""
+    part.l2 = l2
+    try:
+        return function(part, copy.deepcopy(state))
+    finally:
+        part.l2 = 0.0
 
 
 # A design is the token by which a part knows it again, and the arguments of `design_matrix`.

@@ -22,11 +22,20 @@ class ShiftedParts:
     def ask(self, question: Callable[..., Answer], *arguments: Any) -> Answer:
         return self._parts.ask(_of_shifted, self._shift, question, arguments)
 
+    def fold(self, question: Callable[..., Any], *arguments: Any, state: Any) -> Any:
+        return self._parts.fold(_fold_shifted, self._shift, question, arguments, state=state)
+
 
 def _of_shifted(
     part: Part, shift: tuple[str, np.ndarray, int], question: Callable[..., Answer], arguments: tuple[Any, ...]
 ) -> Answer:
     return question(part.shifted(*shift), *arguments)
+
+
+def _fold_shifted(
+    part: Part, shift: tuple[str, np.ndarray, int], question: Callable[..., Any], arguments: tuple[Any, ...], state: Any
+) -> Any:
+    return question(part.shifted(*shift), *arguments, state)
 
 
 class ShiftedTotal(Total):

@@ -36,7 +36,7 @@ import numpy as np
 
 from ...kernels.contract import Csr, Rows
 from ...objective import reduce
-from ...objective.problem import ProblemInOrder, ProblemWithRows, has_order
+from ...objective.problem import ProblemWithRows, RowsInOrder, has_order
 from ..geometry.metric import Metric, Moments, summed_in_float64
 from ..run import Run
 
@@ -61,12 +61,12 @@ HALVINGS = 10
 def solve(run: Run) -> None:
     """Step until `Run.accept` stops the run; a step is a walk over X that lowers the value."""
     if not has_order(run.obj):
-        raise TypeError("solver 'sgd' needs an objective that hands out its rows (objective.problem), as Objective")
+        raise TypeError("solver 'sgd' needs an objective whose rows can be walked (objective.problem), as Objective")
     stream = Stream.start(run.theta)
     failures = 0
     while failures < HALVINGS:
         stream.restart(run.theta)
-        stream.walk(run.obj)
+        stream = run.obj.fold(walked, stream)
         value, _ = run.evaluate(stream.average)
         if value < run.value:
             run.accept(stream.average)
@@ -74,6 +74,12 @@ def solve(run: Run) -> None:
         else:
             stream.factor, failures = 0.5 * stream.factor, failures + 1
     run.stop(f"found no lower value in {HALVINGS} walks with smaller and smaller steps: another solver gets further")
+
+
+def walked(obj: RowsInOrder, stream: Stream) -> Stream:
+    """The state after a walk over an objective's rows."""
+    stream.walk(obj)
+    return stream
 
 
 @dataclass
@@ -120,7 +126,7 @@ class Stream:
         """Begin a new average at theta; moments and metric stay."""
         self.theta, self.average, self.steps = theta.copy(), theta.copy(), 0
 
-    def walk(self, obj: ProblemInOrder) -> None:
+    def walk(self, obj: RowsInOrder) -> None:
         """One pass over an objective's rows, in mini-batches."""
         for chunk in obj.walk():
             for rows in mini_batches(chunk):

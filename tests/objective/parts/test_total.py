@@ -146,9 +146,15 @@ def test_nearly_parallel_columns_are_seen():
     assert "multiples of each other" in wanted.message and "multiples of each other" in found.message
 
 
-def test_a_solver_that_needs_rows_in_order_says_so(data):
-    with pytest.raises(TypeError, match="hands out its rows"):
-        minimize(both(*data)[0], solver="sgd")
+@pytest.mark.parametrize("sparse", [False, True])
+def test_sgd_walks_the_parts_in_order(data, sparse):
+    X, y, w = data
+    far = X + [0.0, 1e5, 0.0, 0.0, 0.0]
+    for rows in (X, far.astype("f4")):
+        total, whole = both(sp.csr_array(rows) if sparse else rows, y, w, fit_intercept=True, l2=1e-2)
+        found, wanted = (minimize(obj, solver="sgd", max_iter=8) for obj in (total, whole))
+        assert found.value == pytest.approx(wanted.value, rel=1e-2)
+        assert found.n_passes == total.n_passes
 
 
 def test_units_of_weights_differ_from_part_to_part(data):
