@@ -94,7 +94,10 @@ class DaskParts:
             try:
                 with _cluster(self.client, self._scheduler):
                     out, self.bytes_of_pass = make()
-            except Lost:
+            except (Lost, OSError, TimeoutError) as error:
+                # What is sent to a worker as it ends may fail as any connection does.
+                if isinstance(error, ConnectionError) or not (isinstance(error, Lost) or self._has_moved()):
+                    raise
                 logger.warning("a worker was lost in a pass, which begins anew")
                 with _cluster(self.client, self._scheduler):
                     self.places = _places(self.client, self.futures)
@@ -146,18 +149,16 @@ class DaskParts:
                 )
                 return results
             except (TimeoutError, CancelledError, KilledWorker) as error:
-                if not self._still_there():
-                    raise Lost from error
-                if isinstance(error, CancelledError):
+                if isinstance(error, CancelledError) or self._has_moved():
                     raise Lost from error
                 if isinstance(error, KilledWorker):
                     raise
                 patience *= 2.0 if all(future.done() for future in futures) else 1.0
 
-    def _still_there(self) -> bool:
-        """Whether each part is where it was."""
+    def _has_moved(self) -> bool:
+        """Whether a part is not where it was."""
         found = self.client.who_has(self.futures)
-        return all(place in found[part.key] for part, place in zip(self.futures, self.places, strict=True))
+        return any(place not in found[part.key] for part, place in zip(self.futures, self.places, strict=True))
 
 
 _MEMORY = "partitions may be too large for the memory of a worker; smaller ones, or more memory, are wanted"
