@@ -52,6 +52,8 @@ def run_examples(module):
 def test_examples_print_what_they_say(name):
     if name.startswith("fastsoftmax.torch."):
         pytest.importorskip("torch", reason="PyTorch is not installed: no extra of the tests brings it")
+    if name.startswith("fastsoftmax.dask."):
+        pytest.importorskip("distributed", reason="Dask is not installed")
     try:
         assert run_examples(importlib.import_module(name)) > 0
     except ImportError as error:

@@ -48,7 +48,7 @@ def loaded_by(code, tmp_path):
 
 
 HEAVY = {"numba", "llvmlite", "scipy", "sklearn", "torch", "pandas", "pyarrow", "matplotlib", "rich", "typer"}
-HEAVY |= {"threadpoolctl"}
+HEAVY |= {"threadpoolctl", "dask", "distributed"}
 
 
 def test_importing_the_package_loads_nothing_heavy(tmp_path):

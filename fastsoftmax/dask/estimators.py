@@ -40,8 +40,8 @@ def _objective(estimator: Any, client: Client, rows: Labelled, l2: float, **opti
 class SoftmaxRegression(LazyPredictions, EagerSoftmaxRegression):
     """`fastsoftmax.SoftmaxRegression`, for Dask collections too.
 
-    Parameters, attributes and results are those of the class it is derived from; "sgd" and scikit-learn's callbacks are
-    for arrays. ``n_threads`` counts the threads of each worker. ``predict``, ``predict_proba``, ``predict_log_proba``,
+    Parameters, attributes and results are those of the class it is derived from; scikit-learn's callbacks are for
+    arrays. ``n_threads`` counts the threads of each worker. ``predict``, ``predict_proba``, ``predict_log_proba``,
     ``decision_function`` and ``score`` of a collection are Dask arrays, which are computed when they are asked for; of
     arrays they are what they are there.
 

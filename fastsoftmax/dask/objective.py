@@ -14,7 +14,7 @@ from .workers import DaskParts
 
 class Objective(Total):
     r"""Softmax regression on the rows of Dask collections, as a function of theta: `fastsoftmax.Objective`, for rows
-    that are on the workers of a cluster. `fastsoftmax.minimize` takes it with every solver but "sgd".
+    that are on the workers of a cluster. `fastsoftmax.minimize` takes it as it is, with every solver.
 
     .. math:: L(\theta) = \frac{1}{\sum_i w_i} \sum_i w_i (\log \sum_c e^{H_{ic}} - H_{i y_i})
               + \frac{l_2}{2} \|\theta\|^2, \qquad H = X \theta

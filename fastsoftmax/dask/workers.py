@@ -79,22 +79,46 @@ class DaskParts:
 
     def ask(self, question: Callable[..., Answer], *arguments: Any) -> Answer:
         """The sum of the answers of all parts."""
+        forest: Forest = self._whoever_is_lost(question.__name__, lambda: self._pass(question, arguments))
+        return forest.total
+
+    def fold(self, question: Callable[..., Any], *arguments: Any, state: Any) -> Any:
+        """The state after all parts, which goes from worker to worker."""
+        return self._whoever_is_lost(question.__name__, lambda: self._walk(question, arguments, state))
+
+    def _whoever_is_lost(self, name: str, make: Callable[[], tuple[Any, int]]) -> Any:
+        """The result of a pass, which is made anew where a worker is lost in it. ``make`` returns it, with the bytes
+        sent."""
         for _ in range(ATTEMPTS):
             began = time.perf_counter()
             try:
                 with _cluster(self.client, self._scheduler):
-                    forest, sent = self._pass(question, arguments)
-            except Lost:
+                    out, self.bytes_of_pass = make()
+            except (Lost, OSError, TimeoutError) as error:
+                # What is sent to a worker as it ends may fail as any connection does.
+                if isinstance(error, ConnectionError) or not (isinstance(error, Lost) or self._has_moved()):
+                    raise
                 logger.warning("a worker was lost in a pass, which begins anew")
                 with _cluster(self.client, self._scheduler):
                     self.places = _places(self.client, self.futures)
                 continue
-            self.bytes_of_pass = sent
             milliseconds, workers = 1e3 * (time.perf_counter() - began), len(set(self.places))
             text = "%s: %d parts on %d workers, %d bytes, %.1f ms"
-            logger.info(text, question.__name__, len(self.futures), workers, sent, milliseconds)
-            return forest.total
+            logger.info(text, name, len(self.futures), workers, self.bytes_of_pass, milliseconds)
+            return out
         raise RuntimeError(f"workers were lost in {ATTEMPTS} passes in a row: {_MEMORY}")
+
+    def _walk(self, question: Callable[..., Any], arguments: tuple[Any, ...], state: Any) -> tuple[Any, int]:
+        """A state after all parts, and what was sent. Neighbours on a worker take one task."""
+        sent = 0
+        at: Any = state
+        for place, group in groupby(zip(self.places, self.futures, strict=True), lambda each: each[0]):
+            parts = [part for _, part in group]
+            options: Any = {"workers": [place], "pure": False}
+            at = self.client.submit(_after, question, arguments, parts, at, self._n_threads, **options)
+            sent += _bytes((*arguments, state))
+        (last,) = self._results([at])
+        return last, sent + _bytes((last,))
 
     def _pass(self, question: Callable[..., Answer], arguments: tuple[Any, ...]) -> tuple[Forest, int]:
         """The forest of all parts, and what was sent."""
@@ -114,29 +138,27 @@ class DaskParts:
         forest = joined(self._results(futures))
         return forest, forest.sent + len(groups) * size
 
-    def _results(self, futures: list[Future[Any]]) -> list[Forest]:
+    def _results(self, futures: list[Future[Any]]) -> list[Any]:
         """The results of tasks, as long as the workers that hold the parts are there."""
         patience = WATCH
         while True:
             try:
                 wait(futures, timeout=WATCH)
-                results: list[Forest] = self.client.sync(
+                results: list[Any] = self.client.sync(
                     lambda: self.client.gather(futures, asynchronous=True), callback_timeout=patience
                 )
                 return results
             except (TimeoutError, CancelledError, KilledWorker) as error:
-                if not self._still_there():
-                    raise Lost from error
-                if isinstance(error, CancelledError):
+                if isinstance(error, CancelledError) or self._has_moved():
                     raise Lost from error
                 if isinstance(error, KilledWorker):
                     raise
                 patience *= 2.0 if all(future.done() for future in futures) else 1.0
 
-    def _still_there(self) -> bool:
-        """Whether each part is where it was."""
+    def _has_moved(self) -> bool:
+        """Whether a part is not where it was."""
         found = self.client.who_has(self.futures)
-        return all(place in found[part.key] for part, place in zip(self.futures, self.places, strict=True))
+        return any(place not in found[part.key] for part, place in zip(self.futures, self.places, strict=True))
 
 
 _MEMORY = "partitions may be too large for the memory of a worker; smaller ones, or more memory, are wanted"
@@ -241,3 +263,13 @@ def _answers(
         part.n_threads = n_threads or get_worker().state.nthreads
         forest.add(part.share.number, ask(part, question, arguments))
     return forest
+
+
+def _after(
+    question: Callable[..., Any], arguments: tuple[Any, ...], parts: list[Part], state: Any, n_threads: int | None
+) -> Any:
+    """A state after some parts of one worker."""
+    for part in parts:
+        part.n_threads = n_threads or get_worker().state.nthreads
+        state = ask(part, question, (*arguments, state))
+    return state

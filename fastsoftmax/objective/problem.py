@@ -13,13 +13,13 @@ only as much as the solvers that it is to be used with:
 
 Every sweep is one method, which counts itself in ``n_passes``, and returns what one walk over all rows can add up or
 compare: numbers whose size does not go with the number of rows. So several workers can each sweep their own rows, as
-the parts of a `total.Total` do. `ProblemInOrder.walk` is the exception: it hands out rows, a chunk at a time.
+the parts of a `total.Total` do. `ProblemInOrder.fold` is the exception: it goes from one to the next.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, TypeGuard
+from typing import Any, Protocol, TypeGuard, TypeVar
 
 import numpy as np
 
@@ -32,6 +32,9 @@ CurvatureSums = tuple[np.ndarray, np.ndarray, float]
 # What `ProblemWithRows.sum_columns` adds up. Its arguments are some rows' columns in float64, dense or as a csr_array,
 # the weights of the rows, and the number of the first one.
 ColumnSums = Callable[[Any, np.ndarray, int], tuple[np.ndarray, ...]]
+
+
+State = TypeVar("State")
 
 
 class Problem(Protocol):
@@ -155,8 +158,8 @@ class ProblemWithRows(ProblemWithProducts, Protocol):
         are on other machines the function goes to them, and so must be one that pickles. Counts as no pass."""
 
 
-class ProblemInOrder(ProblemWithRows, Protocol):
-    """A problem that hands out its rows."""
+class RowsInOrder(ProblemWithRows, Protocol):
+    """An objective whose rows are here, or that part of one: what `ProblemInOrder.fold` hands out."""
 
     def walk(self) -> Iterator[Rows]:
         """All rows in order, a chunk at a time, as one pass."""
@@ -166,13 +169,26 @@ class ProblemInOrder(ProblemWithRows, Protocol):
         counts as no pass of its own."""
 
 
+class ProblemInOrder(ProblemWithRows, Protocol):
+    """A problem whose rows can be walked in order, wherever they are."""
+
+    def fold(self, function: Callable[[RowsInOrder, State], State], state: State) -> State:
+        """What ``function`` makes of a state and the rows; where these are in several places, of each in turn, from the
+        state that the one before has returned. Both pickle. It is for functions that walk the rows once: one pass."""
+
+
 def has_rows(obj: Problem) -> TypeGuard[ProblemWithRows]:
     """Whether a problem makes sweeps over its rows."""
     return hasattr(obj, "curvature_gram")
 
 
 def has_order(obj: Problem) -> TypeGuard[ProblemInOrder]:
-    """Whether a problem hands out its rows."""
+    """Whether the rows of a problem can be walked in order."""
+    return hasattr(obj, "fold")
+
+
+def is_here(obj: Problem) -> TypeGuard[RowsInOrder]:
+    """Whether the rows of a problem can be walked in order by this process."""
     return hasattr(obj, "walk")
 
 

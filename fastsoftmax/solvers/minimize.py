@@ -94,7 +94,7 @@ def minimize(
     ----------
     obj : Objective
         Or anything with ``shape``, ``n_passes``, ``l2``, ``fit_intercept``, ``value_and_grad`` and ``gram``; newton_cg
-        also needs ``hess_prod``, newton and sgd need sweeps over the rows: see `fastsoftmax.objective.problem`. X may
+        also needs ``hess_prod``, newton sweeps over the rows, sgd the rows: see `fastsoftmax.objective.problem`. X may
         be sparse. Where there is an intercept
         and columns lie far from zero (90 standard deviations in float32), passes read a centered copy: see
         `solvers.geometry.centering`.

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import fastsoftmax
 from fastsoftmax import Objective, datasets
 from fastsoftmax.objective.derived import Shifted
-from fastsoftmax.objective.problem import Problem, ProblemInOrder, ProblemWithProducts, ProblemWithRows
+from fastsoftmax.objective.problem import Problem, ProblemInOrder, ProblemWithProducts, ProblemWithRows, RowsInOrder
 from fastsoftmax.objective.stacked import Member, StackedObjective
 from fastsoftmax.solvers.methods import subsample
 
@@ -42,13 +42,15 @@ def test_what_the_protocols_ask_for():
     assert members(Problem) == {"shape", "n_passes", "l2", "fit_intercept", "value_and_grad", "gram"}
     assert members(ProblemWithProducts) == members(Problem) | {"hess_prod"}
     assert {"curvature_gram", "design_matrix", "hess_prod", "sum_columns"} < members(ProblemWithRows)
-    assert members(ProblemInOrder) == members(ProblemWithRows) | {"walk", "gradient_on"}
+    assert members(RowsInOrder) == members(ProblemWithRows) | {"walk", "gradient_on"}
+    assert members(ProblemInOrder) == members(ProblemWithRows) | {"fold"}
 
 
 def test_every_objective_provides_all_with_the_parameters_that_solvers_pass():
     for obj in objectives():
-        for name in members(ProblemInOrder):
-            value, asked = getattr(obj, name), getattr(ProblemInOrder, name, None)
+        for name in members(ProblemInOrder) | members(RowsInOrder):
+            value = getattr(obj, name)
+            asked = getattr(ProblemInOrder, name, getattr(RowsInOrder, name, None))
             if inspect.isfunction(asked):
                 parameters = list(inspect.signature(asked).parameters.values())[1:]
                 assert list(inspect.signature(value).parameters) == [p.name for p in parameters], (type(obj), name)

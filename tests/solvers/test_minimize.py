@@ -215,7 +215,7 @@ def test_any_object_with_the_interface_can_be_minimized(solver):
     np.testing.assert_allclose(got.theta, minimize(obj, tol=1e-12).theta, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(("solver", "lacks"), [("newton", "rows to walk over"), ("newton_cg", "hess_prod")])
+@pytest.mark.parametrize(("solver", "lacks"), [("newton", "sweeps over its rows"), ("newton_cg", "hess_prod")])
 def test_a_method_that_needs_more_says_what(solver, lacks):
     with pytest.raises(TypeError, match=f"solver '{solver}' needs an objective with {lacks}"):
         minimize(Duck(objective()), solver=solver)

@@ -1,1 +1,1 @@
-"""Data beyond one machine's memory: `larger_than_memory`, files that are read anew in each pass."""
+"""Data larger than the memory of a process, or than one machine."""

@@ -15,6 +15,7 @@ other; `fastsoftmax.dask` is another one. What a backend has to do:
    objects, which pickle) return the sum of the answers of all parts. `answer.Forest` adds them up. Answers may come in
    any order, and be joined anywhere: the tree of sums depends on the numbers of the parts alone, so that the result is
    the same to the last bit as that of `local` with the same parts.
+   `total.Parts.fold`, for sgd alone, passes a state from part to part.
 4. Hand that to `total.Total`, which any solver takes in the place of an `Objective`.
 
 A part that was lost is made again of the same rows, and answers the same. Answers are as large as theta, whatever the

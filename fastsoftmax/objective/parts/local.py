@@ -22,6 +22,11 @@ class LocalParts:
             forest.add(part.share.number, ask(part, question, arguments))
         return forest.total
 
+    def fold(self, question: Callable[..., Any], *arguments: Any, state: Any) -> Any:
+        for part in self._parts:
+            state = ask(part, question, (*arguments, state))
+        return state
+
 
 def total_of(
     chunks: Iterable[tuple[Any, ...]], n_classes: int | None = None, *, l2: float = 0.0, **options: Any

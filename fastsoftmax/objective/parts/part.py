@@ -20,6 +20,7 @@ from ...data import validation
 from ...data.arrays import as_array
 from ...data.sources.memory import SparseSource
 from ...kernels.contract import Csr
+from ..derived import Shifted
 from ..objective import Objective
 from ..sweeps.design import ChunkedDesign
 
@@ -193,7 +194,32 @@ class Share:
     n_threads: int | None
 
 
-class Part(Objective):
+class Answering(Objective):
+    """What `questions` need of an objective.
+
+    Attributes
+    ----------
+    share : Share
+    """
+
+    share: Share
+    _design: tuple[str, ChunkedDesign] | None = None
+
+    @cached_property
+    def used_rows(self) -> np.ndarray:
+        """Numbers of the gradient's rows that may be other than 0: columns of sparse X with entries, and the bias."""
+        assert isinstance(self.source, SparseSource)
+        used = np.flatnonzero(np.diff(self.source.load))
+        return np.append(used, self.n_features) if self.fit_intercept else used
+
+    def design(self, token: str, *arguments: Any) -> ChunkedDesign:
+        """The design matrix of `Sweeps.design_matrix`, kept for the next sweeps with the same ``token``."""
+        if self._design is None or self._design[0] != token:
+            self._design = token, self.design_matrix(*arguments)
+        return self._design[1]
+
+
+class Part(Answering):
     """The objective of one part's rows, as shares of the means over all rows, without a penalty.
 
     Parameters
@@ -218,20 +244,17 @@ class Part(Objective):
             self.source.w = np.zeros(self.n_rows)  # type: ignore[misc]  # an attribute of every source in memory
         # The sum of all weights in the units of its own: what sums are divided by.
         self.share, self.weight_sum = share, share.weight_sum / share.unit if share.unit else math.inf
-        self._design: tuple[str, ChunkedDesign] | None = None
+        self._shifted: tuple[str, ShiftedPart] | None = None
 
-    @cached_property
-    def used_rows(self) -> np.ndarray:
-        """Numbers of the gradient's rows that may be other than 0: columns of sparse X with entries, and the bias."""
-        assert isinstance(self.source, SparseSource)
-        used = np.flatnonzero(np.diff(self.source.load))
-        return np.append(used, self.n_features) if self.fit_intercept else used
-
-    def design(self, token: str, *arguments: Any) -> ChunkedDesign:
-        """The design matrix of `Sweeps.design_matrix`, kept for the next sweeps with the same ``token``."""
-        if self._design is None or self._design[0] != token:
-            self._design = token, self.design_matrix(*arguments)
-        return self._design[1]
+    def shifted(self, token: str, shift: np.ndarray, most: int) -> ShiftedPart:
+        """The part over X - shift, kept for the next sweeps with the same ``token``."""
+        if self._shifted is None or self._shifted[0] != token:
+            self._shifted = None  # before another copy is made
+            size = self.n_rows * self.n_features * self.dtype.itemsize
+            self._shifted = token, ShiftedPart(self, shift, copied=self.sparse or size <= most)
+        inner = self._shifted[1]
+        inner.n_threads = self.n_threads
+        return inner
 
     def __sizeof__(self) -> int:
         """Bytes of the rows: what a scheduler should know before it thinks of moving them."""
@@ -244,6 +267,14 @@ class Part(Objective):
         source: Any = self.source
         X = source.X.to_scipy() if isinstance(source.X, Csr) else source.X
         return Part, (X, source.soft if source.y is None else source.y, source.w, self.share)
+
+
+class ShiftedPart(Shifted, Answering):
+    """A part over X - shift."""
+
+    def __init__(self, part: Part, shift: np.ndarray, *, copied: bool) -> None:
+        super().__init__(part, shift, copied=copied)
+        self.share = part.share
 
 
 @contextmanager

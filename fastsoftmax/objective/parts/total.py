@@ -1,4 +1,4 @@
-"""`Total`, the sum of parts as one objective, which every solver takes that needs no rows in order."""
+"""`Total`, the sum of parts as one objective, which every solver takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from ...data import validation
 from ...kernels.backends import select
 from .. import reduce
-from ..problem import ColumnSums, CurvatureSums
+from ..problem import ColumnSums, CurvatureSums, RowsInOrder, State
 from . import questions
 from .answer import Answer, SomeRows
 from .part import Whole
@@ -32,6 +32,10 @@ class Parts(Protocol):
 
     def ask(self, question: Callable[..., Answer], *arguments: Any) -> Answer:
         """The sum, by the tree of `answer`, of what `part.ask` returns for each part."""
+
+    def fold(self, question: Callable[..., Any], *arguments: Any, state: Any) -> Any:
+        """What ``question(part, *arguments, state)`` returns for the last part, where each gets as its state what the
+        part before has returned. States must not be written to: a part may be asked again."""
 
 
 class Total:
@@ -115,9 +119,21 @@ class Total:
         """As `problem.ProblemWithRows.sum_columns`."""
         return self.parts.ask(questions.sum_columns, function, numbers, most).added
 
+    def nearest(self, numbers: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Of each of some columns the number, in a row of positive weight, that is nearest to a given one."""
+        below, above = self.parts.ask(questions.nearest, numbers, values).largest
+        found: np.ndarray = np.where(values - below <= -above - values, below, -above)
+        return found
+
     def design_matrix(self, coordinates: Callable[[np.ndarray], np.ndarray], left_out: np.ndarray) -> TotalDesign:
         """As `problem.ProblemWithRows.design_matrix`."""
         return TotalDesign(self, coordinates, left_out)
+
+    def fold(self, function: Callable[[RowsInOrder, State], State], state: State) -> State:
+        """As `problem.ProblemInOrder.fold`."""
+        self.n_passes += 1
+        out: State = self.parts.fold(questions.fold, function, self.l2, state=state)
+        return out
 
     def least_weight(self) -> float:
         """The smallest positive weight of a row."""

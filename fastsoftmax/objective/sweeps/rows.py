@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from ...data import validation
 from ...kernels.contract import Csr, Parameters, Rows
 from ..passes import explain_nonfinite, passes_over
-from ..problem import ColumnSums, CurvatureSums
+from ..problem import ColumnSums, CurvatureSums, RowsInOrder, State
 from . import curvature
 from .design import ChunkedDesign, hessian_plan
 from .facts import Facts
@@ -25,6 +25,10 @@ class Sweeps(Facts):
         """All rows in order, a chunk at a time, as one pass."""
         self.n_passes += 1
         return self.source.chunks(self.plan.chunk)
+
+    def fold(self, function: Callable[[RowsInOrder, State], State], state: State) -> State:
+        """What ``function`` makes of a state and the rows, which are all here: see `problem.ProblemInOrder`."""
+        return function(cast(RowsInOrder, self), state)
 
     def gradient_on(self, rows: Rows, theta: np.ndarray) -> np.ndarray:
         """The gradient at theta of the objective that some of the rows make, in new memory. It is part of a `walk`, and

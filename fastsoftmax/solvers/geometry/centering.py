@@ -33,10 +33,15 @@ what its rows differ by hardly matters. Two of them have a combination that does
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 
 from ...objective.derived import Shifted
 from ...objective.objective import Objective
+from ...objective.parts.shifted import ShiftedTotal
+from ...objective.parts.total import Total
 from ...objective.problem import Problem
 from ..checkpoint.journal import Ask, directly
 from .metric import Moments, moments
@@ -59,6 +64,12 @@ COPY_BYTES = 1 << 28
 def centered(obj: Problem, ask: Ask = directly) -> tuple[Problem, Moments]:
     """An objective in which no column is far from zero, nearly always ``obj`` itself, and its moments."""
     found = moments(obj, ask)
+    if isinstance(obj, Total):
+        shift = _shift_of_total(obj, found)
+        if shift is None:
+            return obj, found
+        moved = ShiftedTotal(obj, shift, COPY_BYTES)
+        return moved, moments(moved, ask)
     # A subclass, or an objective whose passes are wrapped, may compute something that a shift would change.
     if type(obj) is not Objective or "value_and_grad" in vars(obj) or (obj.sparse and obj.streamed):
         return obj, found
@@ -71,12 +82,12 @@ def centered(obj: Problem, ask: Ask = directly) -> tuple[Problem, Moments]:
 
 def to_centered(obj: Problem, theta: np.ndarray) -> np.ndarray:
     """Theta for an objective that `centered` returned, from theta for the original objective."""
-    return _with_bias(theta, obj.shift) if isinstance(obj, Shifted) else theta
+    return _with_bias(theta, obj.shift) if isinstance(obj, Shifted | ShiftedTotal) else theta
 
 
 def to_original(obj: Problem, theta: np.ndarray) -> np.ndarray:
     """The inverse of `to_centered`."""
-    return _with_bias(theta, -obj.shift) if isinstance(obj, Shifted) else theta
+    return _with_bias(theta, -obj.shift) if isinstance(obj, Shifted | ShiftedTotal) else theta
 
 
 def _with_bias(theta: np.ndarray, shift: np.ndarray) -> np.ndarray:
@@ -85,18 +96,41 @@ def _with_bias(theta: np.ndarray, shift: np.ndarray) -> np.ndarray:
     return out
 
 
-def _bytes(obj: Objective) -> int:
+def _bytes(obj: Objective | Total) -> int:
     """Bytes of a dense copy of X in the dtype of passes."""
     return int(obj.n_rows * obj.n_features * obj.dtype.itemsize)
 
 
+def _far(found: Moments, *, costly: bool) -> np.ndarray:
+    """Numbers of the columns that are far from zero; none without an intercept."""
+    if found.mean is None:
+        return np.zeros(0, np.intp)
+    return np.flatnonzero(found.variance < (FAR_IF_COSTLY if costly else FAR) * found.eps * found.mean**2)
+
+
+def _shift_of_total(obj: Total, found: Moments) -> np.ndarray | None:
+    """`_shift` where rows are elsewhere; s is then the value next to the mean among all rows."""
+    far = _far(found, costly=not obj.sparse and _bytes(obj) > COPY_BYTES)
+    if found.mean is None or not len(far):
+        return None
+    shift = np.zeros(obj.n_features, obj.dtype)
+    shift[far] = obj.nearest(far, found.mean[far])
+    if obj.l2 > 0 and np.any(np.abs(shift) > LARGE):
+        return shift
+    (others,) = obj.sum_columns(partial(_differing, shift[far]), far)
+    return shift if others else None
+
+
+def _differing(values: np.ndarray, X: Any, w: np.ndarray, start: int) -> tuple[np.ndarray, ...]:
+    """How many numbers of columns, in rows that have weight, are others than these."""
+    part = X if isinstance(X, np.ndarray) else X.toarray()
+    return (np.count_nonzero(part[w > 0] != values, keepdims=True),)  # type: ignore[return-value, unused-ignore]
+
+
 def _shift(obj: Objective, found: Moments) -> np.ndarray | None:
     """s of each column in the dtype of passes, 0 for columns that are not far from zero; None if none is."""
-    if found.mean is None:
-        return None
-    costly = obj.is_widened or (not obj.sparse and (obj.streamed or _bytes(obj) > COPY_BYTES))
-    far = np.flatnonzero(found.variance < (FAR_IF_COSTLY if costly else FAR) * found.eps * found.mean**2)
-    if not len(far):
+    far = _far(found, costly=obj.is_widened or (not obj.sparse and (obj.streamed or _bytes(obj) > COPY_BYTES)))
+    if found.mean is None or not len(far):
         return None
     counted = np.arange(obj.n_rows) if obj.w is None else np.flatnonzero(obj.w)
     rows = counted[np.unique(np.linspace(0, len(counted) - 1, ROWS).astype(np.intp))]

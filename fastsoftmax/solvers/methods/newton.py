@@ -50,7 +50,9 @@ def solve(run: Run, design: Design | None = None) -> None:
     """Step until `Run.accept` stops the run. ``design``: the rows in the coordinates of ``run.metric``, if at hand."""
     obj = run.obj
     if not has_rows(obj):
-        raise TypeError("solver 'newton' needs an objective with rows to walk over (objective.problem), as Objective")
+        raise TypeError(
+            "solver 'newton' needs an objective that makes sweeps over its rows (objective.problem), as Objective"
+        )
     if not has_hessian(obj):
         raise ValueError(
             "solver 'newton' needs dense X, since the exact Hessian is dense; X is sparse: use 'newton_cg'"

@@ -36,7 +36,7 @@ import numpy as np
 
 from ...kernels.contract import Csr, Rows
 from ...objective import reduce
-from ...objective.problem import ProblemInOrder, ProblemWithRows, has_order
+from ...objective.problem import ProblemWithRows, RowsInOrder, has_order, is_here
 from ..geometry.metric import Metric, Moments, summed_in_float64
 from ..run import Run
 
@@ -63,12 +63,12 @@ NUMBERS = "steps rows factor sampled weight made_at gamma gamma_rows".split()
 def solve(run: Run) -> None:
     """Step until `Run.accept` stops the run; a step is a walk over X that lowers the value."""
     if not has_order(run.obj):
-        raise TypeError("solver 'sgd' needs an objective that hands out its rows (objective.problem), as Objective")
+        raise TypeError("solver 'sgd' needs an objective whose rows can be walked (objective.problem), as Objective")
     stream = Stream.start(run.theta)
     failures = 0
     while failures < HALVINGS:
         stream.restart(run.theta)
-        _walk(run, stream)
+        stream = _walk(run, stream)
         value, _ = run.evaluate(stream.average)
         if value < run.value:
             run.accept(stream.average)
@@ -78,17 +78,20 @@ def solve(run: Run) -> None:
     run.stop(f"found no lower value in {HALVINGS} walks with smaller and smaller steps: another solver gets further")
 
 
-def _walk(run: Run, stream: Stream) -> None:
-    """A walk over the rows. What a journal has of it, all or its first chunks, is not walked again."""
+def _walk(run: Run, stream: Stream) -> Stream:
+    """The state after a walk over the rows. What a journal has of it, all or its first chunks, is not walked again."""
     obj, journal, start = run.obj, run.journal, run.theta
     assert has_order(obj)
     if journal is None:
-        return stream.walk(obj)
-    walked = False
+        return obj.fold(walked, stream)
+    repeated = True
 
     def walk() -> tuple[Any, ...]:
-        nonlocal walked
-        walked, done = True, 0
+        nonlocal stream, repeated
+        repeated, done = False, 0
+        if not is_here(obj):  # a walk on other machines is kept where it has ended
+            stream = obj.fold(walked, stream)
+            return stream.state()
         if (begun := journal.walk_begun(start)) is not None:
             done = int(begun[0])
             stream.restore(begun[1:])
@@ -96,8 +99,15 @@ def _walk(run: Run, stream: Stream) -> None:
         return stream.state()
 
     state = run.ask("walk", start, walk)
-    if not walked:
+    if repeated:
         stream.restore(state)
+    return stream
+
+
+def walked(obj: RowsInOrder, stream: Stream) -> Stream:
+    """The state after a walk over an objective's rows."""
+    stream.walk(obj)
+    return stream
 
 
 @dataclass
@@ -170,7 +180,7 @@ class Stream:
             self.metric = Metric(Moments(second, mean[0] if mean else None, eps, summed), l2)
             self.metric.hold(self.still)
 
-    def walk(self, obj: ProblemInOrder, done: int = 0, after: Callable[[int], None] = lambda count: None) -> None:
+    def walk(self, obj: RowsInOrder, done: int = 0, after: Callable[[int], None] = lambda count: None) -> None:
         """One pass over an objective's rows, in mini-batches.
 
         Without its first ``done`` chunks; ``after`` is called after each of the others, with the number of chunks done.

@@ -116,6 +116,28 @@ def test_it_is_seen_where_there_is_no_minimum(solver):
     assert not result.converged and "class 2 has no row of positive weight" in result.message
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("l2", [0.0, 1e-3])
+def test_columns_far_from_zero_lose_no_digits(data, sparse, l2):
+    X, y, w = data
+    far = np.hstack([X + [0, 1e5, 0, -3e4, 0], np.full((3000, 1), 2023.0)]).astype("f4")
+    far = sp.csr_array(far) if sparse else far
+    total, whole = both(far, y, w, fit_intercept=True, l2=l2)
+    found, wanted = minimize(total), minimize(whole)
+    assert found.converged and wanted.converged and found.n_passes == total.n_passes
+    assert found.value == pytest.approx(wanted.value, rel=1e-6)
+    np.testing.assert_allclose(found.theta[:5], wanted.theta[:5], atol=1e-4)
+
+
+def test_a_shift_is_a_number_of_the_column(data):
+    X, y, w = data
+    total, _ = both(X, y, w)
+    found = total.nearest(np.array([3, 0]), np.array([0.2, 50.0]))
+    counted = X[w > 0]
+    nearest = np.abs(counted[:, 3] - 0.2).argmin()
+    np.testing.assert_array_equal(found, [counted[nearest, 3], counted[:, 0].max()])
+
+
 def test_nearly_parallel_columns_are_seen():
     rng = np.random.default_rng(4)
     x = 1e8 + rng.standard_normal((3000, 2))
@@ -124,9 +146,15 @@ def test_nearly_parallel_columns_are_seen():
     assert "multiples of each other" in wanted.message and "multiples of each other" in found.message
 
 
-def test_a_solver_that_needs_rows_in_order_says_so(data):
-    with pytest.raises(TypeError, match="hands out its rows"):
-        minimize(both(*data)[0], solver="sgd")
+@pytest.mark.parametrize("sparse", [False, True])
+def test_sgd_walks_the_parts_in_order(data, sparse):
+    X, y, w = data
+    far = X + [0.0, 1e5, 0.0, 0.0, 0.0]
+    for rows in (X, far.astype("f4")):
+        total, whole = both(sp.csr_array(rows) if sparse else rows, y, w, fit_intercept=True, l2=1e-2)
+        found, wanted = (minimize(obj, solver="sgd", max_iter=8) for obj in (total, whole))
+        assert found.value == pytest.approx(wanted.value, rel=1e-2)
+        assert found.n_passes == total.n_passes
 
 
 def test_units_of_weights_differ_from_part_to_part(data):

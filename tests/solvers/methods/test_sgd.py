@@ -103,7 +103,7 @@ def test_without_rows_it_says_what_it_needs():
         def gram(self):
             return np.eye(2)
 
-    with pytest.raises(TypeError, match="solver 'sgd' needs an objective with rows"):
+    with pytest.raises(TypeError, match="solver 'sgd' needs an objective whose rows can be walked"):
         minimize(Duck(), solver="sgd")
 
 
