@@ -78,13 +78,18 @@ def test_probabilities_and_the_best_classes(run, tmp_path):
 
 def test_scan_says_what_is_in_a_file(run, tmp_path):
     path = write(tmp_path, "parquet")
-    code, out, _ = run("scan", path, "--target", "y", "--json")
+    code, out, _ = run("scan", path, "--target", "y", "--json", "--no-keep")
     report = json.loads(out)
+    assert report["out"] is None and [file.name for file in tmp_path.iterdir()] == ["data.parquet"]
     assert (code, report["rows"], report["features"], report["dtype"]) == (0, 4000, 5, "float32")
     assert report["classes"] == {label: int(np.sum(LABELS == label)) for label in "abc"}
     code, out, _ = run("scan", path, "--target", "y")
     assert code == 0 and "data.parquet: 4,000 rows, 5 features, float32" in out
     assert run("scan", path, "--target", "z")[0] == 2
+    assert out.endswith(f"kept in {path}.scan.json\n")
+    report = json.loads(run("train", path, "--target", "y", "--json", *SMALL)[1])
+    assert "the first pass is that of data.parquet.scan.json" in report["notes"]
+    assert run("scan", path, "--out", tmp_path / "here")[1].endswith(f"kept in {tmp_path / 'here.json'}\n")
 
 
 def test_a_cache_is_said_and_gone(run, tmp_path):

@@ -17,6 +17,9 @@ from .table import LEAST, SHARE, TableReader, pyarrow
 
 # Bytes that are read at once of each column, within the same share of the budget as a batch.
 BUFFER_LEAST, BUFFER_MOST = 1 << 12, 1 << 18
+# What writers make a page of, nearly all of them. While a column is decoded, a page of it is in memory: 60 columns of
+# float32 in row groups of 200,000 rows took 50 MB. Allocators keep some more.
+PAGE, SLACK = 1 << 20, 1.5
 
 
 class ParquetReader(TableReader):
@@ -58,9 +61,11 @@ class ParquetReader(TableReader):
         for part in self._parts:
             require_columns(part, self.names, [*self.names, *self.beside])
         self._filters = None if filters is None else _Filters(filters)
+        self.identity = f"weight {self.weight}, filters {filters}"
         self.rows = None if filters is not None else sum(part.rows for part in self._parts)
         self._buffer = int(np.clip(SHARE * memory // len(self.names), BUFFER_LEAST, BUFFER_MOST))
-        self.block_bytes += self._buffer * len(self.names)
+        pages = max((_page_bytes(part, self.names) for part in self._parts), default=0)
+        self.block_bytes += int(SLACK * (pages + self._buffer * len(self.names)))
 
     def blocks(self, *, X: bool = True, labels: bool = True) -> Iterator[Block]:
         wanted = [*self.names * X, *self.beside * labels]
@@ -91,10 +96,24 @@ class ParquetReader(TableReader):
                     options: Any = {"row_groups": [group], "columns": own, "use_threads": self.parallel}
                     for batch in file.iter_batches(self.batch, **options):
                         yield group, part.complete(pyarrow().Table.from_batches([batch]), names)
+                    batch = None  # its memory is free
+                    pyarrow().default_memory_pool().release_unused()
         except (pyarrow().ArrowException, OSError) as error:
             column = _damaged_column(part, group, own)
             where = f"{part.name}, row group {group}" + ("" if column is None else f", column {column!r}")
             raise ValueError(f"{where} is damaged: {first_line(error)}") from None
+
+
+def _page_bytes(part: Part, names: list[str]) -> int:
+    """Bytes of the pages that are decoded together, one of each column: at most the whole of its largest row group."""
+    with _extras.load("pyarrow.parquet", TABLES_NEED).ParquetFile(str(part.path)) as file:
+        about, wanted, most = file.metadata, set(names), 0
+        for number in range(about.num_row_groups):
+            group = about.row_group(number)
+            sizes = [group.column(j) for j in range(group.num_columns)]
+            total = sum(min(c.total_uncompressed_size, PAGE) for c in sizes if c.path_in_schema in wanted)
+            most = max(most, total)
+    return most
 
 
 class _Filters:

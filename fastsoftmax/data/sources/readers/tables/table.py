@@ -16,7 +16,7 @@ from ..reader import Block, Coded, Reader, position, weights
 
 NUMERIC = ("integer", "float", "bool", "decimal", "null")
 # A batch takes this share of the budget, and has at least so many rows and at most so many.
-SHARE, LEAST, MOST = 1 / 16, 1 << 10, 1 << 17
+SHARE, LEAST, MOST = 1 / 24, 1 << 10, 1 << 17
 
 
 class TableReader(Reader):
@@ -58,7 +58,7 @@ class TableReader(Reader):
         self.dtype = np.dtype("f4" if single else "f8") if dtype is None else dtype
         row = (len(self.names) + len(self.beside)) * 8
         self.batch = int(np.clip(SHARE * memory // row, LEAST, MOST))
-        self.block_bytes = self.batch * row
+        self.block_bytes = 2 * self.batch * row
 
     def require_columns(self, names: Sequence[str], types: Sequence[Any]) -> None:
         """Raise ValueError unless a table has the columns that are wanted, and numbers in the features."""
