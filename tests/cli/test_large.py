@@ -89,7 +89,9 @@ def test_scan_says_what_is_in_a_file(run, tmp_path):
     assert out.endswith(f"kept in {path}.scan.json\n")
     report = json.loads(run("train", path, "--target", "y", "--json", *SMALL)[1])
     assert "the first pass is that of data.parquet.scan.json" in report["notes"]
-    assert run("scan", path, "--out", tmp_path / "here")[1].endswith(f"kept in {tmp_path / 'here.json'}\n")
+    assert run("scan", path, "--target", "y", "--out", tmp_path / "here")[1].endswith(
+        f"kept in {tmp_path / 'here.json'}\n"
+    )
 
 
 def test_a_cache_is_said_and_gone(run, tmp_path):
