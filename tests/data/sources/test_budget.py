@@ -35,6 +35,6 @@ def test_passes_over_a_file_larger_than_the_budget(tmp_path):
     assert many.stat().st_size > 48e6
     done = child.python("-c", PROGRAM, str(few), str(many))
     assert done.returncode == 0, done.stderr
-    # With a budget of 20 MB. What allocators and threads take besides does not grow with the file, nor do maps of labels
-    # (2.4 MB), which count in this figure and are not private.
+    # With a budget of 20 MB. What allocators and threads take besides does not grow with the file. Maps of labels, 2.4
+    # MB, count in this figure and are not private.
     assert float(done.stdout) < 30

@@ -86,11 +86,10 @@ class ParquetReader(TableReader):
 
     def _batches(self, part: Part, names: list[str]) -> Iterator[tuple[int, Any]]:
         """(Row group, table of some of its rows) of a part."""
-        parquet = _extras.load("pyarrow.parquet", TABLES_NEED)
         own = [name for name in names if name in part.types]
         group = 0
         try:
-            with parquet.ParquetFile(str(part.path), buffer_size=self._buffer) as file:
+            with _opened(part, self._buffer) as file:
                 groups = range(file.num_row_groups) if self._filters is None else self._filters.groups(part)
                 for group in groups:
                     options: Any = {"row_groups": [group], "columns": own, "use_threads": self.parallel}
@@ -102,6 +101,12 @@ class ParquetReader(TableReader):
             column = _damaged_column(part, group, own)
             where = f"{part.name}, row group {group}" + ("" if column is None else f", column {column!r}")
             raise ValueError(f"{where} is damaged: {first_line(error)}") from None
+
+
+def _opened(part: Part, buffer: int) -> Any:
+    """The file of a part; where its pages have checksums, damage to numbers is found too."""
+    parquet = _extras.load("pyarrow.parquet", TABLES_NEED)
+    return parquet.ParquetFile(str(part.path), buffer_size=buffer, page_checksum_verification=True)
 
 
 def _page_bytes(part: Part, names: list[str]) -> int:
@@ -148,10 +153,9 @@ class _Filters:
 
 def _damaged_column(part: Part, group: int, names: list[str]) -> str | None:
     """The first column of a row group that cannot be read."""
-    parquet = _extras.load("pyarrow.parquet", TABLES_NEED)
     for name in names:
         try:
-            with parquet.ParquetFile(str(part.path), buffer_size=BUFFER_MOST) as file:
+            with _opened(part, BUFFER_MOST) as file:
                 for _ in file.iter_batches(LEAST, row_groups=[group], columns=[name]):
                     pass
         except (pyarrow().ArrowException, OSError):

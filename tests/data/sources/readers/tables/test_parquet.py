@@ -33,6 +33,19 @@ def test_damage_in_the_middle_is_named(path, group, column):
         value_of(fastsoftmax.scan(path, "y"))
 
 
+def test_a_number_that_has_changed_is_found_by_its_checksum(tmp_path):
+    path = tmp_path / "t.parquet"
+    table = pyarrow.table({name: X[:, j] for j, name in enumerate(names_of(X))} | {"y": LABELS})
+    options = {"compression": "NONE", "use_dictionary": False, "write_page_checksum": True}
+    pyarrow.parquet.write_table(table, path, row_group_size=700, **options)
+    place = pyarrow.parquet.read_metadata(path).row_group(1).column(2)
+    content = bytearray(path.read_bytes())
+    content[place.data_page_offset + place.total_compressed_size - 5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="t.parquet, row group 1, column 'x2' is damaged: .*CRC"):
+        value_of(fastsoftmax.scan(path, "y"))
+
+
 def test_a_file_that_is_cut_off_is_named(path):
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(ValueError, match="t.parquet is not a sound Parquet file"):
