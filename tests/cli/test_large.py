@@ -1,6 +1,7 @@
 """Commands on files that take more than the budget: the same models and predictions, read anew in each pass."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -8,10 +9,11 @@ import sys
 import numpy as np
 import pyarrow.parquet
 import pytest
-from problems import lettered_problem, names_of, write_parquet
+from problems import chunks_of, lettered_problem, names_of, write_parquet
 
+import fastsoftmax
 from fastsoftmax import Model
-from fastsoftmax.cli import large
+from fastsoftmax.cli import display, large
 from fastsoftmax.data.files import ReadOptions
 
 X, LABELS = lettered_problem(4000)
@@ -149,3 +151,19 @@ def test_a_signal_in_a_pass_leaves_nothing_under_the_final_name(tmp_path, comman
     assert process.returncode != 0 and not out.exists()
     if number == signal.SIGINT:
         assert not [file.name for file in tmp_path.iterdir() if file.name.endswith(".part")]
+
+
+def test_a_bar_shows_the_rows_of_a_pass(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(display.Progress, "update", lambda self, task, **fields: shown.append(fields))
+    data = fastsoftmax.scan(write(tmp_path, "parquet"), "y")
+    with display.reading(data):
+        assert data.classes.tolist() == ["a", "b", "c"]
+    assert shown[-1]["completed"] == shown[-1]["total"] == 4000
+    with display.progress(1e-6, 10, data):
+        fastsoftmax.Objective(data).gram()
+    assert re.fullmatch(r"4,000 of 4,000 rows  \d+\.\d\d GB/s  0 s left", shown[-1]["description"])
+    unknown = fastsoftmax.scan(chunks_of(X, LABELS))
+    with display.reading(unknown):
+        assert unknown.shape == X.shape
+    assert shown[-1]["total"] is None and shown[-1]["description"].startswith("4,000 rows")
