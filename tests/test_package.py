@@ -15,7 +15,7 @@ PUBLIC = [
     "loss_and_grad",
     "minimize",
 ]
-PUBLIC += ["get_include", "predict_proba", "regularization_path", "softmax"]
+PUBLIC += ["get_include", "predict_proba", "regularization_path", "scan", "softmax"]
 
 
 @pytest.mark.parametrize("name", PUBLIC)

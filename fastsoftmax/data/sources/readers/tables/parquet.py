@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from ..... import _extras
 from ....files.columns import TABLES_NEED, first_line
 from ....files.data import ReadOptions
 from ....files.parquet import ParquetTable, Part, require_columns
+from ...read_ahead import read_ahead
 from ..reader import Block, state_of
 from .table import LEAST, SHARE, TableReader, pyarrow
 
@@ -20,6 +23,8 @@ BUFFER_LEAST, BUFFER_MOST = 1 << 12, 1 << 18
 # What writers make a page of, nearly all of them. While a column is decoded, a page of it is in memory: 60 columns of
 # float32 in row groups of 200,000 rows took 50 MB. Allocators keep some more.
 PAGE, SLACK = 1 << 20, 1.5
+# Threads that each decode some of the columns.
+READERS = 2
 
 
 class ParquetReader(TableReader):
@@ -72,7 +77,7 @@ class ParquetReader(TableReader):
         needed = [] if self._filters is None else [name for name in self._filters.names if name not in wanted]
         for part in self._parts:
             first = 0
-            for group, table in self._batches(part, [*wanted, *needed]):
+            for group, table in self._tables(part, [*wanted, *needed]):
                 where, before = f"{part.name}, row group {group}", first
                 first += table.num_rows
                 if self._filters is not None:
@@ -84,16 +89,29 @@ class ParquetReader(TableReader):
         files = self._table.files_now() if self.path.is_dir() else [self.path]
         return state_of(files, self.path)
 
+    def _tables(self, part: Part, names: list[str]) -> Iterator[tuple[int, Any]]:
+        """`_batches`; where decoding is what takes the time, by two threads, each of which has half of the columns.
+
+        pyarrow's own threads meet after each batch: on two cores, 2.5 million rows of 100 columns took 1.15 s a pass.
+        """
+        half = len(names) // 2
+        if not self.parallel or not half:
+            yield from self._batches(part, names)
+            return
+        with closing(read_ahead(self._batches(part, names[:half]))) as left:
+            with closing(read_ahead(self._batches(part, names[half:]))) as right:
+                for (group, table), (_, other) in zip(left, right, strict=True):
+                    yield group, pyarrow().Table.from_arrays([*table.columns, *other.columns], names)
+
     def _batches(self, part: Part, names: list[str]) -> Iterator[tuple[int, Any]]:
         """(Row group, table of some of its rows) of a part."""
         own = [name for name in names if name in part.types]
-        group = 0
+        group, many = 0, self.parallel and (os.cpu_count() or 1) > READERS
         try:
             with _opened(part, self._buffer) as file:
                 groups = range(file.num_row_groups) if self._filters is None else self._filters.groups(part)
                 for group in groups:
-                    options: Any = {"row_groups": [group], "columns": own, "use_threads": self.parallel}
-                    for batch in file.iter_batches(self.batch, **options):
+                    for batch in file.iter_batches(self.batch, row_groups=[group], columns=own, use_threads=many):
                         yield group, part.complete(pyarrow().Table.from_batches([batch]), names)
                     batch = None  # its memory is free
                     pyarrow().default_memory_pool().release_unused()

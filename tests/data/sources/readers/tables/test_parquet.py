@@ -115,6 +115,28 @@ def test_a_file_that_changes_while_it_is_read_is_named(path, monkeypatch):
         list(walk)
 
 
+@pytest.mark.parametrize("options", [{}, {"filters": [("x1", ">", 0)]}, {"columns": ["x3"]}], ids=str)
+def test_two_threads_decode_what_one_does(path, options):
+    reader = fastsoftmax.scan(path, "y", **options)._reader
+    reader.batch = 300
+    one = list(reader.blocks())
+    reader.parallel = True
+    two = list(reader.blocks())
+    assert [(block.where, block.first, block.rows) for block in one] == [(b.where, b.first, b.rows) for b in two]
+    for mine, other in zip(one, two, strict=True):
+        np.testing.assert_array_equal(np.column_stack(mine.X), np.column_stack(other.X))
+        assert mine.y.checksum() == other.y.checksum()
+
+
+def test_labels_may_be_the_names_of_folders(tmp_path):
+    folder = tmp_path / "parts"
+    for label in "abc":
+        (folder / f"y={label}").mkdir(parents=True)
+        write_parquet(folder / f"y={label}" / "part.parquet", X[LABELS == label])
+    data, order = fastsoftmax.scan(folder, "y"), np.argsort(CODES, kind="stable")
+    np.testing.assert_array_equal(fitted(data), fitted(np.asfortranarray(X[order]), CODES[order]))
+
+
 def test_integers_and_decimals_and_dictionaries(tmp_path):
     whole = np.arange(2800) % 5
     cents = pyarrow.array((whole * 25).tolist(), pyarrow.decimal128(9, 2))
