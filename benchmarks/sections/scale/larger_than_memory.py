@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def read_alone(path: Path, kind: str, n_threads: int) -> float:
 
     if kind != "parquet":
         return median(lambda: _read_through(path.with_suffix(".npy")))
-    return min(median(lambda: _decode(path, n_threads, buffer)) for buffer in (0, 1 << 18))
+    return min(median(partial(_decode, path, n_threads, buffer)) for buffer in (0, 1 << 18))
 
 
 def _decode(path: Path, n_threads: int, buffer: int) -> None:
