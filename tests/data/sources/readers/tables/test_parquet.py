@@ -167,6 +167,16 @@ def test_what_cannot_be_asked(path, options, match):
         value_of(fastsoftmax.scan(path, **options))
 
 
+def test_a_file_without_rows_is_an_error(tmp_path):
+    empty = write_parquet(tmp_path / "empty.parquet", X[:0], LABELS[:0])
+    for options in ({"target": "y"}, {"columns": ["x0"]}):
+        with pytest.raises(ValueError, match="empty.parquet has no rows"):
+            fastsoftmax.scan(empty, **options).source(labels=False)
+    path = write_parquet(tmp_path / "t.parquet", X, LABELS)
+    with pytest.raises(ValueError, match="t.parquet has no rows"):
+        value_of(fastsoftmax.scan(path, "y", filters=[("x0", ">", 1e9)]))
+
+
 def test_columns_have_names_and_numbers(path):
     assert fastsoftmax.scan(path, -1).target == fastsoftmax.scan(path, "5").target == "y"
     with pytest.raises(TypeError, match="t.parquet: target must be the name or number of a column; got ndarray"):
