@@ -17,7 +17,7 @@ PUBLIC = [
     "minimize",
     "minimize_many",
 ]
-PUBLIC += ["Checkpoint", "get_include", "predict_proba", "regularization_path", "softmax"]
+PUBLIC += ["Checkpoint", "get_include", "predict_proba", "regularization_path", "scan", "softmax"]
 
 
 @pytest.mark.parametrize("name", PUBLIC)

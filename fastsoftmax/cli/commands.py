@@ -316,13 +316,21 @@ def _predict(options: PredictOptions) -> None:
 @cli.command()
 @click.argument("data")
 @click.option("--target", metavar="COLUMN", help="Column of the labels, by name or number from 0.")
+@click.option("--keep/--no-keep", default=True, show_default=True, help="Write it beside DATA, for later commands.")
+@click.option("--out", metavar="FILE", help="Write it there instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
 @_room_options
 @_data_options
-def scan(data: str, target: str | None, as_json: bool, **options: Any) -> None:
-    """Read all rows of DATA once, however large it is, and say what is in it: rows, features, classes."""
+def scan(data: str, target: str | None, keep: bool, out: str | None, as_json: bool, **options: Any) -> None:
+    """Read all rows of DATA once, however large it is, and say what is in it: rows, features, classes.
+
+    What is found is kept in DATA.scan.json and files beside it. Commands that read the same files
+    anew in each pass take it from there.
+    """
     chosen = _with_room(_with_reading(options))
-    show_scan(chosen["room"].scan(data, target, chosen["reading"]), as_json)
+    room: Room = chosen["room"]
+    path = None if out is None else writable(out, (".json",), "what is found", default=".json")
+    show_scan(room.scan(data, target, chosen["reading"]), as_json, path, keep=keep or out is not None)
 
 
 # ------------------------------------------------------------------------------------------ export

@@ -116,6 +116,8 @@ def scan_report(report: dict[str, Any], as_json: bool) -> None:
         for label, count in report["classes"].items():
             table.add_row(Text(label), f"{count:,}")
         console.print(table)
+    if report["out"] is not None:
+        console.print(f"kept in {report['out']}", soft_wrap=True)
 
 
 @contextmanager

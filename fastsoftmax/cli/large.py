@@ -67,8 +67,8 @@ def measure(model: Model, theta: np.ndarray, held_out: Scan, settings: dict[str,
     }
 
 
-def show_scan(data: Scan, as_json: bool) -> None:
-    """Make the first pass, and print what it finds."""
+def show_scan(data: Scan, as_json: bool, out: Path | None, *, keep: bool) -> None:
+    """Make the first pass, keep what it finds unless that is not wanted, and print it."""
     from .display import scan_report
 
     began = time.perf_counter()
@@ -80,6 +80,7 @@ def show_scan(data: Scan, as_json: bool) -> None:
         report["target"] = data.target
         report["classes"] = dict(zip(map(str, data.classes.tolist()), data.counts.tolist(), strict=True))
     seconds = time.perf_counter() - began
+    report["out"] = str(data.keep(out)) if keep else None
     scan_report(report | {"seconds": seconds, "notes": list(data.notes)}, as_json)
 
 

@@ -1,6 +1,7 @@
 """Commands on files that take more than the budget: the same models and predictions, read anew in each pass."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -8,10 +9,11 @@ import sys
 import numpy as np
 import pyarrow.parquet
 import pytest
-from problems import lettered_problem, names_of, write_parquet
+from problems import chunks_of, lettered_problem, names_of, write_parquet
 
+import fastsoftmax
 from fastsoftmax import Model
-from fastsoftmax.cli import large
+from fastsoftmax.cli import display, large
 from fastsoftmax.data.files import ReadOptions
 
 X, LABELS = lettered_problem(4000)
@@ -78,13 +80,20 @@ def test_probabilities_and_the_best_classes(run, tmp_path):
 
 def test_scan_says_what_is_in_a_file(run, tmp_path):
     path = write(tmp_path, "parquet")
-    code, out, _ = run("scan", path, "--target", "y", "--json")
+    code, out, _ = run("scan", path, "--target", "y", "--json", "--no-keep")
     report = json.loads(out)
+    assert report["out"] is None and [file.name for file in tmp_path.iterdir()] == ["data.parquet"]
     assert (code, report["rows"], report["features"], report["dtype"]) == (0, 4000, 5, "float32")
     assert report["classes"] == {label: int(np.sum(LABELS == label)) for label in "abc"}
     code, out, _ = run("scan", path, "--target", "y")
     assert code == 0 and "data.parquet: 4,000 rows, 5 features, float32" in out
     assert run("scan", path, "--target", "z")[0] == 2
+    assert out.endswith(f"kept in {path}.scan.json\n")
+    report = json.loads(run("train", path, "--target", "y", "--json", *SMALL)[1])
+    assert "the first pass is that of data.parquet.scan.json" in report["notes"]
+    assert run("scan", path, "--target", "y", "--out", tmp_path / "here")[1].endswith(
+        f"kept in {tmp_path / 'here.json'}\n"
+    )
 
 
 def test_a_cache_is_said_and_gone(run, tmp_path):
@@ -142,3 +151,19 @@ def test_a_signal_in_a_pass_leaves_nothing_under_the_final_name(tmp_path, comman
     assert process.returncode != 0 and not out.exists()
     if number == signal.SIGINT:
         assert not [file.name for file in tmp_path.iterdir() if file.name.endswith(".part")]
+
+
+def test_a_bar_shows_the_rows_of_a_pass(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(display.Progress, "update", lambda self, task, **fields: shown.append(fields))
+    data = fastsoftmax.scan(write(tmp_path, "parquet"), "y")
+    with display.reading(data):
+        assert data.classes.tolist() == ["a", "b", "c"]
+    assert shown[-1]["completed"] == shown[-1]["total"] == 4000
+    with display.progress(1e-6, 10, data):
+        fastsoftmax.Objective(data).gram()
+    assert re.fullmatch(r"4,000 of 4,000 rows  \d+\.\d\d GB/s  0 s left", shown[-1]["description"])
+    unknown = fastsoftmax.scan(chunks_of(X, LABELS))
+    with display.reading(unknown):
+        assert unknown.shape == X.shape
+    assert shown[-1]["total"] is None and shown[-1]["description"].startswith("4,000 rows")

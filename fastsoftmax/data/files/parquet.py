@@ -46,6 +46,9 @@ class Part:
 
     def complete(self, table: Any, names: list[str], rows: int | None = None) -> Any:
         """A table of some rows of the file, without dictionaries and with the columns that folders stand for."""
+        plain = not any(_pyarrow().types.is_dictionary(type_) for type_ in table.schema.types)
+        if plain and table.column_names == names:
+            return table
         rows = table.num_rows if rows is None else rows
         columns = {}
         for name in names:

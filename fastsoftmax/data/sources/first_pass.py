@@ -185,6 +185,8 @@ class Facts:
 def first_pass(reader: Reader, *, watch: Callable[[int, int | None], None] = lambda rows, of: None) -> Facts:
     """Walk the rows once; without X where the reader can."""
     facts = Facts(files=reader.state())
+    if reader.rows == 0:
+        raise ValueError(f"{reader.name} has no rows")
     if not reader.target and reader.rows is not None and not reader.weighted and not reader.sparse:
         facts.rows = reader.rows
         facts.entries = facts.rows * len(reader.names)

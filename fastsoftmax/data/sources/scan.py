@@ -15,6 +15,8 @@ from numpy.typing import DTypeLike
 
 from ..files.data import DEFAULTS, ReadOptions
 from .first_pass import Facts, Targets, first_pass
+from .kept import keep, place_of
+from .kept import kept as kept_facts
 from .memory import MappedSource
 from .readers.arrays import NpyReader
 from .readers.cache import Cache
@@ -38,6 +40,7 @@ def scan(
     filters: Any = None,
     dtype: DTypeLike | None = None,
     cache: str | PathLike[str] | None = None,
+    kept: str | PathLike[str] | None = None,
     options: ReadOptions = DEFAULTS,
     **settings: Any,
 ) -> Scan:
@@ -73,6 +76,8 @@ def scan(
     cache : path, optional
         A folder for a decoded copy of X, from which all passes after the first read. It is deleted when the data is no
         longer used.
+    kept : path, optional
+        Where `Scan.keep` wrote what the first pass has found; beside the data unless given.
     options : ReadOptions, optional
     **settings
         How to read files that do not say so themselves: ``format``, ``header``, ``sep``, ``fill`` and so on.
@@ -111,7 +116,7 @@ def scan(
     reader = open_reader(data, target, budget, options, given)
     if cache is not None and isinstance(reader, NpyReader):
         raise ValueError(f"cache has no meaning for {reader.name}, which is mapped into memory as it is; leave it out")
-    return Scan(reader, budget, None if cache is None else Cache(Path(cache)))
+    return Scan(reader, budget, None if cache is None else Cache(Path(cache)), None if kept is None else Path(kept))
 
 
 class Scan:
@@ -137,9 +142,10 @@ class Scan:
         pass, where it may be unknown).
     """
 
-    def __init__(self, reader: Reader, memory: int, cache: Cache | None = None) -> None:
+    def __init__(self, reader: Reader, memory: int, cache: Cache | None = None, kept: Path | None = None) -> None:
         self._reader, self.memory, self._cache = reader, memory, cache
         self._targets: Targets | None = None
+        self._kept = kept
         self.watch: Watch | None = None
 
     def __repr__(self) -> str:
@@ -193,8 +199,36 @@ class Scan:
 
     @cached_property
     def facts(self) -> Facts:
-        """What the first pass finds; it is made when this is first asked for."""
-        return first_pass(self._reader, watch=self._watched)
+        """What the first pass finds; it is made when this is first asked for, unless it has been kept."""
+        path = place_of(self._reader) if self._kept is None else self._kept
+        if self._kept is None and not path.is_file():
+            return first_pass(self._reader, watch=self._watched)
+        try:
+            found = kept_facts(path, self._reader)
+        except ValueError as error:
+            if self._kept is not None:
+                raise
+            self._reader.notes.append(f"not used: {error}")
+            return first_pass(self._reader, watch=self._watched)
+        self._reader.notes.append(f"the first pass is that of {path.name}")
+        return found
+
+    def keep(self, path: str | PathLike[str] | None = None) -> Path:
+        """Make the first pass, and write what it finds to files: JSON, and the classes and weights of the rows.
+
+        Parameters
+        ----------
+        path : path, optional
+            Beside the data, its name with ".scan.json" at the end, unless given. A later scan of the same files, by
+            size and time of change, and of the same columns, takes what is kept there, or where ``kept`` says.
+
+        Returns
+        -------
+        Path
+        """
+        place = place_of(self._reader) if path is None else Path(path)
+        keep(place, self._reader, self.facts)
+        return place
 
     @property
     def targets(self) -> Targets:

@@ -1,8 +1,9 @@
 """Sources of rows that are not in memory: a reader's blocks, cut into the chunks that a pass wants.
 
-A thread reads ahead. A chunk that lies within a block is a view of it; any other is put together in one of two places
-in memory, which are used in turn. Chunks are those of X in memory, as long as two of them take no more than a share of
-the budget, and so are all bits of what is computed; else they are the largest that do.
+A thread reads ahead, or two where decoding takes longer than the work of the kernels. A chunk that lies within a block
+is a view of it; any other is put together in one of two places in memory, which are used in turn. Chunks are those of X
+in memory, as long as two of them take no more than a share of the budget, and so are all bits of what is computed; else
+they are the largest that do.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from .readers.cache import Cache, CacheReader
 from .readers.reader import Block, Reader, require_same
 from .source import Labelled
 
-# A chunk may take this share of the budget. There are two of them, and the rest is for blocks, sums and solvers.
-CHUNK_SHARE = 0.2
+# A chunk may take this share of the budget, or less where decoding takes much of it. There are two of them, and the
+# rest is for blocks, sums and solvers.
+CHUNK_SHARE = 0.15
 # Kernels may wait for rows for this share of a pass before more threads decode.
 PATIENCE = 0.2
 
@@ -73,7 +75,7 @@ class StreamedSource(Labelled):
         self._converts = reader.dtype.char not in reads or not reader.dtype.isnative
         self._read_dtype = self.dtype if self._converts else reader.dtype
         self.sparse = reader.sparse
-        self.most_bytes = int(CHUNK_SHARE * memory)
+        self.most_bytes = int(np.clip((memory - reader.block_bytes) / 4, memory / 64, CHUNK_SHARE * memory))
         self.layout = Layout(reader.by_column, self._read_dtype.itemsize, self._converts, self.most_bytes)
         self._marks: list[tuple[int, Block]] = []
         self._cache, self._planned = cache, 0
@@ -140,12 +142,12 @@ class StreamedSource(Labelled):
         of_chunks = 2 * row * min(chunk, m)
         if self.sparse:
             of_chunks = min(of_chunks, 2 * self.most_bytes)
-        need = of_chunks + 2 * self._reader.block_bytes + sums
+        need = of_chunks + self._reader.block_bytes + sums
         if need > self._memory:
             raise ValueError(
                 f"memory={_megabytes(self._memory)} is too little: a pass over {self._reader.name} needs"
                 f" {_megabytes(need)}, {_megabytes(of_chunks)} for two chunks of rows,"
-                f" {_megabytes(2 * self._reader.block_bytes)} to decode and {_megabytes(sums)} for gradients"
+                f" {_megabytes(self._reader.block_bytes)} to decode and {_megabytes(sums)} for gradients"
             )
 
     # ------------------------------------------------------------------------------------------- cutting
@@ -169,7 +171,9 @@ class StreamedSource(Labelled):
             yield from self._cached.blocks()
             return
         self._marks, start, checks = [], 0, self._facts.checks
-        for number, block in enumerate(self._reader.blocks(labels=bool(checks))):
+        blocks = self._reader.blocks(labels=bool(checks))
+        # Where decoding is what takes the time, blocks are copied into chunks by a thread of their own.
+        for number, block in enumerate(read_ahead(blocks) if self._reader.parallel else blocks):
             if start + block.rows > self.shape[0]:
                 raise ValueError(
                     f"{self._reader.name} had {self.shape[0]:,} rows in the first pass, and now at least"

@@ -40,8 +40,10 @@ class ArrayReader(Reader):
         self.path, self.array, self.notes = path, array, []
         self.rows, count = array.shape
         self._y, self._w = self._beside(target, "target"), self._beside(weight, "weight")
+        self._files_beside = [Path(given) for given in (target, weight) if _is_file(given)]
         self.target = "" if target is None else f"{self._y}" if isinstance(self._y, int) else "target"
         self.weighted = weight is not None
+        self.identity = f"labels {target}, weights {weight}" if _is_named(target) and _is_named(weight) else "?"
         beside = [at for at in (self._y, self._w) if isinstance(at, int)]
         found = [j for j in range(count) if j not in beside] if columns is None else [int(j) for j in columns]
         wrong = next((j for j in found if not 0 <= j < count), None)
@@ -55,7 +57,7 @@ class ArrayReader(Reader):
     def _beside(self, given: Any, name: str) -> Any:
         """The number of a column, or an array (m,)."""
         assert self.rows is not None
-        if not isinstance(given, int | np.integer) and not (isinstance(given, str) and given.lstrip("-").isdigit()):
+        if given is None or _is_file(given) or np.ndim(given):
             return beside(given, self.rows, name)
         count = self.array.shape[1]
         if not -count <= int(given) < count:
@@ -107,7 +109,7 @@ class NpyReader(ArrayReader):
         return X.view(np.uint8) if X.dtype == np.bool_ else X
 
     def state(self) -> dict[str, tuple[int, int]]:
-        return state_of([self.path], self.path)
+        return state_of([self.path, *self._files_beside], self.path)
 
     @property
     def rows_of_block(self) -> int:
@@ -129,7 +131,7 @@ class ZarrReader(ArrayReader):
         if array.ndim != 2 or array.dtype.kind not in "fiub":
             raise ValueError(f"{path.name} holds {array.dtype} of shape {array.shape}; (rows, columns) is wanted")
         super().__init__(path, array, target, **options)
-        self.block_bytes = self.rows_of_block * array.shape[1] * array.dtype.itemsize
+        self.block_bytes = 2 * self.rows_of_block * array.shape[1] * array.dtype.itemsize
 
     @property
     def rows_of_block(self) -> int:
@@ -145,7 +147,18 @@ class ZarrReader(ArrayReader):
         return X.view(np.uint8) if X.dtype == np.bool_ else X
 
     def state(self) -> dict[str, tuple[int, int]]:
-        return state_of(sorted(file for file in self.path.rglob("*") if file.is_file()), self.path)
+        inside = sorted(file for file in self.path.rglob("*") if file.is_file())
+        return state_of(inside, self.path) | state_of(self._files_beside, self.path)
+
+
+def _is_file(given: Any) -> bool:
+    """Whether labels or weights are in a file of their own."""
+    return isinstance(given, Path) or (isinstance(given, str) and not given.lstrip("-").isdigit())
+
+
+def _is_named(given: Any) -> bool:
+    """Whether labels or weights are none, a column, or a file, and not an array, which may be another one later."""
+    return isinstance(given, str | Path | int | None)
 
 
 def beside(given: Any, rows: int, name: str) -> np.ndarray | None:

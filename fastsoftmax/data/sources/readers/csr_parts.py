@@ -44,6 +44,8 @@ class CsrPartsReader(Reader):
             )
         self.rows, self.names = sum(shape[0] for shape in shapes), [str(j) for j in range(shapes[0][1])]
         self._y, self._w = beside(target, self.rows, "target"), beside(weight, self.rows, "weight")
+        self._files_beside = [Path(given) for given in (target, weight) if isinstance(given, str | Path)]
+        self.identity = f"labels {target}, weights {weight}" if np.ndim(target) + np.ndim(weight) == 0 else "?"
         self.target, self.weighted = "" if self._y is None else "target", self._w is not None
         self.dtype = np.result_type(*(_load(file)["data"].dtype for file in self._files[:1]))
 
@@ -61,7 +63,7 @@ class CsrPartsReader(Reader):
             yield block
 
     def state(self) -> dict[str, tuple[int, int]]:
-        return state_of(self._parts(), self.path)
+        return state_of(self._parts(), self.path) | state_of(self._files_beside, self.path)
 
     def _parts(self) -> list[Path]:
         files = sorted(self.path.glob("*.npz"))

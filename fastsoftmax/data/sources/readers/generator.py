@@ -35,7 +35,7 @@ class GeneratorReader(Reader):
         self.target, self.weighted = "y" * (self._parts > 1), self._parts == 3
         self.dtype, self.sparse = X.dtype, isinstance(X, Csr)
         self.by_column = isinstance(X, np.ndarray) and X.flags.f_contiguous and not X.flags.c_contiguous
-        self.block_bytes = 12 * len(X.data) if isinstance(X, Csr) else X.nbytes
+        self.block_bytes = 2 * (12 * len(X.data) if isinstance(X, Csr) else X.nbytes)
 
     @property
     def _name(self) -> str:

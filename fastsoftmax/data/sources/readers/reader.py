@@ -100,11 +100,13 @@ class Reader:
     once : bool
         Whether there can be only one walk.
     block_bytes : int
-        Memory that a block takes, about.
+        Memory that the reader takes, about: a block and the next one, and what they are decoded from.
     parallel : bool
         Set by the caller: whether more threads than one shall decode, where that takes longer than the work on it.
     notes : list of str
         What the reader found out or left out by itself, a line each.
+    identity : str
+        What else than files, features and target decides which rows, labels and weights there are.
     """
 
     path: Path
@@ -120,6 +122,7 @@ class Reader:
     block_bytes = 0
     parallel = False
     notes: list[str]
+    identity: str = ""
 
     def blocks(self, *, X: bool = True, labels: bool = True) -> Iterator[Block]:
         """All rows, from the first on; without ``X`` or without ``labels`` and weights where these are not wanted,
@@ -151,7 +154,8 @@ def state_of(files: list[Path], whole: Path) -> dict[str, tuple[int, int]]:
             about = file.stat()
         except FileNotFoundError:
             continue
-        name = file.name if file == whole else f"{whole.name}/{file.relative_to(whole).as_posix()}"
+        inside = file != whole and file.is_relative_to(whole)
+        name = f"{whole.name}/{file.relative_to(whole).as_posix()}" if inside else file.name
         found[name] = about.st_size, about.st_mtime_ns
     return found
 

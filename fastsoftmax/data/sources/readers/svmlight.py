@@ -52,7 +52,7 @@ class SvmlightReader(Reader):
         self._ignores = extra_features == "ignore"
         self.path, self.notes, self.target, self.dtype = path, [], "first value of a line", np.dtype(np.float64)
         self._size = int(np.clip(SHARE * memory, LEAST, MOST))
-        self.block_bytes = 4 * self._size
+        self.block_bytes = 8 * self._size
 
     @cached_property
     def names(self) -> list[str]:  # type: ignore[override]

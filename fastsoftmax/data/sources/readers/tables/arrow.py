@@ -45,6 +45,7 @@ class ArrowReader(TableReader):
         types = dict(zip(schema.names, schema.types, strict=True))
         self.choose(schema.names, usable, target, weight, columns, lambda name: [types.get(name)], dtype, memory)
         self.require_columns(schema.names, schema.types)
+        self.identity = f"weight {self.weight}"
 
     def blocks(self, *, X: bool = True, labels: bool = True) -> Iterator[Block]:
         number = first = 0

@@ -49,8 +49,9 @@ class CsvReader(Reader):
         self.names = [table.names[j] for j in self._features]
         if not self.names:
             raise ValueError(f"{path.name} has no features beside {self.target!r}")
+        self.identity = f"weight {self._weight}, {options}"
         self._size = int(np.clip(SHARE * memory, LEAST, MOST))
-        self.block_bytes = 8 * self._size
+        self.block_bytes = 16 * self._size
 
     def blocks(self, *, X: bool = True, labels: bool = True) -> Iterator[Block]:
         first, wanted = 0, [*self._features, *([] if self._weight is None else [self._weight])]

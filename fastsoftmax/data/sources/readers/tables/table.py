@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..reader import Block, Coded, Reader, position, weights
 
 NUMERIC = ("integer", "float", "bool", "decimal", "null")
 # A batch takes this share of the budget, and has at least so many rows and at most so many.
-SHARE, LEAST, MOST = 1 / 16, 1 << 10, 1 << 17
+SHARE, LEAST, MOST = 1 / 24, 1 << 10, 1 << 17
 
 
 class TableReader(Reader):
@@ -58,7 +59,7 @@ class TableReader(Reader):
         self.dtype = np.dtype("f4" if single else "f8") if dtype is None else dtype
         row = (len(self.names) + len(self.beside)) * 8
         self.batch = int(np.clip(SHARE * memory // row, LEAST, MOST))
-        self.block_bytes = self.batch * row
+        self.block_bytes = 2 * self.batch * row
 
     def require_columns(self, names: Sequence[str], types: Sequence[Any]) -> None:
         """Raise ValueError unless a table has the columns that are wanted, and numbers in the features."""
@@ -78,7 +79,7 @@ class TableReader(Reader):
         """The rows of a table without dictionaries, the first of which has a number in its file."""
         out = Block(table.num_rows, None, where=where, first=first)
         if X:
-            out.X = [self._numbers(decoded(table.column(name)), name, where, first) for name in self.names]
+            out.X = [self._numbers(table.column(name), name, where, first) for name in self.names]
         if labels and self.target:
             column = decoded(table.column(self.target))
             require_filled(where, self.target, column, "a label is wanted", first)
@@ -93,15 +94,24 @@ class TableReader(Reader):
         return column_labels_of(values, self.path, self.target, rows)
 
     def _numbers(self, column: Any, name: str, where: str, first: int) -> np.ndarray:
+        # Of 100 columns in batches of 26,000 rows the tests below take as long as half of the decoding.
+        if column.num_chunks == 1 and not column.null_count and column.type in _floats() and self.fill is None:
+            plain: np.ndarray = column.chunk(0).to_numpy()
+            return plain
         if self.fill is None:
             wanted = "a number is wanted (fill says which stands for empty cells)"
             require_filled(where, name, column, wanted, first)
-        numbers = numbers_of(where, name, column)
+        numbers = numbers_of(where, name, decoded(column))
         if self.fill is not None:
             empty = np.isnan(numbers)
             if empty.any():
                 numbers = np.where(empty, self.fill, numbers)
         return numbers
+
+
+@cache
+def _floats() -> tuple[Any, Any]:
+    return pyarrow().float32(), pyarrow().float64()
 
 
 def pyarrow() -> Any:

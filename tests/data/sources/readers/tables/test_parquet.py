@@ -33,6 +33,19 @@ def test_damage_in_the_middle_is_named(path, group, column):
         value_of(fastsoftmax.scan(path, "y"))
 
 
+def test_a_number_that_has_changed_is_found_by_its_checksum(tmp_path):
+    path = tmp_path / "t.parquet"
+    table = pyarrow.table({name: X[:, j] for j, name in enumerate(names_of(X))} | {"y": LABELS})
+    options = {"compression": "NONE", "use_dictionary": False, "write_page_checksum": True}
+    pyarrow.parquet.write_table(table, path, row_group_size=700, **options)
+    place = pyarrow.parquet.read_metadata(path).row_group(1).column(2)
+    content = bytearray(path.read_bytes())
+    content[place.data_page_offset + place.total_compressed_size - 5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="t.parquet, row group 1, column 'x2' is damaged: .*CRC"):
+        value_of(fastsoftmax.scan(path, "y"))
+
+
 def test_a_file_that_is_cut_off_is_named(path):
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(ValueError, match="t.parquet is not a sound Parquet file"):
@@ -102,6 +115,28 @@ def test_a_file_that_changes_while_it_is_read_is_named(path, monkeypatch):
         list(walk)
 
 
+@pytest.mark.parametrize("options", [{}, {"filters": [("x1", ">", 0)]}, {"columns": ["x3"]}], ids=str)
+def test_two_threads_decode_what_one_does(path, options):
+    reader = fastsoftmax.scan(path, "y", **options)._reader
+    reader.batch = 300
+    one = list(reader.blocks())
+    reader.parallel = True
+    two = list(reader.blocks())
+    assert [(block.where, block.first, block.rows) for block in one] == [(b.where, b.first, b.rows) for b in two]
+    for mine, other in zip(one, two, strict=True):
+        np.testing.assert_array_equal(np.column_stack(mine.X), np.column_stack(other.X))
+        assert mine.y.checksum() == other.y.checksum()
+
+
+def test_labels_may_be_the_names_of_folders(tmp_path):
+    folder = tmp_path / "parts"
+    for label in "abc":
+        (folder / f"y={label}").mkdir(parents=True)
+        write_parquet(folder / f"y={label}" / "part.parquet", X[LABELS == label])
+    data, order = fastsoftmax.scan(folder, "y"), np.argsort(CODES, kind="stable")
+    np.testing.assert_array_equal(fitted(data), fitted(np.asfortranarray(X[order]), CODES[order]))
+
+
 def test_integers_and_decimals_and_dictionaries(tmp_path):
     whole = np.arange(2800) % 5
     cents = pyarrow.array((whole * 25).tolist(), pyarrow.decimal128(9, 2))
@@ -130,6 +165,16 @@ def test_integers_and_decimals_and_dictionaries(tmp_path):
 def test_what_cannot_be_asked(path, options, match):
     with pytest.raises(ValueError, match=match):
         value_of(fastsoftmax.scan(path, **options))
+
+
+def test_a_file_without_rows_is_an_error(tmp_path):
+    empty = write_parquet(tmp_path / "empty.parquet", X[:0], LABELS[:0])
+    for options in ({"target": "y"}, {"columns": ["x0"]}):
+        with pytest.raises(ValueError, match="empty.parquet has no rows"):
+            fastsoftmax.scan(empty, **options).source(labels=False)
+    path = write_parquet(tmp_path / "t.parquet", X, LABELS)
+    with pytest.raises(ValueError, match="t.parquet has no rows"):
+        value_of(fastsoftmax.scan(path, "y", filters=[("x0", ">", 1e9)]))
 
 
 def test_columns_have_names_and_numbers(path):
