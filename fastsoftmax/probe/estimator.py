@@ -91,6 +91,8 @@ class LinearProbe(SoftmaxClassifier):
         The chosen strength, as a number for the rows that the sweep fitted.
     report_ : ProbeReport
         All of it as a table, JSON or a picture.
+    n_iter_ : int
+        Steps of the solver up to the chosen value, from the strongest on.
     n_passes_ : int
         Passes over X for values and gradients in the whole sweep, without the refit.
     coef_, intercept_, classes_, model_, n_features_in_, feature_names_in_
@@ -196,6 +198,7 @@ class LinearProbe(SoftmaxClassifier):
         self.best_index_ = choose(self.values_, options)
         best = self.values_[self.best_index_]
         self.l2_, self.C_, self.n_passes_ = best.l2, best.C, sum(value.passes for value in self.values_)
+        self.n_iter_ = max(1, sum(value.iterations for value in self.values_[: self.best_index_ + 1]))
         theta = best.thetas.mean(axis=0)
         if fold is not None and self.refit:
             theta = self._refitted(rows, theta, float(grid.l2s(whole.weight_sum)[self.best_index_]))
@@ -338,9 +341,9 @@ class LinearProbe(SoftmaxClassifier):
 
 def require_labels(X: Any, y: Any, of_X: str, of_y: str) -> None:
     """Raise ValueError unless there is a label for each row."""
-    m, labels = n_rows(X), np.shape(y)
-    if len(labels) == 1 and labels[0] != m:
-        raise ValueError(f"{of_X} has {m} rows, and {of_y} {labels[0]} labels; one label for each row is wanted")
+    m, labels = n_rows(X), np.asarray(y)
+    if labels.ndim == 1 and len(labels) != m:
+        raise ValueError(f"{of_X} has {m} rows, and {of_y} {len(labels)} labels; one label for each row is wanted")
 
 
 def require_classes(codes: np.ndarray, name: str) -> None:

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from ..data import validation
-from ..data.arrays import as_array
 from ..data.sources.parts import PartsSource
 from ..kernels.backends import select
 from ..objective.derived import OverSource, Scaled, Shifted, Transformed, unit_rows
@@ -117,7 +116,7 @@ def _is_bfloat(dtype: np.dtype) -> bool:
 
 def n_rows(X: Any) -> int:
     """The number of rows of what `open_features` returned."""
-    return int(X.shape[0]) if hasattr(X, "shape") else len(as_array(X, "X"))
+    return int(X.shape[0]) if hasattr(X, "shape") else len(np.asarray(X))
 
 
 def objective_of(

@@ -9,11 +9,17 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastsoftmax import LinearProbe, Objective, datasets, minimize
 from fastsoftmax.probe import sweep as sweep_module
 
 DIGITS = load_digits(return_X_y=True)
+
+
+@parametrize_with_checks([LinearProbe(grid=2, held_out=0.3)])
+def test_scikit_learn_accepts_it(estimator, check):
+    check(estimator)
 
 
 def data(m=400, n=8, k=4, seed=0):
