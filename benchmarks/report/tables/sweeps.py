@@ -44,6 +44,15 @@ def notes(section: Json) -> str:
     return " ".join(lines)
 
 
+def model_rows(section: Json) -> tuple[list[str], list[list[str]]]:
+    """Passes that serve several models."""
+    rows = [
+        [r["shape"], str(r["models"]), number(r["one"]), number(r["together"]), times(r["together"] / r["one"])]
+        for r in section["models"]
+    ]
+    return ["X", "models", "a pass of one, ms", "a pass of all, ms", "over one"], rows
+
+
 def bootstrap_text(section: Json) -> str:
     b = section["bootstrap"]
     return (

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...harness.records import Effort, Json, Say
-from . import bootstrap, imagenet, probe
+from . import bootstrap, imagenet, models, probe
 
-PARTS = (*probe.CASES, "bootstrap", "imagenet")
+PARTS = (*probe.CASES, "models", "bootstrap", "imagenet")
 
 
 def run(effort: Effort, say: Say, parts: Sequence[str] = PARTS, kept: Json | None = None) -> Json:
@@ -20,6 +20,8 @@ def run(effort: Effort, say: Say, parts: Sequence[str] = PARTS, kept: Json | Non
     measured = [probe.run(name, effort, say) for name in probe.CASES if name in parts]
     names = {record["case"] for record in measured}
     found["probes"] = [record for record in found["probes"] if record["case"] not in names] + measured
+    if "models" in parts:
+        found["models"] = models.run(effort, say)
     if "bootstrap" in parts:
         found["bootstrap"] = bootstrap.run(effort, say)
     if "imagenet" in parts:
