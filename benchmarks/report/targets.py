@@ -323,7 +323,7 @@ def sweeps(results: Json) -> Iterator[Target]:
         ("A sweep: scikit-learn's lbfgs, cold, over ours, worst case", "cold_gain", 30),
         ("A sweep: scikit-learn's lbfgs, warm-started, over ours, worst case", "warm_gain", 8),
     ):
-        worst, name = _extreme({case: record[key] for case, record in probes.items()}, min)
+        worst, name = _extreme({case: record.get(key) for case, record in probes.items()}, min)
         yield at_least(text, limit, worst, note=name)
     worst, name = _extreme({case: ratio(record["seconds"], record["alone"]) for case, record in probes.items()})
     yield at_most("A sweep over its hardest fit alone, worst case", 3.5, worst, note=name)

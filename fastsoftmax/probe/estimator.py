@@ -78,7 +78,10 @@ class LinearProbe(SoftmaxClassifier):
         Seed of the rows that are held out.
     tol : float, default=1e-5
         Of each fit, as in `SoftmaxRegression`. The loss at the chosen value so is right to some 1e-5.
-    fit_intercept, solver, max_iter, backend, n_threads
+    max_iter : int, default=300
+        Largest number of steps of a fit. Near the weak end of a grid rounding may hide the last digits of a float32 fit
+        long before it has taken more.
+    fit_intercept, solver, backend, n_threads
         As in `SoftmaxRegression`.
 
     Attributes
@@ -133,7 +136,7 @@ class LinearProbe(SoftmaxClassifier):
         fit_intercept: bool = True,
         solver: str = "auto",
         tol: float = 1e-5,
-        max_iter: int = 1000,
+        max_iter: int = 300,
         backend: str = "auto",
         n_threads: int | None = None,
     ) -> None:

@@ -44,7 +44,7 @@ class SweepOptions:
 
     solver: str = "auto"
     tol: float = 1e-5
-    max_iter: int = 1000
+    max_iter: int = 300
     scoring: str = "log_loss"
     one_se: bool = False
     early: bool = True
