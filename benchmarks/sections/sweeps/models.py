@@ -14,7 +14,7 @@ from fastsoftmax.objective.stacked import StackedObjective
 from ...harness.records import Effort, Json, Say
 
 # Rows, features, classes, models.
-CASES = ((60_000, 784, 10, 10), (50_000, 512, 100, 5), (100_000, 50, 5, 20))
+CASES = ((60_000, 784, 10, 10), (50_000, 512, 50, 5), (100_000, 50, 5, 20))
 QUICK = ((2_000, 50, 5, 4),)
 ROUNDS = 9
 
