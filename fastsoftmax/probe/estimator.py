@@ -322,7 +322,8 @@ class LinearProbe(SoftmaxClassifier):
         }
 
     def _check(self, X: Any) -> Any:
-        checked = super()._check(X)
+        opened = open_features(X)
+        checked = super()._check(opened.joined() if isinstance(opened, Parts) else opened)
         if not self.normalize:
             return checked
         dtype = validation.compute_dtype(checked.dtype)

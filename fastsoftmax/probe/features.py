@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..data import validation
+from ..data.sources.made import widened
 from ..data.sources.parts import PartsSource
 from ..kernels.backends import select
 from ..objective.derived import OverSource, Scaled, Shifted, Transformed, unit_rows
@@ -52,6 +53,11 @@ class Parts:
             if not self.bfloat and array.dtype.kind not in "fiub":
                 raise TypeError(f"{what} has dtype {array.dtype}; real numbers are wanted")
         self.shape = (sum(map(len, arrays)), first.shape[1])
+
+    def joined(self) -> np.ndarray:
+        """A copy of all rows, in float32 if they are in bfloat16: for predictions."""
+        rows = np.concatenate(self.arrays)
+        return widened(rows) if self.bfloat else rows
 
 
 def open_features(X: Any) -> Any:
