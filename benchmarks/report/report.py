@@ -227,6 +227,7 @@ def scale_text(section: Json) -> str:
 def sweeps_text(section: Json) -> str:
     """Whole sweeps, bootstrap fits and the estimate."""
     parts = [table(*sweeps.probe_rows(section)), sweeps.notes(section)] if section["probes"] else []
+    parts += [table(*sweeps.model_rows(section))] if "models" in section else []
     parts += [sweeps.bootstrap_text(section)] if "bootstrap" in section else []
     parts += [sweeps.imagenet_text(section)] if "imagenet" in section else []
     return "\n\n".join(parts)

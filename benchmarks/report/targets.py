@@ -342,10 +342,14 @@ def sweeps(results: Json) -> Iterator[Target]:
         ("A sweep: scikit-learn's lbfgs, cold, over ours, worst case", "cold_gain", 30),
         ("A sweep: scikit-learn's lbfgs, warm-started, over ours, worst case", "warm_gain", 8),
     ):
-        worst, name = _extreme({case: record[key] for case, record in probes.items()}, min)
+        worst, name = _extreme({case: record.get(key) for case, record in probes.items()}, min)
         yield at_least(text, limit, worst, note=name)
     worst, name = _extreme({case: ratio(record["seconds"], record["alone"]) for case, record in probes.items()})
     yield at_most("A sweep over its hardest fit alone, worst case", 3.5, worst, note=name)
+    shares = [record["together"] / record["one"] for record in section.get("models", [])]
+    yield at_most("Ten models of 60k × 784, k = 10, in one pass over one", 4, shares[0] if shares else None)
+    each = [share / record["models"] for share, record in zip(shares, section.get("models", []), strict=True)]
+    yield at_most("Several models in one pass over as many passes, worst case", 1, max(each, default=None))
     gain = section.get("bootstrap", {}).get("gain")
     yield at_least("Bootstrap fits one by one over those together", 6, gain)
 

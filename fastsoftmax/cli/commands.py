@@ -225,7 +225,7 @@ def train(**options: Any) -> None:
 @click.option("--refit/--no-refit", default=True, help="Fit the model to all rows at the end.")
 @click.option("--solver", default="auto", show_default=True, help=f"auto, {', '.join(solvers.SOLVERS)}.")
 @click.option("--tol", type=click.FloatRange(0, min_open=True), default=1e-5, show_default=True, help="As in train.")
-@click.option("--max-iter", type=click.IntRange(min=1), default=1000, show_default=True, help="Steps of a fit at most.")
+@click.option("--max-iter", type=click.IntRange(min=1), default=300, show_default=True, help="Steps of a fit at most.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the rows held out.")
 @click.option("--checkpoint", metavar="FOLDER", help="Keep what is done, and go on from there.")
 @click.option("--out", metavar="FILE", help="Write the model: .safetensors or .npz.")

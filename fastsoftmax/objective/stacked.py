@@ -24,10 +24,11 @@ from .derived import Derived, Scaled
 from .objective import Objective
 from .passes import DensePasses, passes_of
 
-# Beyond so many classes models do not share passes: their products fill the registers and caches by themselves. Time of
-# a pass of L models over L passes of one, one thread: 50k x 50, k = 5: 0.49 with 8, 0.43 with 50; 30k x 784, k = 10:
-# 0.72 with 10; 20k x 512, k = 100: 0.95 with 5; 3,000 x 768, k = 1000: 1.24 with 2.
-MOST_CLASSES = 128
+# Beyond so many classes models do not share passes: their products fill registers and caches by themselves. Time of a
+# pass of L models over L passes of one, Zen 5, one thread: 50k x 50, k = 5: 0.49 with 8, 0.43 with 50; 30k x 784,
+# k = 10: 0.72 with 10, which is 80 % of the peak; 20k x 512, k = 100: 0.95 with 5, and 1.05 with two threads; 3,000 x
+# 768, k = 1000: 1.24 with 2.
+MOST_CLASSES = 64
 
 
 class StackedObjective:

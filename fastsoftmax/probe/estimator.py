@@ -78,7 +78,10 @@ class LinearProbe(SoftmaxClassifier):
         Seed of the rows that are held out.
     tol : float, default=1e-5
         Of each fit, as in `SoftmaxRegression`. The loss at the chosen value so is right to some 1e-5.
-    fit_intercept, solver, max_iter, backend, n_threads
+    max_iter : int, default=300
+        Largest number of steps of a fit. Near the weak end of a grid rounding may hide the last digits of a float32 fit
+        long before it has taken more.
+    fit_intercept, solver, backend, n_threads
         As in `SoftmaxRegression`.
 
     Attributes
@@ -91,6 +94,8 @@ class LinearProbe(SoftmaxClassifier):
         The chosen strength, as a number for the rows that the sweep fitted.
     report_ : ProbeReport
         All of it as a table, JSON or a picture.
+    n_iter_ : int
+        Steps of the solver up to the chosen value, from the strongest on.
     n_passes_ : int
         Passes over X for values and gradients in the whole sweep, without the refit.
     coef_, intercept_, classes_, model_, n_features_in_, feature_names_in_
@@ -131,7 +136,7 @@ class LinearProbe(SoftmaxClassifier):
         fit_intercept: bool = True,
         solver: str = "auto",
         tol: float = 1e-5,
-        max_iter: int = 1000,
+        max_iter: int = 300,
         backend: str = "auto",
         n_threads: int | None = None,
     ) -> None:
@@ -196,6 +201,7 @@ class LinearProbe(SoftmaxClassifier):
         self.best_index_ = choose(self.values_, options)
         best = self.values_[self.best_index_]
         self.l2_, self.C_, self.n_passes_ = best.l2, best.C, sum(value.passes for value in self.values_)
+        self.n_iter_ = max(1, sum(value.iterations for value in self.values_[: self.best_index_ + 1]))
         theta = best.thetas.mean(axis=0)
         if fold is not None and self.refit:
             theta = self._refitted(rows, theta, float(grid.l2s(whole.weight_sum)[self.best_index_]))
@@ -316,7 +322,8 @@ class LinearProbe(SoftmaxClassifier):
         }
 
     def _check(self, X: Any) -> Any:
-        checked = super()._check(X)
+        opened = open_features(X)
+        checked = super()._check(opened.joined() if isinstance(opened, Parts) else opened)
         if not self.normalize:
             return checked
         dtype = validation.compute_dtype(checked.dtype)
@@ -338,9 +345,9 @@ class LinearProbe(SoftmaxClassifier):
 
 def require_labels(X: Any, y: Any, of_X: str, of_y: str) -> None:
     """Raise ValueError unless there is a label for each row."""
-    m, labels = n_rows(X), np.shape(y)
-    if len(labels) == 1 and labels[0] != m:
-        raise ValueError(f"{of_X} has {m} rows, and {of_y} {labels[0]} labels; one label for each row is wanted")
+    m, labels = n_rows(X), np.asarray(y)
+    if labels.ndim == 1 and len(labels) != m:
+        raise ValueError(f"{of_X} has {m} rows, and {of_y} {len(labels)} labels; one label for each row is wanted")
 
 
 def require_classes(codes: np.ndarray, name: str) -> None:

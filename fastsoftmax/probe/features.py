@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..data import validation
-from ..data.arrays import as_array
+from ..data.sources.made import widened
 from ..data.sources.parts import PartsSource
 from ..kernels.backends import select
 from ..objective.derived import OverSource, Scaled, Shifted, Transformed, unit_rows
@@ -53,6 +53,11 @@ class Parts:
             if not self.bfloat and array.dtype.kind not in "fiub":
                 raise TypeError(f"{what} has dtype {array.dtype}; real numbers are wanted")
         self.shape = (sum(map(len, arrays)), first.shape[1])
+
+    def joined(self) -> np.ndarray:
+        """A copy of all rows, in float32 if they are in bfloat16: for predictions."""
+        rows = np.concatenate(self.arrays)
+        return widened(rows) if self.bfloat else rows
 
 
 def open_features(X: Any) -> Any:
@@ -117,7 +122,7 @@ def _is_bfloat(dtype: np.dtype) -> bool:
 
 def n_rows(X: Any) -> int:
     """The number of rows of what `open_features` returned."""
-    return int(X.shape[0]) if hasattr(X, "shape") else len(as_array(X, "X"))
+    return int(X.shape[0]) if hasattr(X, "shape") else len(np.asarray(X))
 
 
 def objective_of(

@@ -44,7 +44,7 @@ class SweepOptions:
 
     solver: str = "auto"
     tol: float = 1e-5
-    max_iter: int = 1000
+    max_iter: int = 300
     scoring: str = "log_loss"
     one_se: bool = False
     early: bool = True
@@ -61,8 +61,8 @@ class Value:
         None for a fit that was ended early.
     lower_bound : float or None
         Of a fit that was ended early: its loss on the held-out rows would not have been below this.
-    passes, seconds : number
-        Passes over X for values and gradients, and wall time, of fit and measurement.
+    iterations, passes, seconds : number
+        Steps of the longest fit, passes over X for values and gradients, and wall time of fit and measurement.
     converged : bool
     message : str
         How the fit ended; with folds, the first that did not converge.
@@ -74,6 +74,7 @@ class Value:
     C: float
     metrics: dict[str, Measure] | None
     lower_bound: float | None
+    iterations: int
     passes: int
     seconds: float
     converged: bool
@@ -178,6 +179,7 @@ class Sweep:
             C=float(self.grid.Cs(self._weight)[number]),
             metrics=measures(scores) if scores else None,
             lower_bound=self._lost_at,
+            iterations=max(fit.n_iter for fit in fits),
             passes=fits[0].n_passes if self._stacked is None else self._stacked.n_passes - shared,
             seconds=time.perf_counter() - began,
             converged=not wrong,

@@ -57,7 +57,7 @@ def test_the_bar_of_a_sweep_counts_values(monkeypatch):
     monkeypatch.setattr(display.Progress, "update", lambda self, task, **fields: seen.append(fields))
     with display.sweep_progress() as callback:
         for l2, metrics in ((0.1, {"log_loss": Measure(0.25, 0.01)}), (0.01, None)):
-            callback(7, Value(l2, 1.0, metrics, None if metrics else 0.5, 3, 0.1, bool(metrics), "", np.zeros(1)))
+            callback(7, Value(l2, 1.0, metrics, None if metrics else 0.5, 2, 3, 0.1, bool(metrics), "", np.zeros(1)))
     assert [fields["total"] for fields in seen] == [7, 7] and all(fields["advance"] == 1 for fields in seen)
     assert [fields["description"] for fields in seen] == ["l2 0.1: log loss 0.2500", "l2 0.01: ended early"]
 

@@ -2,6 +2,7 @@
 
 import json
 
+import ml_dtypes
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -9,11 +10,17 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastsoftmax import LinearProbe, Objective, datasets, minimize
 from fastsoftmax.probe import sweep as sweep_module
 
 DIGITS = load_digits(return_X_y=True)
+
+
+@parametrize_with_checks([LinearProbe(grid=2, held_out=0.3)])
+def test_scikit_learn_accepts_it(estimator, check):
+    check(estimator)
 
 
 def data(m=400, n=8, k=4, seed=0):
@@ -84,7 +91,15 @@ def test_kinds_of_features(tmp_path, kind):
     wanted = LinearProbe(**options).fit(X, y)
     for one, other in zip(found.values_, wanted.values_, strict=True):
         assert one.metrics["log_loss"].value == pytest.approx(other.metrics["log_loss"].value, rel=2e-3)
-    assert found.n_features_in_ == 64 and found.predict(X[:5]).shape == (5,)
+    assert found.n_features_in_ == 64
+    np.testing.assert_array_equal(found.predict(paths[0] if kind == "file" else given[kind]), found.predict(X))
+
+
+def test_features_in_bfloat16():
+    X, y = DIGITS
+    narrow = X.astype(ml_dtypes.bfloat16)
+    found, wanted = (LinearProbe(l2s=[0.1]).fit(given, y) for given in (narrow, X))
+    np.testing.assert_array_equal(found.predict(narrow), wanted.predict(X))
 
 
 def test_the_strongest_penalty_within_one_standard_error():

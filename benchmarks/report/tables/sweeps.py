@@ -12,36 +12,43 @@ def probe_rows(section: Json) -> tuple[list[str], list[list[str]]]:
     head += ["scikit-learn cold, a value", "over ours", "warm-started, a value", "over ours", "chosen C"]
     rows = []
     for r in section["probes"]:
-        least = "≥ " if r["cuts"] else ""
+        bounds = ["≥ " if r.get(cuts) else "" for cuts in ("cuts", "warm_cuts")]
+        gains = [bound + times(r.get(key)) for bound, key in zip(bounds, ("cold_gain", "warm_gain"), strict=True)]
+        alone = f"{number(r['alone'])} s ({r['alone_passes']} passes)"
         rows.append(
-            [
-                r["shape"],
-                f"{number(r['seconds'])} s",
-                str(r["passes"]),
-                f"{number(r['early_seconds'])} s",
-                f"{number(r['alone'])} s ({r['alone_passes']} passes)",
-                times(r["seconds"] / r["alone"]),
-                f"{number(r['cold'])} s",
-                least + times(r["cold_gain"]),
-                f"{number(r['warm'])} s",
-                times(r["warm_gain"]),
-                f"{r['C']:.3g}",
-            ]
+            [r["shape"], seconds(r["seconds"]), str(r["passes"]), seconds(r.get("early_seconds")), alone]
+            + [times(r["seconds"] / r["alone"]), seconds(r.get("cold")), gains[0], seconds(r.get("warm")), gains[1]]
+            + [f"{r['C']:.3g}"]
         )
     return head, rows
+
+
+def seconds(value: float | None) -> str:
+    return "–" if value is None else f"{number(value)} s"
 
 
 def notes(section: Json) -> str:
     """What the tables leave out."""
     lines = []
     for r in section["probes"]:
+        if "cold_each" not in r:
+            continue
         cut = f"{r['cuts']} of {len(r['cold_each'])} cold fits were cut" if r["cuts"] else "no cold fit was cut"
         close = r["difference"]
         same = "" if close is None else f"; log losses of the others differ from ours by {close:.1e} at most, relative"
         lines.append(f"{r['shape']}: {cut}{same}.")
-    if section["probes"] and all(r["torch"] is None for r in section["probes"]):
+    if section["probes"] and all(r.get("torch") is None for r in section["probes"]):
         lines.append("PyTorch is not installed, and its L-BFGS not measured.")
     return " ".join(lines)
+
+
+def model_rows(section: Json) -> tuple[list[str], list[list[str]]]:
+    """Passes that serve several models."""
+    rows = [
+        [r["shape"], str(r["models"]), number(r["one"]), number(r["together"]), times(r["together"] / r["one"])]
+        for r in section["models"]
+    ]
+    return ["X", "models", "a pass of one, ms", "a pass of all, ms", "over one"], rows
 
 
 def bootstrap_text(section: Json) -> str:
