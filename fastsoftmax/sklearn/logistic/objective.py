@@ -196,7 +196,13 @@ def _codes(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 def _weights(call: Call, classes: np.ndarray, codes: np.ndarray) -> np.ndarray | None:
-    """Sample weights times class weights; None for none of them."""
+    """Sample weights times class weights; None for none of them.
+
+    Raises
+    ------
+    FloatingPointError
+        Where they are not finite: a balanced class whose rows have no weight.
+    """
     if call.sample_weight is None and call.class_weight is None:
         return None
     w: np.ndarray = host.sample_weights(call.sample_weight, call.X)
@@ -207,5 +213,8 @@ def _weights(call: Call, classes: np.ndarray, codes: np.ndarray) -> np.ndarray |
     else:
         by_class = host.class_weights(call.class_weight, classes, call.y, call.sample_weight)
         codes = _codes(call.y, classes)
-    weights: np.ndarray = w * np.asarray(by_class)[codes].astype(w.dtype, copy=False)
+    with np.errstate(invalid="ignore"):
+        weights: np.ndarray = w * np.asarray(by_class)[codes].astype(w.dtype, copy=False)
+    if not np.isfinite(weights).all():
+        raise FloatingPointError(f"class_weight={call.class_weight!r} leads to weights that are not finite")
     return weights
