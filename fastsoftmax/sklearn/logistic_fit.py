@@ -17,7 +17,8 @@ from . import fit_log
 from .logistic import host
 from .logistic.array_api import in_numpy, like
 from .logistic.call import Call, reason_to_hand_over
-from .logistic.minima.path import Stuck, fit_path
+from .logistic.folds import Scored, in_order
+from .logistic.minima.path import Declined, fit_path
 
 
 class _Work:
@@ -31,10 +32,9 @@ class _Work:
 
     def names(self, host_fit: Callable[..., Any]) -> dict[str, Any]:
         """What ``host_fit`` is to find under the names of scikit-learn's functions."""
-        # One call after the other, each on all threads.
-        in_order = functools.partial(_in_order, host.function(host_fit, host.PARALLEL))
+        parallel = functools.partial(in_order, host.function(host_fit, host.PARALLEL))
         ours = {host.PATH: self.path, host.SCORING_PATH: self.scoring_path, host.LIBLINEAR: self.liblinear}
-        return {**ours, host.PARALLEL: in_order}
+        return {**ours, host.PARALLEL: parallel}
 
     def path(self, *args: Any, **kwargs: Any) -> Any:
         """In the place of `host.PATH`."""
@@ -56,14 +56,15 @@ class _Work:
         if reason is None:
             try:
                 return like(given.X, fit_path(call))
-            except (FloatingPointError, Stuck) as error:
+            except (FloatingPointError, Declined) as error:
                 reason = str(error)
         self.reason = reason
         return None
 
     def scoring_path(self, *args: Any, **kwargs: Any) -> Any:
         """In the place of `host.SCORING_PATH`, whose scores are scikit-learn's."""
-        return host.with_names(self._host_scoring_path, {host.PATH: self.path})(*args, **kwargs)
+        names = {host.PATH: self.path, host.ESTIMATOR: Scored}
+        return host.with_names(self._host_scoring_path, names)(*args, **kwargs)
 
 
 def fit_logistic(
@@ -120,7 +121,3 @@ def _fit(estimator: Any, host_fit: Callable[..., Any], X: Any, y: Any, sample_we
 def _tell(estimator: Any, shape: tuple[int, ...], k: int | None, ran_on: Any, began: float, reason: str | None) -> None:
     seconds = time.perf_counter() - began
     fit_log.tell(fit_log.FitRecord(type(estimator).__name__, shape, k, ran_on, seconds, reason))
-
-
-def _in_order(parallel: Callable[..., Any], *, n_jobs: Any = None, **options: Any) -> Any:
-    return parallel(n_jobs=1, **options)

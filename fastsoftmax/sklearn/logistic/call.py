@@ -16,7 +16,7 @@ from scipy.sparse import issparse
 SOLVERS = ("lbfgs", "newton-cg", "newton-cholesky", "sag", "saga", "liblinear")
 # liblinear is as fast as these kernels are on X with fewer entries.
 LIBLINEAR_ENTRIES = 50_000
-# Who asks for so few steps wants their iterates, not a minimum.
+# Who asks for so few steps wants their iterates, not a minimum. Those of lbfgs are no match for ours on small problems.
 FEW_STEPS = 4
 # Steps of ours in the place of one of theirs: an epoch of SAG has as many updates as X has rows, a step of Newton's
 # method is worth several of L-BFGS, which ours may be, and its first steps depend on the metric. Of 1,000 fits cut
@@ -117,11 +117,16 @@ def reason_to_hand_over(call: Call) -> str | None:
         ),
         (call.solver == "liblinear" and k != 2, "solver='liblinear' makes a model for each class against the rest"),
         (call.solver == "liblinear" and call.X.size < LIBLINEAR_ENTRIES, "solver='liblinear' is faster on so small X"),
-        (call.max_iter <= FEW_STEPS and not _only_ours_tell(call), f"max_iter={call.max_iter} steps of {call.solver}"),
+        (call.max_iter <= (0 if call.solver == "lbfgs" else FEW_STEPS) and not _only_ours_tell(call), few_steps(call)),
         (call.pos_class is None and k == 2 and call.multi_class == "multinomial", "multi_class='multinomial' of two"),
         (_any_negative(call), "some weights are negative"),
     )
     return next((reason for found, reason in reasons if found), None)
+
+
+def few_steps(call: Call) -> str:
+    """The reason to hand over a call for few steps."""
+    return f"max_iter={call.max_iter} steps of {call.solver}"
 
 
 def _only_ours_tell(call: Call) -> bool:

@@ -27,7 +27,10 @@ from sklearn.utils.validation import _check_sample_weight, _num_samples
 # scores it; of the solver with a function of its own; of what runs these in parallel.
 PATH, SCORING_PATH = "_logistic_regression_path", "_log_reg_scoring_path"
 LIBLINEAR, PARALLEL = "_fit_liblinear", "Parallel"
+# And of the estimator that the second of them scores.
+ESTIMATOR = "LogisticRegression"
 
+LogisticRegression: Any = sklearn.linear_model.LogisticRegression
 # As they are before anything is put in their place.
 LOGISTIC_FIT: Callable[..., Any] = sklearn.linear_model.LogisticRegression.fit
 LOGISTIC_CV_FIT: Callable[..., Any] = sklearn.linear_model.LogisticRegressionCV.fit

@@ -7,7 +7,9 @@ scikit-learn minimizes, with p the share of l1 in the penalty,
 which, divided by C sum(w), is the objective of `Objective` with l2 = (1 - p) / (C sum(w)) and l1 = p / (C sum(w)). Of
 two classes scikit-learn has one row of coefficients, the difference of two: those of a softmax at its optimum are
 opposite, +W/2 and -W/2, whose squares add up to half of W's. So l2 is twice as large there. The sum of absolute values
-is that of W, whatever the split.
+is that of W, whatever the split. A pass for two costs 1.0 to 1.2 times as much as one for a single column (300,000 x 4
+to 30, and 100,000 x 100, in both dtypes, AMD Zen 5), so that a loss of its own for two classes would save next to
+nothing.
 
 liblinear also penalizes the intercept: there X has a last column of ``intercept_scaling``, and no bias.
 """

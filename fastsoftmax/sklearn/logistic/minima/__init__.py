@@ -1,2 +1,2 @@
-"""Minima of what scikit-learn asks for: `path`, for a list of C; `small`, of small problems; `absent`, where a class has
-no weight; `polish`, the last digits with l1."""
+"""Minima of what scikit-learn asks for: `path`, for a list of C; `small`, of small problems; `absent`, without some
+classes; `polish`, the last digits with l1."""

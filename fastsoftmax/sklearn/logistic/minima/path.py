@@ -22,7 +22,7 @@ from ....solvers.result import Step
 from ....solvers.run import Run
 from ....solvers.run.blas import one_thread
 from ....solvers.warm_start import WarmStart
-from ..call import Call
+from ..call import FEW_STEPS, Call, few_steps
 from ..objective import Data, Logistic, data, logistic
 from ..progress import Progress, wants_progress
 from .absent import of_present, present_of, with_absent
@@ -39,9 +39,10 @@ MARGIN, SMALLEST, PROGRESS = 0.3, 1e-15, 0.7
 FAR_OUT = 0.1
 
 
-class Stuck(Exception):
-    """Raised where a run can make no more progress though neither criterion holds: of float32 columns that depend on
-    each other, without a penalty, a run may end far from the minimum."""
+class Declined(Exception):
+    """Raised where scikit-learn's own code may end lower: after few steps of lbfgs, unless the problem is small; and
+    where a run can make no more progress though neither criterion holds, as without a penalty on float32 columns that
+    depend on each other."""
 
 
 def fit_path(call: Call) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -70,6 +71,8 @@ def _minima(call: Call, rows: Data, Cs: np.ndarray) -> tuple[np.ndarray, np.ndar
         if found is not None:
             coef, n_iter[i] = found.coef[0] if rows.k == 2 else found.coef, found.n_iter
         else:
+            if call.max_iter <= FEW_STEPS and not call.has_callbacks:
+                raise Declined(few_steps(call))
             path = _Path(call, logistic(call, rows)) if path is None else path
             with blas_for(path.model.obj):
                 theta, n_iter[i] = path.minimum(float(Cs[i]), None if quick is None else quick.progress)
@@ -109,7 +112,9 @@ class _Quick:
 
         with one_thread():
             strength = 1.0 / (C * self.rows.weight_sum)
-            found = self.problem.minimum(strength, self._start, call.tol, call.most_steps, told if wanted else None)
+            # Steps of Newton's method need be no more than those of lbfgs.
+            most = call.max_iter if call.solver == "lbfgs" else call.most_steps
+            found = self.problem.minimum(strength, self._start, call.tol, most, told if wanted else None)
         if found is None:
             return None
         self._start = found.c
@@ -152,7 +157,7 @@ class _Path:
             self.warm_start.keep(run)
         if not (slope <= call.tol or (converged and stuck) or progress.stopped):
             if done < most and not l1 and progress.tasks is None:
-                raise Stuck(f"rounding ended the fit where an entry of the gradient was {slope:.2g}")
+                raise Declined(f"rounding ended the fit where an entry of the gradient was {slope:.2g}")
             _warn(call, run.value, done, slope)
         return theta, done
 
