@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 VARIABLE = "FASTSOFTMAX_ACCEL_REPORT"  # the folder
 LOG = "fastsoftmax.sklearn.fit_log"
 MOST_LINES = 40
+# Where a fit may have run: what the summary says of it.
+RAN_ON = {
+    "fastsoftmax": "by fastsoftmax in",
+    "scikit-learn": "by scikit-learn in",
+    "neither": "that raised an error after",
+}
 HEADINGS = ("estimator", "X", "classes", "ran on", "fits", "total s", "median s", "processes")
 
 
@@ -78,9 +84,10 @@ def lines_of(fits: Sequence[dict[str, Any]]) -> Iterable[str]:
 
 def _summary(fits: Sequence[dict[str, Any]]) -> str:
     parts = []
-    for name in ("fastsoftmax", "scikit-learn"):
+    for name, what in RAN_ON.items():
         seconds = [fit["seconds"] for fit in fits if fit["ran_on"] == name]
-        parts.append(f"{len(seconds)} fit{'' if len(seconds) == 1 else 's'} by {name} in {sum(seconds):.3g} s")
+        if seconds or name != "neither":
+            parts.append(f"{len(seconds)} fit{'' if len(seconds) == 1 else 's'} {what} {sum(seconds):.3g} s")
     return ", ".join(parts)
 
 
@@ -90,7 +97,8 @@ def _cells(key: tuple[Any, ...], alike: Sequence[dict[str, Any]], reasons: Seque
     where = f"{ran_on} [{reasons.index(reason) + 1}]" if reason else ran_on
     times = (f"{sum(seconds):.3g}", f"{statistics.median(seconds):.3g}")
     processes = str(len({fit["process"] for fit in alike}))
-    return (estimator, " x ".join(map(str, shape)), str(n_classes), where, str(len(alike)), *times, processes)
+    k = "" if n_classes is None else str(n_classes)
+    return (estimator, " x ".join(map(str, shape)), k, where, str(len(alike)), *times, processes)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterable[str]:

@@ -24,20 +24,22 @@ class FitRecord:
     estimator : str
         Name of its class.
     shape : tuple of int
-        Shape of X.
-    n_classes : int
-    ran_on : {"fastsoftmax", "scikit-learn"}
-        The latter also where only a part was handed over, such as one fold of a cross-validation.
+        Shape of X; empty where X has none.
+    n_classes : int or None
+        None where an error came before they were counted.
+    ran_on : {"fastsoftmax", "scikit-learn", "neither"}
+        scikit-learn also where only a part was handed over, such as one fold of a cross-validation; neither where the
+        fit raised an error.
     seconds : float
         Wall time of the whole fit.
     reason : str or None
-        Why it was handed over to scikit-learn; None where it was not.
+        Why it was handed over to scikit-learn, or the error that it raised; else None.
     """
 
     estimator: str
     shape: tuple[int, ...]
-    n_classes: int
-    ran_on: Literal["fastsoftmax", "scikit-learn"]
+    n_classes: int | None
+    ran_on: Literal["fastsoftmax", "scikit-learn", "neither"]
     seconds: float
     reason: str | None = None
 
@@ -47,10 +49,10 @@ _logged: set[tuple[str, str]] = set()
 
 
 def tell(record: FitRecord) -> None:
-    """Hand a record to all observers, and log its reason if it has one that is new."""
+    """Hand a record to all observers, and log why scikit-learn ran the fit, if it did and the reason is new."""
     for observer in list(observers):
         observer(record)
     said = (record.estimator, record.reason or "")
-    if record.reason is not None and said not in _logged:
+    if record.ran_on == "scikit-learn" and said not in _logged:
         _logged.add(said)
         logger.warning("%s.fit ran on scikit-learn's own code: %s", *said)

@@ -1,7 +1,7 @@
 """``fit`` of scikit-learn's `LogisticRegression` on these kernels.
 
-The method is scikit-learn's own, with `logistic.path` in the place of its numerical work; what that does not serve goes
-to scikit-learn's functions, as before, and `fit_log` tells why.
+The method is scikit-learn's own, with `logistic.minima` in the place of its numerical work; what that does not serve
+goes to scikit-learn's functions, as before, and `fit_log` tells why.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from . import fit_log
 from .logistic import host
 from .logistic.array_api import in_numpy, like
 from .logistic.call import Call, reason_to_hand_over
-from .logistic.path import Stuck, fit_path
+from .logistic.folds import Scored, in_order
+from .logistic.minima.path import Declined, fit_path
 
 
 class _Work:
@@ -28,6 +29,12 @@ class _Work:
         self._host_liblinear = host.function(host_fit, host.LIBLINEAR)
         self._host_scoring_path = host.function(host_fit, host.SCORING_PATH)
         self.reason: str | None = None
+
+    def names(self, host_fit: Callable[..., Any]) -> dict[str, Any]:
+        """What ``host_fit`` is to find under the names of scikit-learn's functions."""
+        parallel = functools.partial(in_order, host.function(host_fit, host.PARALLEL))
+        ours = {host.PATH: self.path, host.SCORING_PATH: self.scoring_path, host.LIBLINEAR: self.liblinear}
+        return {**ours, host.PARALLEL: parallel}
 
     def path(self, *args: Any, **kwargs: Any) -> Any:
         """In the place of `host.PATH`."""
@@ -49,14 +56,15 @@ class _Work:
         if reason is None:
             try:
                 return like(given.X, fit_path(call))
-            except (FloatingPointError, Stuck) as error:
+            except (FloatingPointError, Declined) as error:
                 reason = str(error)
         self.reason = reason
         return None
 
     def scoring_path(self, *args: Any, **kwargs: Any) -> Any:
         """In the place of `host.SCORING_PATH`, whose scores are scikit-learn's."""
-        return host.with_names(self._host_scoring_path, {host.PATH: self.path})(*args, **kwargs)
+        names = {host.PATH: self.path, host.ESTIMATOR: Scored}
+        return host.with_names(self._host_scoring_path, names)(*args, **kwargs)
 
 
 def fit_logistic(
@@ -94,26 +102,22 @@ def fit_logistic_cv(
 def _fit(estimator: Any, host_fit: Callable[..., Any], X: Any, y: Any, sample_weight: Any, **params: Any) -> Any:
     began = time.perf_counter()
     reason: str | None = "this version of scikit-learn does not fit by the functions that 1.6 to 1.9 have"
-    if host.uses(host_fit, host.PATH):
-        work = _Work(host_fit)
-        names = {
-            host.PATH: work.path,
-            host.SCORING_PATH: work.scoring_path,
-            host.LIBLINEAR: work.liblinear,
-            # One call after the other, each on all threads.
-            host.PARALLEL: functools.partial(_in_order, host.function(host_fit, host.PARALLEL)),
-        }
-        host.fit_with(host_fit, names)(estimator, X, y, sample_weight, **params)
-        reason = work.reason
-    else:
-        host_fit(estimator, X, y, sample_weight, **params)
-    shape = (host.rows(X), int(estimator.n_features_in_))
-    ran_on: Any = "fastsoftmax" if reason is None else "scikit-learn"
-    seconds = time.perf_counter() - began
-    k = host.rows(estimator.classes_)
-    fit_log.tell(fit_log.FitRecord(type(estimator).__name__, shape, k, ran_on, seconds, reason))
+    try:
+        if host.uses(host_fit, host.PATH):
+            work = _Work(host_fit)
+            host.fit_with(host_fit, work.names(host_fit))(estimator, X, y, sample_weight, **params)
+            reason = work.reason
+        else:
+            host_fit(estimator, X, y, sample_weight, **params)
+    except BaseException as error:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        _tell(estimator, host.shape(X), None, "neither", began, reason)
+        raise
+    shape, k = (host.rows(X), int(estimator.n_features_in_)), host.rows(estimator.classes_)
+    _tell(estimator, shape, k, "fastsoftmax" if reason is None else "scikit-learn", began, reason)
     return estimator
 
 
-def _in_order(parallel: Callable[..., Any], *, n_jobs: Any = None, **options: Any) -> Any:
-    return parallel(n_jobs=1, **options)
+def _tell(estimator: Any, shape: tuple[int, ...], k: int | None, ran_on: Any, began: float, reason: str | None) -> None:
+    seconds = time.perf_counter() - began
+    fit_log.tell(fit_log.FitRecord(type(estimator).__name__, shape, k, ran_on, seconds, reason))

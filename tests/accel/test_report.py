@@ -37,6 +37,14 @@ def test_many_shapes_are_summed_up():
     assert len(lines) == report.MOST_LINES + 3
 
 
+def test_fits_that_raised_are_told_of():
+    raised = fit(ran_on="neither", reason="ValueError: X contains NaN", seconds=0.25) | {"n_classes": None}
+    lines = list(report.lines_of([fit(), raised]))
+    assert lines[0].endswith("0 fits by scikit-learn in 0 s, 1 fit that raised an error after 0.25 s")
+    assert lines[-2].split() == ["LogisticRegression", "150", "x", "4", "neither", "[1]", "1", "0.25", "0.25", "1"]
+    assert lines[-1] == "[1] ValueError: X contains NaN"
+
+
 def test_the_text_is_of_all_processes(tmp_path):
     for process in ("1", "2"):
         line = {key: value for key, value in fit().items() if key != "process"}

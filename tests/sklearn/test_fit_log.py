@@ -33,10 +33,34 @@ def test_a_cross_validation_is_one_fit_handed_over_or_not(records):
     assert "liblinear" in records[1].reason
 
 
-def test_a_fit_that_raises_is_not_recorded(records):
-    with pytest.raises(ValueError, match="at least 2 classes"):
-        LogisticRegression().fit(np.eye(3), np.ones(3))
-    assert not records
+@pytest.mark.parametrize(
+    ("X", "y", "shape", "error"),
+    [
+        (np.eye(3), np.ones(3), (3, 3), "ValueError: This solver needs samples of at least 2 classes"),
+        ([[1.0], [2.0]], [0, 1, 1], (2, 1), "ValueError: Found input variables with inconsistent numbers of samples"),
+        ([[1.0], [2.0, 3.0]], [0, 1], (), "ValueError: setting an array element"),
+        (None, [0, 1], (), "ValueError: Expected 2D array"),
+    ],
+)
+def test_a_fit_that_raises_is_recorded_with_its_error_and_not_logged(records, caplog, X, y, shape, error):
+    with pytest.raises(ValueError, match=error.removeprefix("ValueError: ")):
+        LogisticRegression().fit(X, y)
+    (record,) = records
+    assert (record.shape, record.n_classes, record.ran_on) == (shape, None, "neither")
+    assert record.reason.startswith(error) and not caplog.records
+
+
+def test_a_fit_that_is_interrupted_is_recorded(records):
+    class Interrupted(LogisticRegression):
+        def fit(self, X, y):
+            return fit_logistic(self, X, y, host_fit=interrupt)
+
+    def interrupt(estimator, X, y, sample_weight=None):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Interrupted().fit(np.eye(3), np.arange(3) % 2)
+    assert records[0].reason.startswith("KeyboardInterrupt")
 
 
 def test_classes_without_a_length_are_counted(records):

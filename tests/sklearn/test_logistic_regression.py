@@ -105,9 +105,10 @@ def test_tol_bounds_the_gradient(tol, k):
 
 def test_max_iter_bounds_the_steps_and_warns():
     X, y = load_breast_cancer(return_X_y=True)
-    for max_iter in (0, 1, 5):
+    X = StandardScaler().fit_transform(X)
+    for max_iter in (0, 1, 5, 6):
         with pytest.warns(ConvergenceWarning, match="lbfgs failed to converge"):
-            fitted = LogisticRegression(max_iter=max_iter).fit(X, y)
+            fitted = LogisticRegression(max_iter=max_iter, C=1e6).fit(X, y)
         assert fitted.n_iter_ == max_iter
 
 
@@ -158,9 +159,30 @@ def test_what_is_not_served_is_handed_over_and_logged_once(caplog, monkeypatch):
     assert "LogisticRegression" in caplog.text and "liblinear" in caplog.text
 
 
-def test_a_few_steps_of_newtons_method_are_theirs():
+@pytest.mark.parametrize(("solver", "max_iter", "m"), [("newton-cg", 1, 400), ("lbfgs", 0, 400), ("lbfgs", 4, 9000)])
+def test_a_few_steps_are_theirs(solver, max_iter, m):
+    X, y = problem(3, m=m)
+    theirs, ours = both(LogisticRegression, X, y, solver=solver, max_iter=max_iter, random_state=0)
+    np.testing.assert_array_equal(ours.coef_, theirs.coef_)
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg", "newton-cholesky", "sag", "saga"])
+@pytest.mark.parametrize("k", [2, 5])
+def test_fits_that_max_iter_cuts_end_no_higher_than_theirs(solver, k):
+    X, y = problem(k, m=3000)
+    X = X * 10.0 ** np.linspace(-1, 1, 12)
+    for max_iter in (5, 8, 15):
+        theirs, ours = both(LogisticRegression, X, y, solver=solver, max_iter=max_iter, tol=1e-9, random_state=0)
+        assert ours.n_iter_[0] <= max_iter
+        assert objective(ours, X, y) <= objective(theirs, X, y) * (1 + 1e-6)
+
+
+def test_weights_that_are_not_finite_are_theirs_to_judge():
     X, y = problem(3)
-    theirs, ours = both(LogisticRegression, X, y, solver="newton-cholesky", max_iter=1)
+    given = {"class_weight": "balanced", "solver": "newton-cholesky"}
+    w = np.where(y == 1, 0.0, 1.0)  # so that class 1 weighs infinity times 0
+    with np.errstate(all="ignore"):
+        theirs, ours = both(LogisticRegression, X, y, w, **given)
     np.testing.assert_array_equal(ours.coef_, theirs.coef_)
 
 

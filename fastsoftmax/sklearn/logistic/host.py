@@ -13,6 +13,8 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from .. import base as _base  # noqa: F401 - first: its error says how to install scikit-learn
 
 import sklearn.linear_model  # isort: skip
@@ -25,7 +27,10 @@ from sklearn.utils.validation import _check_sample_weight, _num_samples
 # scores it; of the solver with a function of its own; of what runs these in parallel.
 PATH, SCORING_PATH = "_logistic_regression_path", "_log_reg_scoring_path"
 LIBLINEAR, PARALLEL = "_fit_liblinear", "Parallel"
+# And of the estimator that the second of them scores.
+ESTIMATOR = "LogisticRegression"
 
+LogisticRegression: Any = sklearn.linear_model.LogisticRegression
 # As they are before anything is put in their place.
 LOGISTIC_FIT: Callable[..., Any] = sklearn.linear_model.LogisticRegression.fit
 LOGISTIC_CV_FIT: Callable[..., Any] = sklearn.linear_model.LogisticRegressionCV.fit
@@ -65,6 +70,14 @@ def rows(array: Any) -> int:
     """The number of rows of anything that can be fitted, also of arrays that neither have a length nor can be read by
     NumPy, such as those of a GPU."""
     return int(_num_samples(array))
+
+
+def shape(array: Any) -> tuple[int, ...]:
+    """The shape of what may be no array at all; empty where it has none."""
+    try:
+        return tuple(map(int, array.shape if hasattr(array, "shape") else np.shape(array)))
+    except (TypeError, ValueError):
+        return ()
 
 
 def sample_weights(sample_weight: Any, X: Any) -> Any:

@@ -7,7 +7,9 @@ scikit-learn minimizes, with p the share of l1 in the penalty,
 which, divided by C sum(w), is the objective of `Objective` with l2 = (1 - p) / (C sum(w)) and l1 = p / (C sum(w)). Of
 two classes scikit-learn has one row of coefficients, the difference of two: those of a softmax at its optimum are
 opposite, +W/2 and -W/2, whose squares add up to half of W's. So l2 is twice as large there. The sum of absolute values
-is that of W, whatever the split.
+is that of W, whatever the split. A pass for two costs 1.0 to 1.2 times as much as one for a single column (300,000 x 4
+to 30, and 100,000 x 100, in both dtypes, AMD Zen 5), so that a loss of its own for two classes would save next to
+nothing.
 
 liblinear also penalizes the intercept: there X has a last column of ``intercept_scaling``, and no bias.
 """
@@ -197,7 +199,13 @@ def _codes(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 def _weights(call: Call, classes: np.ndarray, codes: np.ndarray) -> np.ndarray | None:
-    """Sample weights times class weights; None for none of them."""
+    """Sample weights times class weights; None for none of them.
+
+    Raises
+    ------
+    FloatingPointError
+        Where they are not finite: a balanced class whose rows have no weight.
+    """
     if call.sample_weight is None and call.class_weight is None:
         return None
     w: np.ndarray = host.sample_weights(call.sample_weight, call.X)
@@ -208,5 +216,8 @@ def _weights(call: Call, classes: np.ndarray, codes: np.ndarray) -> np.ndarray |
     else:
         by_class = host.class_weights(call.class_weight, classes, call.y, call.sample_weight)
         codes = _codes(call.y, classes)
-    weights: np.ndarray = w * np.asarray(by_class)[codes].astype(w.dtype, copy=False)
+    with np.errstate(invalid="ignore"):
+        weights: np.ndarray = w * np.asarray(by_class)[codes].astype(w.dtype, copy=False)
+    if not np.isfinite(weights).all():
+        raise FloatingPointError(f"class_weight={call.class_weight!r} leads to weights that are not finite")
     return weights

@@ -12,11 +12,7 @@ from .objective import Logistic
 
 def wants_progress(call: Call) -> bool:
     """Whether anybody listens."""
-    return call.verbose > 0 or _has_callbacks(call)
-
-
-def _has_callbacks(call: Call) -> bool:
-    return call.callback_ctx is not None and hasattr(call.estimator, "_skl_callbacks")
+    return call.verbose > 0 or call.has_callbacks
 
 
 class Progress:
@@ -35,7 +31,7 @@ class Progress:
     def __init__(self, call: Call, model: Logistic) -> None:
         self._call, self._model = call, model
         self.tasks: Tasks | None = None
-        if _has_callbacks(call):
+        if call.has_callbacks:
             weights = None if call.sample_weight is None else {"sample_weight": call.sample_weight}
             told = {"estimator": call.estimator, "X": call.X, "y": call.y, "metadata": weights}
             self.tasks = Tasks(call.callback_ctx, f"{call.solver}-iter", **told)

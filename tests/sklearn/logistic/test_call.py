@@ -29,7 +29,8 @@ def test_solvers_are_served(solver):
     [
         ({"solver": "liblinear"}, "so small X"),
         ({"solver": "liblinear", "k": 3}, "each class against the rest"),
-        ({"solver": "newton-cg", "max_iter": 2}, "max_iter=2 steps of newton-cg"),
+        ({"solver": "newton-cg", "max_iter": 4}, "max_iter=4 steps of newton-cg"),
+        ({"solver": "lbfgs", "max_iter": 0}, "max_iter=0 steps of lbfgs"),
         ({"solver": "cg"}, "solver='cg' is new"),
         ({"sample_weight": [1.0, 1.0, -1.0, 1.0, 1.0, 1.0]}, "negative"),
         ({"class_weight": {0: 1.0, 1: -1.0}}, "negative"),
@@ -37,6 +38,21 @@ def test_solvers_are_served(solver):
 )
 def test_what_is_not_served_is_said(given, reason):
     assert reason in reason_to_hand_over(call(**given))
+
+
+def test_few_steps_are_served_where_callbacks_are_to_hear_of_them():
+    told = dataclasses.replace(call(solver="sag", max_iter=1), callback_ctx=object(), estimator=WithCallbacks())
+    assert reason_to_hand_over(told) is None
+    lbfgs = dataclasses.replace(told, solver="lbfgs", max_iter=0)
+    assert "steps of lbfgs" in reason_to_hand_over(lbfgs)
+
+
+class WithCallbacks:
+    _skl_callbacks = ()
+
+
+def test_a_step_of_newtons_method_or_of_sag_is_worth_several():
+    assert [call(solver=solver, max_iter=7).most_steps for solver in ("lbfgs", "newton-cg", "saga")] == [14, 70, 35]
 
 
 def test_weights_of_zero_and_more_are_served():

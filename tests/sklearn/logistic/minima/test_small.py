@@ -7,8 +7,8 @@ from sklearn.datasets import make_classification
 
 from fastsoftmax.objective.objective import Objective
 from fastsoftmax.sklearn import LogisticRegression
+from fastsoftmax.sklearn.logistic.minima.small import ENTRIES, small
 from fastsoftmax.sklearn.logistic.objective import Logistic
-from fastsoftmax.sklearn.logistic.small import ENTRIES, small
 
 SHAPES = [(200, 8), (30, 80)]
 

@@ -5,6 +5,10 @@ more than the arithmetic there: 0.1 ms of Python beside 0.01 ms of kernel. With 
 next to nothing, Newton's method needs some six steps, and each is half a dozen calls here. Two classes have one row of
 coefficients, as scikit-learn has them, and more have the full symmetric softmax.
 
+Where a Hessian costs more than the rest of a step, one that brought the decrement down by `FALL` serves for the next
+step too, corrected by what the gradients tell (BFGS): 4,000 x 60, k = 2, so takes one Hessian and 6 values instead of
+4 and 5.
+
 Columns are centered where there is an intercept. Where there are fewer rows than columns, the solution is X^T a: with
 X X^T = L L^T, Cholesky, and w = X^T L^-T z, logits are L z and \|w\| = \|z\|, so that L stands for X.
 
@@ -19,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg.lapack import dpotrf, dpotrs, dtrtrs
+from scipy.linalg.lapack import dpotrf, dpotri, dtrtrs
 
 # Most operations of a step, rows x parameters^2 and a third of parameters^3, and most numbers of X.
 WORK, ENTRIES = 6e6, 1 << 18
@@ -27,6 +31,9 @@ WORK, ENTRIES = 6e6, 1 << 18
 STEPS, HALVINGS = 30, 8
 # What Newton's decrement may predict before the last step, relative to the value, and what it may after it.
 NEAR, GAP = 1e-6, 1e-9
+# The Hessian is made anew where a step leaves more than this share of Newton's decrement, and always where it takes
+# fewer operations than this, so that the smallest problems end at their last digits.
+FALL, CHEAP = 0.5, 1e6
 # Rounding of a value, relative, and the gain that a step must bring, as a share of what its slope promises.
 ROUNDING, GAIN = 1e-14, 1e-4
 # A pivot of Cholesky below this share of its diagonal has too few digits left.
@@ -71,6 +78,8 @@ class Small:
     X : ndarray (m, n)
     A : ndarray (m, r [+ 1])
         What logits are made of: X centered or L of this file's head, with a last column of ones for the intercept.
+    weighted : ndarray (m, r [+ 1])
+        A times the roots of the weights.
     targets : ndarray (m, 1) or (m, k)
         Of two classes whether a row is of the second; else one-hot.
     w : ndarray (m, 1)
@@ -85,6 +94,7 @@ class Small:
 
     X: np.ndarray
     A: np.ndarray
+    weighted: np.ndarray
     targets: np.ndarray
     w: np.ndarray
     mean: np.ndarray | None
@@ -103,20 +113,19 @@ class Small:
             return None
         c = np.zeros((self.targets.shape[1], self.A.shape[1])) if start is None else start
         value, G, P = self._at(c, l2)
-        step, near = 0, False
+        inverse: np.ndarray | None = None
+        step, near, cheap = 0, False, len(self.A) * c.size**2 < CHEAP
         while not self._tell(told, step, value, c) and step < max_iter:
             if near and (found := self._minimum(c, G, value, l2, step)) and found.slope <= tol:
                 return found
-            if step == STEPS:
+            if step == STEPS or (inverse is None and (inverse := _inverse(self._hessian(P, l2))) is None):
                 return None
-            H = self._hessian(P, l2)
-            factor, failed = dpotrf(H, lower=1, clean=0)
-            if failed or not (factor.diagonal() ** 2 > PIVOT * H.diagonal()).all():
-                return None
-            along = -dpotrs(factor, G.ravel(), lower=1)[0].reshape(c.shape)
-            slope, length, before = float(np.vdot(along, G)), 1.0, value
+            g = G.ravel()
+            along = -(inverse @ g)
+            slope, length, before = float(along @ g), 1.0, value
             for _ in range(HALVINGS):
-                value, G, P = self._at(c + length * along, l2)
+                there = c + length * along.reshape(c.shape)
+                value, G, P = self._at(there, l2)
                 if value <= before + GAIN * length * slope + ROUNDING * before:
                     break
                 length *= 0.5
@@ -124,9 +133,12 @@ class Small:
                 return None
             if not value > LEAST:
                 return None
-            c, step = c + length * along, step + 1
-            left = float(np.vdot(G, dpotrs(factor, G.ravel(), lower=1)[0]))
+            c, step = there, step + 1
+            inverse = _corrected(inverse, length * along, G.ravel() - g)
+            left = float(G.ravel() @ inverse @ G.ravel())
             near = -slope <= 2.0 * NEAR * value and left <= 2.0 * GAP * value
+            if cheap or not left <= FALL * -slope:
+                inverse = None
         return self._minimum(c, G, value, l2, step)
 
     def _tell(self, told: Told | None, step: int, value: float, c: np.ndarray) -> bool:
@@ -164,18 +176,18 @@ class Small:
 
     def _hessian(self, P: np.ndarray, l2: float) -> np.ndarray:
         """The Hessian, class by class. A shift of all intercepts alike, along which it is 0, has a curvature there."""
-        A, (m, r), k = self.A, self.A.shape, P.shape[1]
+        A, (m, r), k = self.weighted, self.A.shape, P.shape[1]
         n = r - self.bias
         if k == 1:
-            H: np.ndarray = A.T @ (A * (self.w * P * (1.0 - P)))
+            B = A * np.sqrt(P * (1.0 - P))
+            H: np.ndarray = B.T @ B
             np.einsum("ii->i", H)[:n] += l2
             return H
         B = (P[:, :, None] * A[:, None, :]).reshape(m, k * r)
-        weighted = B * self.w
-        H = weighted.T @ B
+        H = B.T @ B
         np.negative(H, out=H)
         blocks = H.reshape(k, r, k, r)
-        np.einsum("cicj->cij", blocks)[:] += (A.T @ weighted).reshape(r, k, r).transpose(1, 0, 2)
+        np.einsum("cicj->cij", blocks)[:] += (A.T @ B).reshape(r, k, r).transpose(1, 0, 2)
         np.einsum("cici->ci", blocks)[:, :n] += l2
         if self.bias:
             blocks[:, n, :, n] += 1.0 / k
@@ -206,6 +218,28 @@ class Small:
             gradient = gradient + np.multiply.outer(G[:, n], self.mean)
         slope = max(float(np.abs(gradient).max(initial=0.0)), float(np.abs(G[:, n:]).max(initial=0.0)))
         return Minimum(coef, c, value, slope, step)
+
+
+def _inverse(H: np.ndarray) -> np.ndarray | None:
+    """The inverse of a Hessian; None where it has lost its digits."""
+    factor, failed = dpotrf(H, lower=1, clean=0)
+    if failed or not (factor.diagonal() ** 2 > PIVOT * H.diagonal()).all():
+        return None
+    lower = np.tril(dpotri(factor, lower=1, overwrite_c=1)[0])
+    inverse: np.ndarray = lower + np.tril(lower, -1).T
+    return inverse
+
+
+def _corrected(inverse: np.ndarray, step: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """The inverse of a Hessian after a step and the change of the gradient along it, by the formula of BFGS."""
+    curvature = float(step @ change)
+    if not curvature > 0.0:
+        return inverse
+    there = inverse @ change
+    half = (0.5 * (1.0 + float(change @ there) / curvature) * step - there) / curvature
+    outer: np.ndarray = np.multiply.outer(step, half)
+    corrected: np.ndarray = inverse + outer + outer.T
+    return corrected
 
 
 def small(X: np.ndarray, codes: np.ndarray, k: int, w: np.ndarray | None, fit_intercept: bool) -> Small | None:
@@ -239,9 +273,10 @@ def small(X: np.ndarray, codes: np.ndarray, k: int, w: np.ndarray | None, fit_in
         A = factor
     shares = np.full((m, 1), 1.0 / m) if w is None else (w / counts.sum()).astype(np.float64)[:, None]
     if fit_intercept:
+        inner = A
+        A = np.ones((m, inner.shape[1] + 1))
         if m >= n:
             mean = shares[:, 0] @ X
-            A = X - mean
-        A = np.hstack([A, np.ones((m, 1))])
+        np.subtract(inner, 0.0 if mean is None else mean, out=A[:, :-1])
     targets = codes[:, None] == (np.ones(1) if k == 2 else np.arange(k))
-    return Small(X, A, targets.astype(np.float64), shares, mean, factor, fit_intercept)
+    return Small(X, A, A * np.sqrt(shares), targets.astype(np.float64), shares, mean, factor, fit_intercept)

@@ -15,17 +15,18 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from ...solvers.certificates.separation import separable_below
-from ...solvers.geometry.centering import to_centered, to_original
-from ...solvers.minimize import blas_for, run_solver
-from ...solvers.result import Step
-from ...solvers.run import Run
-from ...solvers.run.blas import one_thread
-from ...solvers.warm_start import WarmStart
-from .call import Call
-from .objective import Data, Logistic, data, logistic
+from ....solvers.certificates.separation import separable_below
+from ....solvers.geometry.centering import to_centered, to_original
+from ....solvers.minimize import blas_for, run_solver
+from ....solvers.result import Step
+from ....solvers.run import Run
+from ....solvers.run.blas import one_thread
+from ....solvers.warm_start import WarmStart
+from ..call import FEW_STEPS, Call, few_steps
+from ..objective import Data, Logistic, data, logistic
+from ..progress import Progress, wants_progress
+from .absent import of_present, present_of, with_absent
 from .polish import polished
-from .progress import Progress, wants_progress
 from .small import Minimum, Small, small
 
 # Our own tolerance, for a relative gap of the objective.
@@ -38,15 +39,30 @@ MARGIN, SMALLEST, PROGRESS = 0.3, 1e-15, 0.7
 FAR_OUT = 0.1
 
 
-class Stuck(Exception):
-    """Raised where a run can make no more progress though neither criterion holds: of float32 columns that depend on
-    each other, without a penalty, a run may end far from the minimum."""
+class Declined(Exception):
+    """Raised where scikit-learn's own code may end lower: after few steps of lbfgs, unless the problem is small; and
+    where a run can make no more progress though neither criterion holds, as without a penalty on float32 columns that
+    depend on each other."""
 
 
 def fit_path(call: Call) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Coefficients (Cs, ...), the Cs, and steps (Cs,) of each, as scikit-learn's function returns them."""
     Cs = np.asarray(np.logspace(-4, 4, call.Cs) if np.ndim(call.Cs) == 0 else call.Cs)
     rows = data(call)
+    present = present_of(call, rows)
+    if present.all():
+        coefs, n_iter = _minima(call, rows, Cs)
+    elif present.sum() > 1:
+        coefs, _, n_iter = fit_path(of_present(call, rows, Cs, present))
+        coefs = with_absent(coefs, rows, present)
+    else:
+        zeros, n_iter = np.zeros((len(Cs), 1, rows.X.shape[1] + 1), call.X.dtype), np.zeros(len(Cs), np.int32)
+        coefs = with_absent(zeros, rows, present)
+    return coefs, Cs, n_iter
+
+
+def _minima(call: Call, rows: Data, Cs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`fit_path` for each of some Cs, of classes that all have rows."""
     n_iter = np.zeros(len(Cs), np.int32)
     coefs: dict[int, np.ndarray] = {}
     quick, path = _Quick.of(call, rows), None
@@ -55,12 +71,14 @@ def fit_path(call: Call) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if found is not None:
             coef, n_iter[i] = found.coef[0] if rows.k == 2 else found.coef, found.n_iter
         else:
+            if call.max_iter <= FEW_STEPS and not call.has_callbacks:
+                raise Declined(few_steps(call))
             path = _Path(call, logistic(call, rows)) if path is None else path
             with blas_for(path.model.obj):
                 theta, n_iter[i] = path.minimum(float(Cs[i]), None if quick is None else quick.progress)
             coef = path.model.to_coef(theta)
         coefs[i] = coef.astype(call.X.dtype)
-    return np.stack([coefs[i] for i in range(len(Cs))]), Cs, n_iter
+    return np.stack([coefs[i] for i in range(len(Cs))]), np.minimum(n_iter, call.max_iter)
 
 
 def fit_objective(call: Call, model: Logistic) -> tuple[np.ndarray, int]:
@@ -102,7 +120,9 @@ class _Quick:
 
         with one_thread():
             strength = 1.0 / (C * self.rows.weight_sum)
-            found = self.problem.minimum(strength, self._start, call.tol, call.max_iter, told if wanted else None)
+            # Steps of Newton's method need be no more than those of lbfgs.
+            most = call.max_iter if call.solver == "lbfgs" else call.most_steps
+            found = self.problem.minimum(strength, self._start, call.tol, most, told if wanted else None)
         if found is None:
             return None
         self._start = found.c
@@ -125,50 +145,54 @@ class _Path:
         call, model = self.call, self.model
         l1 = model.set_C(C)
         progress = Progress(call, model) if progress is None else progress
-        run, done, tol, before = None, 0, TOL, np.inf
+        run, done, tol, before, most = None, 0, TOL, np.inf, call.most_steps
         while True:
-            run, converged = self._run(run, tol, call.max_iter - done, l1, progress)
-            done = min(done + len(run.history) - 1, call.max_iter)
+            run, converged = self._run(run, tol, most - done, l1, progress)
+            done = min(done + len(run.history) - 1, most)
             slope = model.slope(run.theta, run.grad, l1)
             stuck = slope > PROGRESS * before or run.value == 0.0 or tol <= SMALLEST
-            if slope <= call.tol or done >= call.max_iter or progress.stopped or stuck:
+            if slope <= call.tol or done >= most or progress.stopped or stuck:
                 break
             before, tol = slope, max(_smaller(run, call.tol / slope), SMALLEST)
         theta = to_original(run.obj, run.theta)
-        if slope > call.tol and done < call.max_iter and run.value < separable_below(run.obj):
-            theta, slope, steps = self._scaled(theta, call.max_iter - done)
+        if done < most and run.value < separable_below(run.obj):
+            theta, slope, steps = self._scaled(theta, slope, most - done)
             done += steps
-        if l1 and slope > call.tol and done < call.max_iter and model.column is None:
+        if l1 and slope > call.tol and done < most and model.column is None:
             theta, slope = polished(model, theta, l1, call.tol)
         progress.close(theta)
         if self.warm_start is not None:
             self.warm_start.keep(run)
         if not (slope <= call.tol or (converged and stuck) or progress.stopped):
-            if done < call.max_iter and not l1 and progress.tasks is None:
-                raise Stuck(f"rounding ended the fit where an entry of the gradient was {slope:.2g}")
+            if done < most and not l1 and progress.tasks is None:
+                raise Declined(f"rounding ended the fit where an entry of the gradient was {slope:.2g}")
             _warn(call, run.value, done, slope)
         return theta, done
 
-    def _scaled(self, theta: np.ndarray, most: int) -> tuple[np.ndarray, float, int]:
+    def _scaled(self, theta: np.ndarray, slope: float, most: int) -> tuple[np.ndarray, float, int]:
         """Theta that tells all rows apart, scaled up until the gradient is small, which then falls exponentially; that
         gradient; and the steps. scikit-learn's solvers end at such a theta too, where there is no minimum."""
-        slope, steps = np.inf, 0
+        steps = 0
         while slope > FAR_OUT * self.call.tol and steps < most:
             theta, steps = 2.0 * theta, steps + 1
             slope = self.model.slope(theta, self.model.obj.value_and_grad(theta)[1], 0.0)
         return theta, slope, steps
 
     def _run(self, last: Run | None, tol: float, steps: int, l1: float, progress: Progress) -> tuple[Run, bool]:
-        """A run to a tolerance, from the end of the last one if there was one."""
+        """A run to a tolerance, from the end of the last one if there was one. It then ends where no entry of the
+        gradient is above scikit-learn's tol."""
 
         def callback(step: Step) -> None:
-            progress(step, to_original(run.obj, run.theta))
+            if progress.wanted:
+                progress(step, to_original(run.obj, run.theta))
+            if last is not None and self.model.slope(run.theta, run.grad, l1) <= self.call.tol:
+                raise StopIteration("no entry of the gradient is above tol")
 
         run = Run(
             self.model.obj,
             tol=tol,
             max_iter=steps,
-            callback=callback if progress.wanted else None,
+            callback=callback if progress.wanted or last is not None else None,
             l1=l1,
             warm_start=self.warm_start,
             similar_run=last,
@@ -202,9 +226,9 @@ _WARNINGS["saga"] = _WARNINGS["sag"]
 
 
 def _warn(call: Call, value: float, done: int, slope: float) -> None:
-    text = _WARNINGS[call.solver].format(done=done, value=value)
+    text = _WARNINGS[call.solver].format(done=min(done, call.max_iter), value=value)
     text += f"The largest entry of the gradient is {slope:.3g}, where tol={call.tol:.3g} was asked for.\n"
-    if done >= call.max_iter:
+    if done >= call.most_steps:
         text += f"Increase the number of iterations to improve the convergence (max_iter={call.max_iter}).\n"
     text += (
         "You might also want to scale the data as shown in:\n"

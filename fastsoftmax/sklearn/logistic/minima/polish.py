@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .objective import Logistic
+from ..objective import Logistic
 
 # Most coefficients; each takes a pass. And most steps.
 MOST, STEPS = 200, 4
