@@ -10,8 +10,8 @@ from ..harness.records import Json
 from ..peers import PEERS
 from ..sections import dense
 from . import targets
-from .tables import drop_in, phases, solvers, sparse
-from .tables.text import number, table, times
+from .tables import drop_in, hosts, phases, solvers, sparse
+from .tables.text import absent, number, table, times
 from .targets import best_peer, ms
 
 HERE = Path(__file__).parent
@@ -98,21 +98,6 @@ def ours_table(section: Json) -> str:
             row += [number(mine), times(targets.ratio(mine, r["roof_ms"])), times(targets.ratio(mine, first))]
         rows.append(row)
     return table(head, rows) + absent(records)
-
-
-def absent(records: list[Json]) -> str:
-    """A line on which peers are not in the table, and why."""
-    reasons: dict[str, list[str]] = {}
-    for r in records:
-        for name, row in r["rivals"].items():
-            if "missing" in row:
-                reasons.setdefault(f"{PEERS[name].label}: {row['missing']}", []).append(r["case"])
-    if not reasons:
-        return ""
-    notes = [
-        why if len(where) == len(records) else f"{why} ({', '.join(where)})" for why, where in sorted(reasons.items())
-    ]
-    return "\n\nNot in the table: " + "; ".join(notes) + "."
 
 
 def phases_text(section: Json) -> str:
@@ -305,6 +290,21 @@ _PARTS = (
         " `python -m fastsoftmax.accel`, each in a process of its own and in turn. Objective: that of the final model,"
         " by the same code; a gain counts only where the accelerated program ends no higher.",
         drop_in_text,
+    ),
+    (
+        "PyTorch",
+        "PyTorch: a linear layer and its loss",
+        "Median milliseconds of forward and backward, by PyTorch's own ways and by"
+        " `fastsoftmax.torch.linear_cross_entropy`; the fastest of the former is in bold, gain: its time over ours."
+        " -dX: the gradient with respect to the rows as well, as under a body that is trained.",
+        hosts.pytorch_text,
+    ),
+    (
+        "JAX",
+        "JAX: a linear layer and its loss",
+        "Median milliseconds of a compiled value and gradient, by XLA alone and by"
+        " `fastsoftmax.jax.linear_cross_entropy`.",
+        hosts.jax_text,
     ),
 )
 

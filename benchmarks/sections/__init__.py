@@ -25,6 +25,8 @@ SECTIONS = (
     "solvers",
     "sparse",
     "drop-in",
+    "PyTorch",
+    "JAX",
 )
 
 
@@ -35,7 +37,7 @@ _FULL_ONLY = ("wide", "many classes")
 def run(sections: Sequence[str], effort: Effort, say: Say = print) -> Json:
     """Measure ``sections``, saving after each; returns all that is saved."""
     # Not at the top: some of these are commands as well, which Python would load twice.
-    from . import dense, drop_in, phases, solvers, sparse
+    from . import dense, drop_in, hosts, phases, solvers, sparse
 
     timing.fix_threads(effort.n_threads)
     path = results_path(effort.quick)
@@ -64,6 +66,10 @@ def run(sections: Sequence[str], effort: Effort, say: Say = print) -> Json:
             found["programs"] = drop_in.run(drop_in.QUICK if effort.quick else list(drop_in.PROGRAMS), effort, say)
         elif section == "sparse":
             found |= sparse.run(roof, effort, say)
+        elif section == "PyTorch":
+            found |= hosts.pytorch(roof, effort, say)
+        elif section == "JAX":
+            found["cases"] = hosts.jax(roof, effort, say)
         else:
             found["cases"] = dense.timed(section, roof, effort, say)
         found["seconds"] = time.perf_counter() - begin

@@ -102,7 +102,7 @@ def run_bench(
     for case in chosen:
         if progress is not None:
             progress(f"{case.name} ({case.shape})")
-        table.records.extend(dense.together([case], tuple(peers.PEERS), roof, effort))
+        table.records.extend(dense.together([case], peers.LOSSES, roof, effort))
     _fill(table, peers.PEERS)
     return table
 
