@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "objective": ["data", *KERNELS],
     "solvers": ["objective", "data", *KERNELS],
     "model": ["objective", "data", *KERNELS, "_extras", "_version"],
-    "kernels.api": ["model", "objective", "data", "kernels.contract", "kernels.plan", "kernels.backends"],
+    "kernels.api": ["model", "objective", "data", *KERNELS],
     "numba": ["objective", "kernels.api", "_extras"],
     "jax": ["kernels.api", "_extras"],
     "sklearn": ["model", "solvers", "objective", "data", "kernels.backends", "_extras"],
