@@ -300,6 +300,19 @@ _PARTS = (
         hosts.pytorch_text,
     ),
     (
+        "PyTorch memory",
+        "PyTorch: extra memory of a layer",
+        "MB in use at the peak, above what was in use before, each way in a process of its own; gradients are counted.",
+        hosts.memory_text,
+    ),
+    (
+        "training steps",
+        "PyTorch: training steps",
+        "Median milliseconds of forward, backward and an update by SGD, by each way of the last layer in turn. Ours"
+        " computes bfloat16 in float32, half as fast as processors that multiply bfloat16 can.",
+        hosts.steps_text,
+    ),
+    (
         "JAX",
         "JAX: a linear layer and its loss",
         "Median milliseconds of a compiled value and gradient, by XLA alone and by"
@@ -327,7 +340,8 @@ def render(results: Json, plots: list[str]) -> str:
     for name, title, text, show in _PARTS:
         section = results["sections"].get(name)
         if not section or not (
-            section.get("cases") or {"phases", "line", "memory", "calls", "solvers", "fit", "programs"} & set(section)
+            section.get("cases")
+            or {"phases", "line", "memory", "calls", "solvers", "fit", "programs", "steps"} & set(section)
         ):
             continue
         parts += [f"## {title}", stamp(section), text, show(section)]

@@ -339,7 +339,7 @@ def layers(results: Json) -> Iterator[Target]:
     for name, limit in LAYER_GAINS.items():
         gain = layer_gain(timed[name]) if name in timed else None
         yield at_least(f"PyTorch's fastest layer and loss over ours, {name}", limit, gain)
-    memory = {r["case"]: r for r in results["sections"].get("PyTorch", {}).get("memory", [])}
+    memory = {r["case"]: r for r in results["sections"].get("PyTorch memory", {}).get("memory", [])}
     shares = {name: layer_memory(r, timed[name]) for name, r in memory.items() if name in timed}
     value, case = _extreme(shares)
     yield at_most("Extra memory of a head in PyTorch, ours over that of its fastest way, worst", 0.2, value, note=case)

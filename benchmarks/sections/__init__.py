@@ -26,6 +26,8 @@ SECTIONS = (
     "sparse",
     "drop-in",
     "PyTorch",
+    "PyTorch memory",
+    "training steps",
     "JAX",
 )
 
@@ -38,6 +40,7 @@ def run(sections: Sequence[str], effort: Effort, say: Say = print) -> Json:
     """Measure ``sections``, saving after each; returns all that is saved."""
     # Not at the top: some of these are commands as well, which Python would load twice.
     from . import dense, drop_in, hosts, phases, solvers, sparse
+    from .hosts import training
 
     timing.fix_threads(effort.n_threads)
     path = results_path(effort.quick)
@@ -66,10 +69,12 @@ def run(sections: Sequence[str], effort: Effort, say: Say = print) -> Json:
             found["programs"] = drop_in.run(drop_in.QUICK if effort.quick else list(drop_in.PROGRAMS), effort, say)
         elif section == "sparse":
             found |= sparse.run(roof, effort, say)
-        elif section == "PyTorch":
-            found |= hosts.pytorch(roof, effort, say)
-        elif section == "JAX":
-            found["cases"] = hosts.jax(roof, effort, say)
+        elif section == "PyTorch memory":
+            found["memory"] = hosts.memory(effort, say)
+        elif section == "training steps":
+            found["steps"] = training.run(effort, say)
+        elif section in ("PyTorch", "JAX"):
+            found["cases"] = hosts.cases(section, roof, effort, say)
         else:
             found["cases"] = dense.timed(section, roof, effort, say)
         found["seconds"] = time.perf_counter() - begin

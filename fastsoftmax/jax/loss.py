@@ -153,9 +153,9 @@ def _total_forward(
     x: Any, w: Any, targets: Any, b: Any, factors: Any, label_smoothing: float, n_threads: int
 ) -> tuple[Any, Any]:
     """The loss, and what `_total_backward` multiplies; arguments come with whether they are differentiated."""
-    given, (of_x, of_w, _, of_b, of_factors) = _given((x, w, targets, b, factors))
+    (x, w, targets, b, factors), (of_x, of_w, _, of_b, of_factors) = _given((x, w, targets, b, factors))
     wanted = of_x, of_w, of_b, of_factors
-    loss, *parts = _run(*given, wanted, label_smoothing, n_threads)
+    loss, *parts = _run(x, w, targets, b, factors, wanted, label_smoothing, n_threads)
     return loss, [part if want else None for part, want in zip(parts, wanted, strict=True)]
 
 
@@ -180,10 +180,10 @@ def _losses_forward(x: Any, w: Any, targets: Any, b: Any, label_smoothing: float
 
 
 def _losses_backward(label_smoothing: float, n_threads: int, kept: Any, factors: Any) -> Any:
-    given, wanted = kept
+    (x, w, targets, b), wanted = kept
     if isinstance(factors, SymbolicZero):
         return (None,) * 4
-    _, *parts = _run(*given, factors, wanted.which, label_smoothing, n_threads)
+    _, *parts = _run(x, w, targets, b, factors, wanted.which, label_smoothing, n_threads)
     dx, dw, db, _ = (part if want else None for part, want in zip(parts, wanted.which, strict=True))
     return dx, dw, None, db
 

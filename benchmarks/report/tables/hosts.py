@@ -43,18 +43,20 @@ def memory_rows(records: list[Json]) -> Rows:
 
 
 def pytorch_text(section: Json) -> str:
-    """Layers, their memory, training steps."""
-    parts = [
-        table(*case_rows(section["cases"], "torch")) + absent(section["cases"]),
-        "### Extra memory of a layer",
-        "MB in use at the peak, above what was in use before, each way in a process of its own; gradients are counted.",
-        table(*memory_rows(section["memory"])) + absent(section["memory"]),
-        "### Training steps",
-        "Forward, backward and an update by SGD, by each way of the last layer in turn. bfloat16 is computed in float32"
-        " by ours, while PyTorch has the processor multiply bfloat16 where it can.",
-        table(*step_rows(section["steps"])),
-    ]
-    return "\n\n".join(parts)
+    """Times of layers."""
+    return table(*case_rows(section["cases"], "torch")) + absent(section["cases"])
+
+
+def memory_text(section: Json) -> str:
+    """Their memory."""
+    return table(*memory_rows(section["memory"])) + absent(section["memory"])
+
+
+def steps_text(section: Json) -> str:
+    """Training steps; a way whose losses are not those of the plain way has no time."""
+    return table(*step_rows(section["steps"])) + absent(
+        [{**record, "case": f"{record['network']}, {record['dtype']}"} for record in section["steps"]]
+    )
 
 
 def jax_text(section: Json) -> str:
