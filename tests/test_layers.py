@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "jax": ["kernels.api", "_extras"],
     "sklearn": ["model", "solvers", "objective", "data", "kernels.backends", "_extras"],
     "torch": ["objective", "data", "_extras"],
-    "accel": ["sklearn", "_extras", "_version"],
+    "accel": ["sklearn", "torch", "_extras", "_version"],
     "cli": ["model", "solvers", "objective", "data", "datasets", "reference", "_extras", "_version"],
     "__main__": ["cli"],
     "__init__": ["accel", "model", "objective", "sklearn", "solvers", "kernels.backends", "kernels.api", "_version"],
