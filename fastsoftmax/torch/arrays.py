@@ -157,9 +157,9 @@ def _without_rows(given: tuple[Tensor, Tensor, Tensor | None], N: int, dtype: np
 def _array(tensor: Tensor, dtype: np.dtype | None = None) -> np.ndarray:
     """The tensor's memory as an array; converted to a dtype if one is given. bfloat16 comes as its bits, uint16."""
     if tensor.dtype != torch.bfloat16:
-        array: np.ndarray = tensor.detach().numpy()
+        array: np.ndarray = tensor.detach().resolve_neg().numpy()
         return array if dtype is None else array.astype(dtype, copy=False)
-    bits: np.ndarray = tensor.detach().view(torch.int16).numpy().view(np.uint16)
+    bits: np.ndarray = tensor.detach().resolve_neg().view(torch.int16).numpy().view(np.uint16)
     return bits if dtype is None else widened(bits).astype(dtype, copy=False)
 
 

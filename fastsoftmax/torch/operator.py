@@ -154,7 +154,7 @@ def differentiate(ctx: Any, factor: Tensor | None, *_: None) -> tuple[Tensor | N
 
 def scaled(grad: Tensor, factor: Tensor) -> Tensor:
     """The gradient times a scalar: in its own memory where nothing can ask for it again."""
-    traced = type(grad) is not Tensor  # by torch.compile, which does not know the numbers
+    traced = type(grad) is not Tensor or grad.is_meta  # as by torch.compile, which does not know the numbers
     if traced or _is_kept():
         return grad * factor.to(grad.dtype)
     number = float(factor)
@@ -169,9 +169,9 @@ def _is_kept() -> bool:
         return True
 
 
-def refuse_second_derivatives(*_: Any) -> Any:
+def refuse_other_derivatives(*_: Any) -> Any:
     raise NotImplementedError(
-        "fastsoftmax.torch.linear_cross_entropy has first derivatives only; for a Hessian product use "
+        "fastsoftmax.torch.linear_cross_entropy has first derivatives only, in reverse mode; for a Hessian product use "
         "fastsoftmax.Objective.hess_prod, for second derivatives by autograd torch.nn.functional.linear_cross_entropy"
     )
 
@@ -208,6 +208,7 @@ def one_by_one(call: Any, info: Any, in_dims: Any, args: tuple[Any, ...]) -> tup
 class Plain(torch.autograd.Function):
     """The forward operator, for autograd alone: without the binding of arguments, which takes others 25 us."""
 
+    jvp = staticmethod(refuse_other_derivatives)
     backward = staticmethod(differentiate)
 
     @staticmethod
@@ -220,6 +221,7 @@ class Plain(torch.autograd.Function):
 class Forward(torch.autograd.Function):
     """The forward operator, for autograd and `torch.func`."""
 
+    jvp = staticmethod(refuse_other_derivatives)
     forward = staticmethod(compute_forward)
     setup_context = staticmethod(save)
     backward = staticmethod(differentiate)
@@ -232,8 +234,9 @@ class Forward(torch.autograd.Function):
 class Backward(torch.autograd.Function):
     """The backward operator; its derivatives are an error."""
 
+    jvp = staticmethod(refuse_other_derivatives)
     forward = staticmethod(compute_backward)
-    backward = staticmethod(refuse_second_derivatives)
+    backward = staticmethod(refuse_other_derivatives)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -247,8 +250,9 @@ class Backward(torch.autograd.Function):
 class Once(torch.autograd.Function):
     """A gradient times a scalar; its derivatives, which depend on the other tensors too, are an error."""
 
+    jvp = staticmethod(refuse_other_derivatives)
     generate_vmap_rule = True
-    backward = staticmethod(refuse_second_derivatives)
+    backward = staticmethod(refuse_other_derivatives)
 
     @staticmethod
     def forward(grad: Tensor, factor: Tensor, *tensors: Tensor | None) -> Tensor:
@@ -261,7 +265,8 @@ class Once(torch.autograd.Function):
 
 def _is_plain(args: tuple[Any, ...]) -> bool:
     """Whether tensors are no others than PyTorch's own, with numbers that are known."""
-    plain = all(type(arg) in (Tensor, torch.nn.Parameter) for arg in args if isinstance(arg, Tensor))
+    tensors = (arg for arg in args if isinstance(arg, Tensor))
+    plain = all(type(arg) in (Tensor, torch.nn.Parameter) and not arg.is_meta for arg in tensors)
     return plain and not torch.compiler.is_compiling()
 
 
@@ -281,5 +286,5 @@ def linear_cross_entropy(*args: Any) -> Tensor:
 
 forward.register_autograd(differentiate, setup_context=save)
 forward.register_vmap(lambda info, in_dims, *args: one_by_one(forward, info, in_dims, args))
-backward.register_autograd(refuse_second_derivatives, setup_context=lambda ctx, inputs, output: None)
+backward.register_autograd(refuse_other_derivatives, setup_context=lambda ctx, inputs, output: None)
 backward.register_vmap(lambda info, in_dims, *args: one_by_one(backward, info, in_dims, args))
