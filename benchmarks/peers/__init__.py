@@ -49,6 +49,8 @@ class Peer:
         Whether it reads 8- and 16-bit X as they are; others get X converted beforehand.
     dense, sparse : bool
         Whether it takes dense X and sparse X, a csr_array.
+    host : str
+        The library within which it is a layer of a network, "torch" or "jax"; "" for passes over NumPy's arrays.
     options : dict
         Passed on to ``prepare``.
     function : callable or None
@@ -65,6 +67,7 @@ class Peer:
     narrow: bool = False
     dense: bool = True
     sparse: bool = False
+    host: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     function: Callable[..., Callable[[], tuple[Any, ...]]] | None = None
 
@@ -136,6 +139,14 @@ def own(given: str) -> Peer:
     return Peer(given, given, "", given.partition(":")[0], sparse=True, function=load(given))
 
 
+def _torch(way: str, label: str) -> Peer:
+    """A way of `hosts/torch_layer.py`."""
+    ours = way == "ours"
+    package = "fastsoftmax" if ours else "torch"
+    name = f"torch_layer_{way}"
+    return Peer(name, label, "hosts.torch_layer", package, ours=ours, dx=True, host="torch", options={"way": way})
+
+
 PEERS: dict[str, Peer] = {
     p.name: p
     for p in (
@@ -148,5 +159,15 @@ PEERS: dict[str, Peer] = {
         Peer("torch_fused", "PyTorch fused", "torch_fused", "torch", dx=True),
         Peer("jax_jit", "JAX", "jax_jit", "jax", dx=True),
         Peer("sklearnex_fit", "sklearnex", "sklearnex_fit", "scikit-learn-intelex", per_iteration=True),
+        _torch("ours", "fastsoftmax.torch"),
+        _torch("eager", "linear, cross_entropy"),
+        _torch("fused", "linear_cross_entropy"),
+        _torch("chunked", "the same, with options"),
+        _torch("compiled", "torch.compile"),
+        Peer("jax_layer", "fastsoftmax.jax", "hosts.jax_layer", "fastsoftmax", ours=True, dx=True, host="jax"),
+        Peer("jax_layer_xla", "XLA", "jax_jit", "jax", dx=True, host="jax"),
     )
 }
+# Those that take arrays of NumPy, and those that are layers within a host.
+LOSSES = tuple(name for name, peer in PEERS.items() if not peer.host)
+LAYERS = {host: tuple(name for name, peer in PEERS.items() if peer.host == host) for host in ("torch", "jax")}

@@ -10,8 +10,8 @@ from ..harness.records import Json
 from ..peers import PEERS
 from ..sections import dense
 from . import targets
-from .tables import drop_in, phases, scale, solvers, sparse, sweeps
-from .tables.text import number, table, times
+from .tables import drop_in, hosts, phases, scale, solvers, sparse, sweeps
+from .tables.text import absent, number, table, times
 from .targets import best_peer, ms
 
 HERE = Path(__file__).parent
@@ -98,21 +98,6 @@ def ours_table(section: Json) -> str:
             row += [number(mine), times(targets.ratio(mine, r["roof_ms"])), times(targets.ratio(mine, first))]
         rows.append(row)
     return table(head, rows) + absent(records)
-
-
-def absent(records: list[Json]) -> str:
-    """A line on which peers are not in the table, and why."""
-    reasons: dict[str, list[str]] = {}
-    for r in records:
-        for name, row in r["rivals"].items():
-            if "missing" in row:
-                reasons.setdefault(f"{PEERS[name].label}: {row['missing']}", []).append(r["case"])
-    if not reasons:
-        return ""
-    notes = [
-        why if len(where) == len(records) else f"{why} ({', '.join(where)})" for why, where in sorted(reasons.items())
-    ]
-    return "\n\nNot in the table: " + "; ".join(notes) + "."
 
 
 def phases_text(section: Json) -> str:
@@ -336,11 +321,39 @@ _PARTS = (
         " to measure on; scikit-learn's lbfgs with default tol at some of the values (`sections/sweeps/probe.py`).",
         sweeps_text,
     ),
+    (
+        "PyTorch",
+        "PyTorch: a linear layer and its loss",
+        "Median milliseconds of forward and backward, by PyTorch's own ways and by"
+        " `fastsoftmax.torch.linear_cross_entropy`; the fastest of the former is in bold, gain: its time over ours."
+        " -dX: the gradient with respect to the rows as well, as under a body that is trained.",
+        hosts.pytorch_text,
+    ),
+    (
+        "PyTorch memory",
+        "PyTorch: extra memory of a layer",
+        "MB in use at the peak, above what was in use before, each way in a process of its own; gradients are counted.",
+        hosts.memory_text,
+    ),
+    (
+        "training steps",
+        "PyTorch: training steps",
+        "Median milliseconds of forward, backward and an update by SGD, by each way of the last layer in turn. Ours"
+        " computes bfloat16 in float32, half as fast as processors that multiply bfloat16 can.",
+        hosts.steps_text,
+    ),
+    (
+        "JAX",
+        "JAX: a linear layer and its loss",
+        "Median milliseconds of a compiled value and gradient, by XLA alone and by"
+        " `fastsoftmax.jax.linear_cross_entropy`.",
+        hosts.jax_text,
+    ),
 )
 
 
 # What a section without cases holds if it was measured.
-_MEASURED = {"phases", "line", "memory", "calls", "solvers", "fit", "programs", "probes", "kinds"}
+_MEASURED = {"phases", "line", "memory", "calls", "solvers", "fit", "programs", "probes", "kinds", "steps"}
 
 # Plots of a part, by its heading.
 _PICTURES = {

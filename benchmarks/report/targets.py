@@ -1,4 +1,4 @@
-"""The targets of kernels, solvers and sparse X, each judged from the saved results; nothing here is measured."""
+"""The targets of kernels, solvers, sparse X and layers, judged from the saved results; nothing here is measured."""
 
 from __future__ import annotations
 
@@ -354,8 +354,39 @@ def sweeps(results: Json) -> Iterator[Target]:
     yield at_least("Bootstrap fits one by one over those together", 6, gain)
 
 
+def layer_gain(record: Json) -> float | None:
+    """Time of the host's fastest way over ours."""
+    own = next((row["ms"] for name, row in record["rivals"].items() if PEERS[name].ours and "ms" in row), None)
+    peer = best_peer(record)
+    return ratio(peer[1] if peer else None, own)
+
+
+def layer_memory(record: Json, timed: Json) -> float | None:
+    """Our extra memory over that of the host's fastest way, which ``timed`` tells."""
+    peer, rivals = best_peer(timed), record["rivals"]
+    own = next((row.get("extra_mb") for name, row in rivals.items() if PEERS[name].ours), None)
+    return ratio(own, rivals.get(peer[0], {}).get("extra_mb") if peer else None)
+
+
+# Wanted of layers in PyTorch: the fastest of its ways over ours.
+LAYER_GAINS = {"16k-classes-f32-dX": 1.5, "128k-classes-f32-dX": 1.5, "60k-f32": 3.0}
+
+
+def layers(results: Json) -> Iterator[Target]:
+    timed = cases(results, "PyTorch")
+    for name, limit in LAYER_GAINS.items():
+        gain = layer_gain(timed[name]) if name in timed else None
+        yield at_least(f"PyTorch's fastest layer and loss over ours, {name}", limit, gain)
+    memory = {r["case"]: r for r in results["sections"].get("PyTorch memory", {}).get("memory", [])}
+    shares = {name: layer_memory(r, timed[name]) for name, r in memory.items() if name in timed}
+    value, case = _extreme(shares)
+    yield at_most("Extra memory of a head in PyTorch, ours over that of its fastest way, worst", 0.2, value, note=case)
+    value, case = _extreme({name: layer_gain(r) for name, r in cases(results, "JAX").items()}, min)
+    yield at_least("XLA's own layer and loss over ours, worst case", 2, value, note=case)
+
+
 def judge(results: Json) -> list[Target]:
     """All targets, judged."""
     parts = (against_roof, against_peers, layouts, growth, memory_use, numba_start, solver_runs, sparse_x)
-    parts += (drop_in, larger_than_memory, sweeps)
+    parts += (drop_in, larger_than_memory, sweeps, layers)
     return [target for part in parts for target in part(results)]

@@ -27,6 +27,10 @@ SECTIONS = (
     "drop-in",
     "larger than memory",
     "sweeps",
+    "PyTorch",
+    "PyTorch memory",
+    "training steps",
+    "JAX",
 )
 
 
@@ -37,7 +41,8 @@ _FULL_ONLY = ("wide", "many classes")
 def run(sections: Sequence[str], effort: Effort, say: Say = print) -> Json:
     """Measure ``sections``, saving after each; returns all that is saved."""
     # Not at the top: some of these are commands as well, which Python would load twice.
-    from . import dense, drop_in, phases, solvers, sparse, sweeps
+    from . import dense, drop_in, hosts, phases, solvers, sparse, sweeps
+    from .hosts import training
     from .scale import larger_than_memory
 
     timing.fix_threads(effort.n_threads)
@@ -71,6 +76,12 @@ def run(sections: Sequence[str], effort: Effort, say: Say = print) -> Json:
             found |= sweeps.run(effort, say)
         elif section == "sparse":
             found |= sparse.run(roof, effort, say)
+        elif section == "PyTorch memory":
+            found["memory"] = hosts.memory(effort, say)
+        elif section == "training steps":
+            found["steps"] = training.run(effort, say)
+        elif section in ("PyTorch", "JAX"):
+            found["cases"] = hosts.cases(section, roof, effort, say)
         else:
             found["cases"] = dense.timed(section, roof, effort, say)
         found["seconds"] = time.perf_counter() - begin

@@ -10,10 +10,10 @@ from typing import Any
 from ..harness import check, roofline, timing
 from ..harness.cases import CASES, LINE, LINE_ROWS, MAIN_SHAPES, Case, Problem, make_problem
 from ..harness.records import Effort, Json, Say
-from ..peers import PEERS, MissingError, Peer
+from ..peers import LOSSES, PEERS, MissingError, Peer
 from . import worker
 
-OURS = tuple(name for name, peer in PEERS.items() if peer.ours)
+OURS = tuple(name for name in LOSSES if PEERS[name].ours)
 
 
 def prepare(
@@ -102,7 +102,7 @@ def _groups(section: str, quick: bool) -> list[list[Case]]:
 
 def timed(section: str, roof: roofline.Roof, effort: Effort, say: Say) -> list[Json]:
     """A section of cases: by all peers, or by our backends alone where one layout of X is compared with another."""
-    names = OURS if section in ("F-order", "narrow") else tuple(PEERS)
+    names = OURS if section in ("F-order", "narrow") else LOSSES
     out = []
     for cases in _groups(section, effort.quick):
         say(" with ".join(case.name for case in cases))
@@ -115,7 +115,7 @@ def line(roof: roofline.Roof, effort: Effort, say: Say) -> Json:
     """Cost against the number of rows: passes over the first m rows of one large X."""
     rows = [m for m in LINE_ROWS if not effort.quick or m <= 300_000]
     problem = make_problem(LINE.rows(rows[-1]))
-    names = [name for name, peer in PEERS.items() if peer.takes(LINE) and not peer.per_iteration]
+    names = [name for name in LOSSES if PEERS[name].takes(LINE) and not PEERS[name].per_iteration]
     out: list[Json] = []
     for m in rows:
         say(f"line, {m:,} rows")
@@ -130,13 +130,18 @@ def line(roof: roofline.Roof, effort: Effort, say: Say) -> Json:
 
 
 def memory(effort: Effort, say: Say) -> list[Json]:
-    """Extra memory of a pass, each peer in a process of its own."""
+    """Extra memory of a pass."""
     names = ["quick-tall-f64"] if effort.quick else ["500k-f64", LINE.name, "16k-classes-f32", "16k-classes-f32-dX"]
+    return memory_of(names, LOSSES, effort, say)
+
+
+def memory_of(names: Sequence[str], peers: Sequence[str], effort: Effort, say: Say) -> list[Json]:
+    """Extra memory of a pass on the cases of these names, each peer in a process of its own."""
     out = []
     for name in names:
         case = LINE if name == LINE.name else CASES[name]
         found = {}
-        for peer in (name for name in PEERS if PEERS[name].takes(case)):
+        for peer in (name for name in peers if PEERS[name].takes(case)):
             say(f"memory, {name}, {peer}")
             found[peer] = worker.run("memory", case, peer, effort.n_threads)
         x_mb = case.m * case.n * (8 if case.dtype == "float64" else 4) / 1e6

@@ -29,7 +29,7 @@ from fastsoftmax.kernels.plan import make_sparse_plan
 from ..harness import machine, records, roofline, timing
 from ..harness.cases import CASES, SPARSE_SHAPES, SparseCase, make_problem
 from ..harness.records import Effort, Json, Say
-from ..peers import PEERS
+from ..peers import LOSSES, PEERS
 from . import dense, solver_peers, worker
 
 NAMES = tuple(f"{base}-{dtype}" for base in SPARSE_SHAPES for dtype in ("f64", "f32"))
@@ -48,7 +48,7 @@ def cases(names: Sequence[str], roof: roofline.Roof, effort: Effort, say: Say) -
     out = []
     for name in names:
         began = time.perf_counter()
-        out += dense.together([CASES[name]], tuple(PEERS), roof, short)
+        out += dense.together([CASES[name]], LOSSES, roof, short)
         gc.collect()
         row = {peer: round(r["ms"], 1) if "ms" in r else r["missing"] for peer, r in out[-1]["rivals"].items()}
         say(f"{name} ({time.perf_counter() - began:.0f} s): {row}")
@@ -61,7 +61,9 @@ def memory(names: Sequence[str], effort: Effort, say: Say) -> list[Json]:
     for name in names:
         case = CASES[name]
         assert isinstance(case, SparseCase)
-        able = [peer for peer, row in PEERS.items() if row.takes(case) and (row.ours or name.startswith("sparse-text"))]
+        able = [
+            peer for peer in LOSSES if PEERS[peer].takes(case) and (PEERS[peer].ours or name.startswith("sparse-text"))
+        ]
         found = {peer: worker.run("memory", case, peer, effort.n_threads) for peer in able}
         plan = make_sparse_plan(case.m, case.n, case.k, int(case.entries), np.dtype(case.dtype))
         one = case.n * case.k * np.dtype(case.dtype).itemsize / 1e6

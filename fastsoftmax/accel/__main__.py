@@ -12,18 +12,21 @@ from functools import partial
 from pathlib import Path
 
 from .._version import __version__
-from . import install, report, run
+from . import install, install_torch, report, run
+from .pytorch import VARIABLE
 
 HELP = """\
-usage: python -m fastsoftmax.accel [--report] SCRIPT [ARGUMENT ...]
-       python -m fastsoftmax.accel [--report] -m MODULE [ARGUMENT ...]
-       python -m fastsoftmax.accel [--report] -c CODE [ARGUMENT ...]
+usage: python -m fastsoftmax.accel [--report] [--torch] SCRIPT [ARGUMENT ...]
+       python -m fastsoftmax.accel [--report] [--torch] -m MODULE [ARGUMENT ...]
+       python -m fastsoftmax.accel [--report] [--torch] -c CODE [ARGUMENT ...]
 
 Runs a program, unchanged, with fastsoftmax in the place of scikit-learn's LogisticRegression and LogisticRegressionCV,
 in the processes that it starts as well. SCRIPT may be a file, a folder or zip file with a __main__.py, or - for
 standard input.
 
   --report   print at the end, on standard error, which fits ran where, how long they took, and why any fell back
+  --torch    have torch.nn.functional.linear_cross_entropy computed by fastsoftmax too, for tensors of the CPU;
+             scikit-learn need not be installed then
   --version  print the version of fastsoftmax
   --help     print this
 """
@@ -38,17 +41,17 @@ class UsageError(Exception):
 def main(arguments: Sequence[str]) -> None:
     """Run the command line and end as the program does."""
     try:
-        wants_report, find, rest = parse(arguments)
+        options, find, rest = parse(arguments)
     except UsageError as error:
         return _fail(f"fastsoftmax.accel: {error}; --help says what is wanted", 2)
     if find is None:
         print(HELP if rest[0] == "--help" else f"fastsoftmax {__version__}", end="" if rest[0] == "--help" else "\n")
         return None
     try:
-        install()
+        _install("--torch" in options)
     except ImportError as error:
         return _fail(str(error), 2)
-    if wants_report:
+    if "--report" in options:
         _report_at_exit()
     try:
         program = find()
@@ -59,33 +62,45 @@ def main(arguments: Sequence[str]) -> None:
     return None
 
 
-def parse(arguments: Sequence[str]) -> tuple[bool, Callable[[], run.Program] | None, list[str]]:
-    """Whether a report is wanted, what finds the program, and the program's own arguments.
+def _install(in_torch: bool) -> None:
+    """Install ours in scikit-learn, which may be missing where PyTorch is what it is about."""
+    if in_torch:
+        install_torch()
+        os.environ[VARIABLE] = "1"
+    try:
+        install()
+    except ImportError:
+        if not in_torch:
+            raise
+
+
+def parse(arguments: Sequence[str]) -> tuple[set[str], Callable[[], run.Program] | None, list[str]]:
+    """The options, what finds the program, and the program's own arguments.
 
     Without a program (``--help`` and ``--version``) the last holds the option.
     """
-    wants_report, rest = False, list(arguments)
+    options, rest = set[str](), list(arguments)
     while rest:
         word = rest.pop(0)
-        if word == "--report":
-            wants_report = True
+        if word in ("--report", "--torch"):
+            options.add(word)
         elif word in ("--help", "-h", "--version"):
-            return wants_report, None, ["--help" if word == "-h" else word]
+            return options, None, ["--help" if word == "-h" else word]
         elif word[:2] in WITH_VALUE:
             value = word[2:] or (rest.pop(0) if rest else None)
             if value is None:
                 raise UsageError(f"{word} wants a value")
             finder = WITH_VALUE[word[:2]]
-            return wants_report, partial(finder, value), rest
+            return options, partial(finder, value), rest
         elif word == "-":
-            return wants_report, run.find_standard_input, rest
+            return options, run.find_standard_input, rest
         elif word.startswith("-") and word != "--":
             raise UsageError(f"there is no option {word}")
         else:
             script = word if word != "--" else (rest.pop(0) if rest else None)
             if script is None:
                 break
-            return wants_report, partial(run.find_script, script), rest
+            return options, partial(run.find_script, script), rest
     raise UsageError("there is no program to run")
 
 

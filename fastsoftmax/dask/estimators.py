@@ -13,8 +13,8 @@ from ..sklearn import LogisticRegression as EagerLogisticRegression
 from ..sklearn import SoftmaxRegression as EagerSoftmaxRegression
 from ..sklearn.base import warn_of_absent
 from ..sklearn.logistic.call import Call
+from ..sklearn.logistic.minima.path import fit_objective
 from ..sklearn.logistic.objective import Logistic
-from ..sklearn.logistic.path import fit_objective
 from .collections import chunks, is_collection
 from .labels import Labelled, labelled
 from .objective import current

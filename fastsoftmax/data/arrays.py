@@ -26,12 +26,17 @@ def as_array(value: Any, name: str) -> np.ndarray:
     Raises
     ------
     TypeError
-        For an array that is not in the CPU's memory, that requires a gradient, or that NumPy cannot read.
+        For an array that is not in the CPU's memory, that requires a gradient, or that NumPy cannot read, as bfloat16.
     ValueError
         For lists of different lengths.
     """
-    if type(value) is np.ndarray:
+    if type(value) is np.ndarray and value.dtype.kind != "V":
         return value
+    if str(getattr(value, "dtype", "")).endswith("bfloat16"):
+        raise TypeError(
+            f"{name} is in bfloat16, which NumPy does not have; float32 is wanted, where fastsoftmax.torch and "
+            "fastsoftmax.jax do not serve"
+        )
     kind = type(value)
     if getattr(value, "requires_grad", False) is True:
         raise TypeError(f"{name} is a {kind.__name__} that requires a gradient, which would stop here; use .detach()")

@@ -19,10 +19,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from ..kernels.api import get_include
-
 SOURCE = Path(__file__).parent / "ffi.cpp"
-FLAGS = ["-std=c++17", "-O2", "-shared", "-fPIC", "-DFASTSOFTMAX_NO_PYTHON"]
+FLAGS = ["-std=c++17", "-O2", "-shared", "-fPIC"]
 COMPILERS = ("c++", "g++", "clang++")
 NO_JAXLIB = "jaxlib is not installed"
 TARGETS = {"float32": "fastsoftmax_f32", "float64": "fastsoftmax_f64"}
@@ -66,7 +64,7 @@ def built() -> Path:
     library = _path()
     if library.exists():
         return library
-    command = [compiler(), *FLAGS, f"-I{get_include()}", f"-I{_jaxlib() / 'include'}", str(SOURCE), "-o"]
+    command = [compiler(), *FLAGS, f"-I{_jaxlib() / 'include'}", str(SOURCE), "-o"]
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         written = Path(folder, library.name)
@@ -96,8 +94,7 @@ def _path() -> Path:
         version = metadata.version("jaxlib")
     except metadata.PackageNotFoundError:
         raise OSError(NO_JAXLIB) from None
-    sources = SOURCE.read_bytes() + Path(get_include(), "fastsoftmax.h").read_bytes()
-    digest = hashlib.sha256(sources + repr((version, FLAGS, sys.platform)).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(SOURCE.read_bytes() + repr((version, FLAGS, sys.platform)).encode()).hexdigest()[:16]
     return _folder() / f"jax-{version}-{digest}.so"
 
 
@@ -116,6 +113,6 @@ def _register(library: Path) -> None:
     from ..kernels.api.functions import ADDRESSES
 
     loaded = ctypes.CDLL(str(library))
-    loaded.fastsoftmax_set_table(ctypes.c_void_p(ADDRESSES["table"]))
+    loaded.fastsoftmax_set_functions(*(ctypes.c_void_p(ADDRESSES[name]) for name in ("run_batch", "error")))
     for target in TARGETS.values():
         jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(loaded, target)), platform="cpu")

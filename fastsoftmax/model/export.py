@@ -7,7 +7,9 @@ Each has the logits H = X theta + bias; where there are two classes, scikit-lear
 from __future__ import annotations
 
 import json
+import os
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,6 +82,11 @@ def to_torch(model: Any) -> Any:
 
 def to_onnx(model: Any, path: str | PathLike[str]) -> None:
     """Write the model as an ONNX graph: input "X", outputs "label" and "probabilities"."""
+    path = Path(path)
+    if path.suffix.lower() != ".onnx":
+        raise ValueError(f"path must end in .onnx; got {str(path)!r}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {str(path.parent)!r} to write {path.name} to")
     onnx = _extras.load("onnx", "Model.to_onnx")
     helper, dtype = _extras.load("onnx.helper", "Model.to_onnx"), model.theta.dtype
     labels = _onnx_labels(model.classes)
@@ -113,7 +120,19 @@ def to_onnx(model: Any, path: str | PathLike[str]) -> None:
     names = {} if model.feature_names is None else {"feature_names": json.dumps(model.feature_names)}
     helper.set_model_props(made, model.metadata | names)
     onnx.checker.check_model(made)
-    onnx.save(made, path)
+    _write_at_once(path, made.SerializeToString())
+
+
+def _write_at_once(path: Path, data: bytes) -> None:
+    """Write a file that has its name only when it is whole."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(path)) from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _onnx_labels(classes: np.ndarray) -> np.ndarray:

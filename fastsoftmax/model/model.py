@@ -264,6 +264,13 @@ class Model:
 
         Its outputs are "label" (rows,), int64 or text, and "probabilities" (rows, k). Feature names, as a JSON list,
         and metadata are in the file's metadata. Needs the onnx package.
+
+        Raises
+        ------
+        ValueError
+            For another suffix than ``.onnx``, or classes that ONNX does not have.
+        OSError
+            Where nothing can be written; a file that was there before stays as it was.
         """
         export.to_onnx(self, path)
 

@@ -77,21 +77,26 @@ class BatchResult:
 
 
 def evaluate(
-    batch: Batch, *, dX: bool, grad: bool, row_loss: bool, n_threads: int, backend: str = "auto"
+    batch: Batch, *, dX: bool | np.ndarray, grad: bool, row_loss: bool, n_threads: int, backend: str = "auto"
 ) -> BatchResult:
-    """The weighted sum of the losses and its gradients, in one pass over X. ``dX`` needs ``grad``."""
+    """The weighted sum of the losses and its gradients, in one pass over X. ``dX`` needs ``grad``.
+
+    ``dX`` may be an array to be filled: (m, n) in C order, of the dtype of the computation.
+    """
     _, kernels = select(backend)
     source = _source(batch, kernels)
     passes = DensePasses(source, kernels)  # type: ignore[arg-type]
     m, k = len(batch.X), len(batch.W)
     plan = _plan(passes, k, isinstance(source, MadeTargets))
     sums = passes.sums(plan, k, 1.0, grad=grad)
+    if isinstance(dX, bool):
+        dX = np.empty(source.shape, source.dtype) if dX else None  # type: ignore[assignment]
     outputs = RowOutputs(
-        dX=np.empty(source.shape, source.dtype) if dX else None,
+        dX=dX,  # type: ignore[arg-type]
         loss=np.empty(m, source.dtype) if row_loss else None,
     )
     params, threads = Parameters(_theta(batch.W, plan), batch.bias), min(n_threads, plan.threads)
-    wanted = outputs if dX or row_loss else None
+    wanted = None if outputs.dX is outputs.loss is None else outputs
     for rows in source.chunks(plan.chunk):
         part = None if wanted is None else wanted.rows(rows.start, rows.start + len(rows.X))
         passes.value_and_grad(rows, params, plan, sums, threads, part)

@@ -53,10 +53,9 @@ class Result:
     grads: tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
-def compute_dtype(*tensors: Tensor | None) -> torch.dtype:
-    """float64 if any tensor is, else float32."""
-    double = any(tensor is not None and tensor.dtype == torch.float64 for tensor in tensors)
-    return torch.float64 if double else torch.float32
+def compute_dtype(input: Tensor, linear_weight: Tensor) -> torch.dtype:
+    """float64 if one of them is, else float32."""
+    return torch.float64 if torch.float64 in (input.dtype, linear_weight.dtype) else torch.float32
 
 
 def evaluate(
@@ -79,7 +78,7 @@ def evaluate(
     if row_factors is not None:
         w = w * _array(row_factors, np.dtype(np.float64))
     given, wanted = (input, linear_weight, linear_bias), options.wanted
-    if not counted.any():
+    if not total and not counted.any():
         return _without_rows(given, N, dtype, options)
     X, W = _array(input), _array(linear_weight, dtype)
     if X.dtype != dtype and dtype == np.float64:  # float32 rows beside float64 parameters
@@ -111,9 +110,9 @@ def _targets(
         if v is None:
             return np.ascontiguousarray(shares), ones, ones, N
         return (lambda a, b: (v * ((1 - eps) * shares[a:b] + eps / k)).astype(dtype)), ones, ones, N
-    labels, counted = _labels(target.numpy(), k, options.ignore_index)
+    labels, counted, rows = _labels(target.numpy(), k, options.ignore_index)
     if v is None:
-        return labels, counted, counted, float(counted.sum())
+        return labels, counted, counted, float(rows)
     w = counted * v[labels]
     total = float(w.sum())
     if eps == 0.0:
@@ -132,16 +131,17 @@ def _mean_factors(counted: np.ndarray, w: np.ndarray, total: float) -> np.ndarra
     return w / total if total else np.where(counted != 0, np.nan, 0.0)
 
 
-def _labels(y: np.ndarray, k: int, ignore_index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Class numbers as int32, 0 where they are to be ignored, and the weight of each row, 0 or 1."""
-    if not len(y) or (not 0 <= ignore_index < k and y.min() >= 0 and y.max() < k):
-        return y.astype(np.int32), np.ones(len(y))
+def _labels(y: np.ndarray, k: int, ignore_index: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Class numbers as int32, 0 where they are to be ignored; the weight of each row, 0 or 1; and their sum."""
+    # As unsigned numbers negative ones are large, so that one look at all is enough.
+    if len(y) and not 0 <= ignore_index < k and y.dtype == np.int64 and y.view(np.uint64).max() < k:
+        return y.astype(np.int32), np.ones(len(y)), len(y)
     ignored = y == ignore_index
     labels = np.where(ignored, 0, y)
-    if labels.min() < 0 or labels.max() >= k:
-        wrong = labels[(labels < 0) | (labels >= k)][0]
-        raise IndexError(f"target must hold class numbers 0..{k - 1} or ignore_index={ignore_index}; got {wrong}")
-    return labels.astype(np.int32), (~ignored).astype(np.float64)
+    wrong = labels[(labels < 0) | (labels >= k)]
+    if len(wrong):
+        raise IndexError(f"target must hold class numbers 0..{k - 1} or ignore_index={ignore_index}; got {wrong[0]}")
+    return labels.astype(np.int32), (~ignored).astype(np.float64), int(np.count_nonzero(~ignored))
 
 
 def _without_rows(given: tuple[Tensor, Tensor, Tensor | None], N: int, dtype: np.dtype, options: Options) -> Result:
@@ -157,9 +157,9 @@ def _without_rows(given: tuple[Tensor, Tensor, Tensor | None], N: int, dtype: np
 def _array(tensor: Tensor, dtype: np.dtype | None = None) -> np.ndarray:
     """The tensor's memory as an array; converted to a dtype if one is given. bfloat16 comes as its bits, uint16."""
     if tensor.dtype != torch.bfloat16:
-        array: np.ndarray = tensor.detach().numpy()
+        array: np.ndarray = tensor.detach().resolve_neg().numpy()
         return array if dtype is None else array.astype(dtype, copy=False)
-    bits: np.ndarray = tensor.detach().view(torch.int16).numpy().view(np.uint16)
+    bits: np.ndarray = tensor.detach().resolve_neg().view(torch.int16).numpy().view(np.uint16)
     return bits if dtype is None else widened(bits).astype(dtype, copy=False)
 
 

@@ -61,9 +61,12 @@ def linear_cross_entropy(
     Raises
     ------
     NotImplementedError
-        For tensors that are not on the CPU; when differentiated twice, or with respect to ``target`` or ``weight``.
+        For tensors that are not on the CPU or not dense; when differentiated twice, in forward mode, or with respect
+        to ``target`` or ``weight``. Of tensors on "meta" the shapes alone are worked out.
     RuntimeError
         For shapes, dtypes and options that do not fit.
+    TypeError
+        For what is no tensor.
     IndexError
         For a class number that there is not.
 
@@ -172,13 +175,20 @@ def check_tensors(
         "weight": weight,
     }
     for name, tensor in tensors.items():
-        if tensor is None:
+        if tensor is None and name in ("linear_bias", "weight"):
             continue
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} is a {type(tensor).__name__}; a Tensor is wanted")
+        if tensor.layout is not torch.strided or tensor.is_nested:
+            kind = "a nested tensor" if tensor.is_nested else f"a tensor of layout {tensor.layout}"
+            raise NotImplementedError(f"{name} is {kind}; a dense one is wanted, as {name}.to_dense() may be")
         if tensor.device.type not in ("cpu", "meta"):
             raise NotImplementedError(
                 f"{name} is on {tensor.device}; fastsoftmax computes on the CPU: use "
                 "torch.nn.functional.linear_cross_entropy for other devices"
             )
+        if tensor.device != input.device:
+            raise RuntimeError(f"{name} is on {tensor.device} and input on {input.device}; one device is wanted")
         if name != "target" and tensor.dtype not in DTYPES:
             raise RuntimeError(f"{name} has dtype {tensor.dtype}; float32, float64, bfloat16 or float16 is wanted")
         alike = ("linear_weight", "linear_bias", "weight")
@@ -191,6 +201,10 @@ def check_options(reduction: str, label_smoothing: float, options: Any, dtype: t
         raise ValueError(f'reduction must be "mean", "sum" or "none"; got {reduction!r}')
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be in [0, 1]; got {label_smoothing}")
+    if options is not None and not hasattr(options, "acc_dtype"):
+        raise TypeError(
+            f"options is a {type(options).__name__}; a torch.nn.LinearCrossEntropyOptions or None is wanted"
+        )
     asked = getattr(options, "acc_dtype", None)
     halves = (torch.bfloat16, torch.float16)
     if asked not in (None, dtype) and not (asked == torch.float32 and dtype in halves):

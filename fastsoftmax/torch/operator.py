@@ -136,7 +136,8 @@ def differentiate(ctx: Any, factor: Tensor | None, *_: None) -> tuple[Tensor | N
     wanted = [needs[0], needs[1], needs[3]]
     missing = [is_wanted and not found for is_wanted, found in zip(wanted, ctx.found, strict=True)]
     if any(missing):
-        again = _call(backward, Backward, factor, *tensors, *ctx.options, *missing)
+        args = factor, *tensors, *ctx.options, *missing
+        again = Backward.apply(*args) if _is_plain(args) else backward(*args)  # type: ignore[no-untyped-call]
         grads = [second if is_missing else None for second, is_missing in zip(again, missing, strict=True)]
         factor = None
     differentiable = torch.is_grad_enabled()
@@ -153,10 +154,11 @@ def differentiate(ctx: Any, factor: Tensor | None, *_: None) -> tuple[Tensor | N
 
 def scaled(grad: Tensor, factor: Tensor) -> Tensor:
     """The gradient times a scalar: in its own memory where nothing can ask for it again."""
-    traced = type(grad) is not Tensor  # by torch.compile, which does not know the numbers
+    traced = type(grad) is not Tensor or grad.is_meta  # as by torch.compile, which does not know the numbers
     if traced or _is_kept():
         return grad * factor.to(grad.dtype)
-    return grad if factor == 1 else grad.mul_(factor)
+    number = float(factor)
+    return grad if number == 1.0 else grad.mul_(number)
 
 
 def _is_kept() -> bool:
@@ -167,9 +169,9 @@ def _is_kept() -> bool:
         return True
 
 
-def refuse_second_derivatives(*_: Any) -> Any:
+def refuse_other_derivatives(*_: Any) -> Any:
     raise NotImplementedError(
-        "fastsoftmax.torch.linear_cross_entropy has first derivatives only; for a Hessian product use "
+        "fastsoftmax.torch.linear_cross_entropy has first derivatives only, in reverse mode; for a Hessian product use "
         "fastsoftmax.Objective.hess_prod, for second derivatives by autograd torch.nn.functional.linear_cross_entropy"
     )
 
@@ -203,9 +205,23 @@ def one_by_one(call: Any, info: Any, in_dims: Any, args: tuple[Any, ...]) -> tup
 # call what the operators do; only a compiler sees the operators.
 
 
+class Plain(torch.autograd.Function):
+    """The forward operator, for autograd alone: without the binding of arguments, which takes others 25 us."""
+
+    jvp = staticmethod(refuse_other_derivatives)
+    backward = staticmethod(differentiate)
+
+    @staticmethod
+    def forward(ctx: Any, *args: Any) -> Any:
+        output = compute_forward(*args)
+        save(ctx, args, output)
+        return output
+
+
 class Forward(torch.autograd.Function):
     """The forward operator, for autograd and `torch.func`."""
 
+    jvp = staticmethod(refuse_other_derivatives)
     forward = staticmethod(compute_forward)
     setup_context = staticmethod(save)
     backward = staticmethod(differentiate)
@@ -218,8 +234,9 @@ class Forward(torch.autograd.Function):
 class Backward(torch.autograd.Function):
     """The backward operator; its derivatives are an error."""
 
+    jvp = staticmethod(refuse_other_derivatives)
     forward = staticmethod(compute_backward)
-    backward = staticmethod(refuse_second_derivatives)
+    backward = staticmethod(refuse_other_derivatives)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -233,8 +250,9 @@ class Backward(torch.autograd.Function):
 class Once(torch.autograd.Function):
     """A gradient times a scalar; its derivatives, which depend on the other tensors too, are an error."""
 
+    jvp = staticmethod(refuse_other_derivatives)
     generate_vmap_rule = True
-    backward = staticmethod(refuse_second_derivatives)
+    backward = staticmethod(refuse_other_derivatives)
 
     @staticmethod
     def forward(grad: Tensor, factor: Tensor, *tensors: Tensor | None) -> Tensor:
@@ -245,18 +263,28 @@ class Once(torch.autograd.Function):
         pass
 
 
-def _call(op: Any, function: Any, *args: Any) -> Any:
-    plain = all(type(arg) in (Tensor, torch.nn.Parameter) for arg in args if isinstance(arg, Tensor))
-    return function.apply(*args) if plain and not torch.compiler.is_compiling() else op(*args)
+def _is_plain(args: tuple[Any, ...]) -> bool:
+    """Whether tensors are no others than PyTorch's own, with numbers that are known."""
+    tensors = (arg for arg in args if isinstance(arg, Tensor))
+    plain = all(type(arg) in (Tensor, torch.nn.Parameter) and not arg.is_meta for arg in tensors)
+    return plain and not torch.compiler.is_compiling()
+
+
+# Whether a transform of `torch.func` is at work; where this version of PyTorch does not tell, there may be one.
+_is_transforming = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
 
 
 def linear_cross_entropy(*args: Any) -> Tensor:
     """The loss; arguments are those of the forward operator."""
-    loss: Tensor = _call(forward, Forward, *args)[0]
+    if not _is_plain(args):
+        loss: Tensor = forward(*args)[0]
+        return loss
+    function = Forward if _is_transforming() else Plain
+    loss = function.apply(*args)[0]  # type: ignore[no-untyped-call]
     return loss
 
 
 forward.register_autograd(differentiate, setup_context=save)
 forward.register_vmap(lambda info, in_dims, *args: one_by_one(forward, info, in_dims, args))
-backward.register_autograd(refuse_second_derivatives, setup_context=lambda ctx, inputs, output: None)
+backward.register_autograd(refuse_other_derivatives, setup_context=lambda ctx, inputs, output: None)
 backward.register_vmap(lambda info, in_dims, *args: one_by_one(backward, info, in_dims, args))

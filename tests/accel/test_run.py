@@ -162,13 +162,13 @@ def test_the_environment_may_still_be_set_before_scikit_learn_is_imported(script
 
 
 def test_options_before_the_program_are_ours_and_those_after_it_are_the_programs():
-    report, find, rest = parse(["--report", "x.py", "--report", "-m"])
-    assert report and find is not None and rest == ["--report", "-m"]
+    options, find, rest = parse(["--report", "--torch", "x.py", "--report", "-m"])
+    assert options == {"--report", "--torch"} and find is not None and rest == ["--report", "-m"]
     assert parse(["-m", "x", "--help"])[2] == ["--help"]
     assert parse(["--", "-x.py", "a"])[2] == ["a"]
 
 
-@pytest.mark.parametrize("words", [[], ["--report"], ["--nonsense", "x.py"], ["-m"], ["-c"], ["--"]])
+@pytest.mark.parametrize("words", [[], ["--report"], ["--torch"], ["--nonsense", "x.py"], ["-m"], ["-c"], ["--"]])
 def test_other_command_lines_are_errors(words):
     with pytest.raises(UsageError):
         parse(words)

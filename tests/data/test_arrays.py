@@ -169,10 +169,19 @@ def test_a_tensor_that_requires_a_gradient_is_refused():
     ("change", "message"),
     [
         (lambda t: t.to_sparse(), "cannot read: .*to_dense"),
-        (lambda t: t.bfloat16(), "cannot read: .*BFloat16"),
         (lambda t: t.to("meta"), "cannot read: .*meta"),
     ],
 )
 def test_tensors_that_numpy_cannot_read_are_named(change, message):
     with pytest.raises(TypeError, match=f"X is a Tensor that NumPy {message}"):
         check_X(change(torch(X)))
+
+
+def bfloat16_of_numpy():
+    return np.ones((3, 2), pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed").bfloat16)
+
+
+@pytest.mark.parametrize("make", [bfloat16_of_numpy, lambda: torch(X).bfloat16()], ids=["NumPy", "PyTorch"])
+def test_bfloat16_is_an_error_that_says_what_is_wanted(make):
+    with pytest.raises(TypeError, match="X is in bfloat16, which NumPy does not have; float32 is wanted"):
+        check_X(make())

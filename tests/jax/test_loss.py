@@ -54,35 +54,74 @@ def problem(dtype, m=50):
     return x, w, jnp.asarray(rng.integers(0, K, m)), b, s
 
 
-def objective(x, w, labels, b=None, s=None, eps=0.0):
-    theta = np.asarray(w if b is None else jnp.concatenate([w, b[None]]))
-    obj = fastsoftmax.Objective(np.asarray(x), np.asarray(labels), K, fit_intercept=b is not None,
-                                sample_weight=None if s is None else np.asarray(s), label_smoothing=eps)  # fmt: skip
-    return obj.evaluate(theta, dX=True, row_loss=True), obj
+def plain(x, w, targets, b=None, s=None, eps=0.0, reduction="mean"):
+    """The formula, in float64."""
+    x, w, b, s = (None if a is None else jnp.asarray(a, jnp.float64) for a in (x, w, b, s))
+    t = jax.nn.one_hot(targets, K) if targets.ndim == 1 else jnp.asarray(targets, jnp.float64)
+    H = x @ w if b is None else x @ w + b
+    t = (1 - eps) * t + eps / K
+    losses = (t * (jax.nn.logsumexp(H, axis=1, keepdims=True) - H)).sum(axis=1)
+    s = jnp.ones(len(x)) if s is None else s
+    return {"none": s * losses, "sum": (s * losses).sum(), "mean": (s * losses).sum() / s.sum()}[reduction]
 
 
-def test_value_and_gradients_are_those_of_an_objective(way, dtype):
+def assert_close(found, wanted, dtype):
+    """Sums of some dozens of terms of about one, in that dtype."""
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        assert a.shape == b.shape and a.dtype == dtype
+        np.testing.assert_allclose(a, b, rtol=0, atol=32 * np.finfo(dtype).eps * max(1.0, np.abs(b).max(initial=0.0)))
+
+
+def truth(function, *args):
+    """What a function of `plain` returns, in float64 whatever the arguments are."""
+    with jax.enable_x64(True):
+        return jax.tree.map(np.asarray, function(*args))
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_value_and_gradients_are_those_of_the_formula(way, dtype, reduction, soft):
     x, w, labels, b, s = problem(dtype)
+    targets = jax.nn.softmax(jnp.asarray(np.random.default_rng(2).normal(size=(50, K)), dtype)) if soft else labels
 
     def loss(x, w, b, s):
-        return linear_cross_entropy(x, w, labels, b, sample_weight=s, label_smoothing=0.1)
+        return linear_cross_entropy(x, w, targets, b, sample_weight=s, label_smoothing=0.1, reduction=reduction)
 
-    wanted, obj = objective(x, w, labels, b, s, 0.1)
-    value, (dx, dw, db, ds) = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3)))(x, w, b, s)
-    assert value == dtype(wanted.value) and value.dtype == dtype
-    assert np.array_equal(dx, wanted.dX)
-    assert np.array_equal(dw, wanted.grad[:-1]) and np.array_equal(db, wanted.grad[-1])
-    by_weight = (wanted.row_loss - wanted.value) / np.asarray(s, np.float64).sum()
-    assert np.abs(np.asarray(ds) - by_weight).max() <= 8 * np.finfo(dtype).eps * np.abs(wanted.row_loss).max() / s.sum()
-    assert loss(x, w, b, s) == jax.jit(loss)(x, w, b, s) == value
+    def formula(x, w, b, s):
+        return plain(x, w, targets, b, s, 0.1, reduction)
+
+    found = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3)))(x, w, b, s)
+    assert_close(found, truth(jax.value_and_grad(formula, argnums=(0, 1, 2, 3)), x, w, b, s), dtype)
+    assert_close((loss(x, w, b, s), jax.jit(loss)(x, w, b, s)), (found[0], found[0]), dtype)
 
 
-def test_a_sum_without_bias_or_weights(way, dtype):
+def test_without_bias_or_weights(way, dtype):
     x, w, labels, _, _ = problem(dtype)
-    wanted, _ = objective(x, w, labels)
-    value, dw = jax.value_and_grad(lambda w: linear_cross_entropy(x, w, labels, reduction="sum"))(w)
-    assert value == dtype(wanted.value) * dtype(len(x))
-    assert np.array_equal(dw, wanted.grad * dtype(len(x)))
+    found = jax.value_and_grad(lambda w: linear_cross_entropy(x, w, labels))(w)
+    assert_close(found, truth(jax.value_and_grad(lambda w: plain(x, w, labels)), w), dtype)
+
+
+def test_losses_of_rows_have_gradients_by_whatever_comes_back(way, dtype):
+    x, w, labels, b, s = problem(dtype)
+    factors = jnp.asarray(np.random.default_rng(3).normal(size=50), dtype)  # of both signs
+
+    def total(losses):
+        def function(x, w, b, s):
+            return (factors * losses(x, w, labels, b, s)).sum()
+
+        return function
+
+    def ours(x, w, labels, b, s):
+        return linear_cross_entropy(x, w, labels, b, sample_weight=s, reduction="none")
+
+    def formula(x, w, labels, b, s):
+        return plain(x, w, labels, b, s, reduction="none")
+
+    assert_close(ours(x, w, labels, b, s), truth(formula, x, w, labels, b, s), dtype)
+    step, wanted = (jax.grad(total(losses), argnums=(0, 1, 2, 3)) for losses in (ours, formula))
+    assert_close(jax.jit(step)(x, w, b, s), truth(wanted, x, w, b, s), dtype)
+    assert_close(jax.grad(total(ours), argnums=1)(x, w, b, s), truth(wanted, x, w, b, s)[1], dtype)
+    assert ours(x.reshape(5, 10, N), w, labels.reshape(5, 10), b, s.reshape(5, 10)).shape == (5, 10)
 
 
 def test_leading_dimensions_and_integers_of_any_kind(way, dtype):
@@ -121,6 +160,9 @@ def test_only_wanted_gradients_are_asked_for(way, dtype, monkeypatch):
     jax.grad(lambda w: linear_cross_entropy(x, w, labels, b))(w)
     jax.grad(lambda x: linear_cross_entropy(x, w, labels, b))(x)
     assert asked == [(False,) * 4, (False, True, False, False), (True, False, False, False)]
+    asked.clear()
+    jax.grad(lambda w: linear_cross_entropy(x, w, labels, b, reduction="none").sum())(w)
+    assert asked == [(False, False, False, True), (False, True, False, False)]
 
 
 def test_a_chain_of_layers_descends(way):
@@ -168,12 +210,20 @@ def test_threads_that_call_at_once_do_not_wait_for_each_other(way):
 
 BAD = [
     (dict(x=np.zeros((3, 5))), ValueError, "x has shape (3, 5) and w (6, 4); (..., features) and (features, classes)"),
+    (dict(x=np.zeros((50, 0)), w=np.zeros((0, 4))), ValueError, "w has shape (0, 4); at least one feature and one"),
     (dict(x=np.zeros((3, 6), int)), TypeError, "x has dtype int32; a floating type is wanted"),
     (dict(labels=np.zeros(3, int)), ValueError, "labels has shape (3,); (50,) is wanted"),
-    (dict(labels=np.zeros(50)), TypeError, "labels has dtype float32; integers are wanted"),
+    (
+        dict(labels=np.zeros(50)),
+        TypeError,
+        "labels has dtype float32 and shape (50,); integers of shape (50,), or soft",
+    ),
+    (dict(labels=np.zeros((50, 3))), TypeError, "or soft targets of shape (50, 4), are wanted"),
+    (dict(labels=np.zeros((50, 4), int)), ValueError, "labels has shape (50, 4); (50,) is wanted"),
+    (dict(label_smoothing=1.5), ValueError, "label_smoothing must be in [0, 1]; got 1.5"),
     (dict(b=np.zeros(3)), ValueError, "b has shape (3,); (4,) is wanted"),
     (dict(sample_weight=np.zeros(3)), ValueError, "sample_weight has shape (3,); (50,) is wanted"),
-    (dict(reduction="none"), ValueError, "reduction must be 'mean' or 'sum'; got 'none'"),
+    (dict(reduction="all"), ValueError, "reduction must be 'mean', 'sum' or 'none'; got 'all'"),
     (dict(n_threads=0), ValueError, "n_threads must be at least 1; got 0"),
 ]
 
@@ -186,13 +236,43 @@ def test_wrong_arguments_are_errors_when_traced(library, changes, error, text):
     assert text in str(caught.value)
 
 
-def test_what_arrays_hold_is_an_error_when_it_runs(library):
+def test_labels_that_there_are_not_are_an_error_when_it_runs(library):
     x, w, labels, b, _ = problem(np.float32)
     step = jax.jit(linear_cross_entropy)
-    with pytest.raises(jax.errors.JaxRuntimeError, match="row 3 holds 9"):
-        jax.block_until_ready(step(x, w, labels.at[3].set(9), b))
-    with pytest.raises(jax.errors.JaxRuntimeError, match="row 2, column 1 holds nan"):
-        jax.block_until_ready(step(x.at[2, 1].set(np.nan), w, labels, b))
+    for wrong in (9, -1):
+        with pytest.raises(jax.errors.JaxRuntimeError, match=f"labels must be in 0..3; row 3 holds {wrong}"):
+            jax.block_until_ready(step(x, w, labels.at[3].set(wrong), b))
+
+
+def test_nan_and_infinity_come_out_as_they_do_of_the_formula(way):
+    x, w, labels, b, _ = problem(np.float32)
+    for number in (np.nan, np.inf):
+        losses = linear_cross_entropy(x.at[2, 1].set(number), w, labels, b, reduction="none")
+        assert list(np.flatnonzero(~np.isfinite(losses))) == [2]
+        value, dw = jax.value_and_grad(lambda w, x: linear_cross_entropy(x, w, labels, b))(w, x.at[2, 1].set(number))
+        assert not np.isfinite(value) and not np.isfinite(dw).all()
+
+
+def test_a_batch_without_rows(way, dtype):
+    x, w, labels, b, _ = problem(dtype)
+    for reduction, wanted in (("sum", 0.0), ("mean", np.nan)):
+        step = jax.jit(
+            jax.value_and_grad(lambda w, r=reduction: linear_cross_entropy(x[:0], w, labels[:0], reduction=r))
+        )
+        value, dw = step(w)
+        np.testing.assert_equal(np.asarray(value), dtype(wanted))
+        assert not dw.any() and dw.shape == w.shape
+    assert linear_cross_entropy(x[:0], w, labels[:0], b, reduction="none").shape == (0,)
+
+
+def test_other_derivatives_are_errors_that_say_so(library):
+    x, w, labels, b, _ = problem(np.float32)
+    with pytest.raises(NotImplementedError, match="has first derivatives in reverse mode only"):
+        jax.hessian(lambda w: linear_cross_entropy(x, w, labels, b))(w)
+    with pytest.raises(TypeError, match="can't apply forward-mode"):  # by JAX, of every function with a VJP of its own
+        jax.jvp(lambda w: linear_cross_entropy(x, w, labels, b), (w,), (w,))
+    with pytest.raises(NotImplementedError, match=r"no gradient with respect to soft targets: give jax.lax.stop"):
+        jax.grad(lambda t: linear_cross_entropy(x, w, t, b))(jax.nn.one_hot(labels, K))
 
 
 # ------------------------------------------------------------------------------------------- how the library comes
@@ -223,5 +303,8 @@ def test_the_example_of_the_readme(library):
     text = (Path(__file__).parents[2] / "README.md").read_text()
     found = {}
     exec(compile(re.search(r"^```py\n(.*?)^```$", text, re.M | re.S)[1], "README.md", "exec"), found)
-    wanted = fastsoftmax.loss_and_grad(np.asarray(found["x"]), np.asarray(found["labels"]), np.zeros((20, 5), "f4"))
-    assert found["value"] == np.float32(wanted[0]) and np.array_equal(found["grad"], wanted[1])
+    value, grad = fastsoftmax.loss_and_grad(
+        np.asarray(found["x"]), np.asarray(found["labels"]), np.zeros((20, 5), "f4")
+    )
+    np.testing.assert_allclose(found["value"], value, rtol=1e-6)
+    np.testing.assert_allclose(found["grad"], grad, rtol=0, atol=1e-6)

@@ -38,7 +38,7 @@ TWINS = {
 # beside its micro-kernel, and C++ keeps the choice between micro-kernels in one place.
 ELSEWHERE = (
     "backward_by_dots flush forward_by_class_lanes "
-    "forward_by_dots forward_by_kc_blocks logits_of_block pack_parameters sparse_backward store_dX"
+    "forward_by_dots forward_by_kc_blocks logits_of_block pack_parameters sparse_backward"
 )
 
 # File of one wing alone: why the other has none.

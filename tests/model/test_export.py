@@ -208,6 +208,29 @@ def test_labels_that_onnx_has_not_are_refused(onnx, tmp_path, classes):
     assert not list(tmp_path.iterdir())
 
 
+def test_where_an_onnx_file_cannot_be_written(onnx, tmp_path, monkeypatch):
+    model = Model(np.ones((1, 2)))
+    for name in ("model", "model.npz", "model.json"):
+        with pytest.raises(ValueError, match=rf"path must end in .onnx; got '.*{name}'"):
+            model.to_onnx(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match=r"there is no folder '.*none' to write m.onnx to"):
+        model.to_onnx(tmp_path / "none" / "m.onnx")
+    (tmp_path / "folder.onnx").mkdir()
+    with pytest.raises(OSError, match="folder.onnx'"):
+        model.to_onnx(tmp_path / "folder.onnx")
+    (tmp_path / "old.onnx").write_text("old")
+
+    def full(self, data):
+        self.touch()
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr(type(tmp_path), "write_bytes", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*old.onnx'"):
+        model.to_onnx(tmp_path / "old.onnx")
+    assert (tmp_path / "old.onnx").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.onnx", "old.onnx"]
+
+
 @pytest.mark.parametrize(("method", "package"), [("to_onnx", "onnx"), ("to_torch", "torch"), ("to_sklearn", "sklearn")])
 def test_a_package_that_is_missing_is_named_with_its_extra(monkeypatch, tmp_path, method, package):
     for name in [package, *[name for name in sys.modules if name.startswith(f"{package}.")]]:

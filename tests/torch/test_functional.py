@@ -201,6 +201,12 @@ WRONG = [
     (RuntimeError, "label_smoothing", {"label_smoothing": 1.5}),
     (ValueError, "reduction", {"reduction": "median"}),
     (RuntimeError, "input", {"input": torch.zeros(2, n, dtype=torch.int32)}),
+    (RuntimeError, "linear_weight", {"linear_weight": torch.zeros(k, n, device="meta")}),
+    (TypeError, "input", {"input": [[0.0]]}),
+    (TypeError, "target", {"target": None}),
+    (TypeError, "options", {"options": 3}),
+    (NotImplementedError, "input is a tensor of layout torch.sparse_coo", {"input": torch.zeros(2, n).to_sparse()}),
+    (NotImplementedError, "linear_weight is a tensor of layout", {"linear_weight": torch.zeros(k, n).to_sparse()}),
     (RuntimeError, "acc_dtype", {"options": torch.nn.LinearCrossEntropyOptions(acc_dtype=torch.float64)}),
 ]
 
@@ -225,3 +231,21 @@ def test_tensors_of_another_device_are_an_error_that_names_the_alternative():
     x, W, _, y = problem(torch.float32, (7,), "index")
     with pytest.raises(NotImplementedError, match="cuda:0.*torch.nn.functional.linear_cross_entropy"):
         linear_cross_entropy(x.as_subclass(Elsewhere), W, y)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_of_meta_tensors_the_shapes_are_worked_out(reduction):
+    x, W, y = (
+        torch.zeros(7, n, device="meta"),
+        torch.zeros(k, n, device="meta"),
+        torch.zeros(7, dtype=int, device="meta"),
+    )
+    loss = linear_cross_entropy(x.requires_grad_(), W.requires_grad_(), y.long(), reduction=reduction)
+    assert loss.is_meta and loss.shape == ((7,) if reduction == "none" else ())
+    loss.sum().backward()
+    assert x.grad.is_meta and x.grad.shape == x.shape and W.grad.shape == W.shape
+
+
+def test_negated_views_are_read_as_what_they_say():
+    x, W, _, y = problem(torch.float32, (7,), "index")
+    assert torch.equal(linear_cross_entropy(torch._neg_view(x), W, y), linear_cross_entropy(-x, W, y))

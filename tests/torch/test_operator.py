@@ -74,6 +74,16 @@ def test_second_derivatives_are_an_error_that_says_so(tensors, reduction):
         grad.sum().backward()
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # by what PyTorch's forward mode imports
+def test_forward_mode_is_an_error_that_says_so(tensors):
+    x, W, _, y, _ = tensors
+    W = W.detach()
+    with pytest.raises(NotImplementedError, match="in reverse mode"):
+        torch.func.jvp(lambda x: linear_cross_entropy(x, W, y), (x.detach(),), (torch.ones_like(x),))
+    with pytest.raises(NotImplementedError, match="in reverse mode"), torch.autograd.forward_ad.dual_level():
+        linear_cross_entropy(torch.autograd.forward_ad.make_dual(x.detach(), torch.ones_like(x)), W, y)
+
+
 def test_gradients_by_targets_and_class_weights_are_an_error(tensors):
     x, W, _, y, weight = tensors
     with pytest.raises(NotImplementedError, match="target"):

@@ -157,6 +157,10 @@ def _table() -> dict[str, Case]:
     cases += [Case("16k-classes", 2_048, 512, 16_000, "float32", group="many classes")]
     cases += [Case("16k-classes", 2_048, 512, 16_000, "float32", group="many classes", dx=True)]
     cases += [Case("65k-classes", 2_048, 512, 65_536, "float32", group="many classes")]
+    # As layers of a network have them: huge heads, and a batch of 512 rows.
+    cases += [Case("128k-classes", 2_048, 512, 128_000, "float32", group="layers", dx=True)]
+    cases += [Case("60k", *MAIN_SHAPES["60k"], "float32", group="layers", dx=True)]
+    cases += [Case("batch", 512, 784, 10, "float32", group="layers", dx=dx) for dx in (False, True)]
     # m, n and k are no multiples of a vector or a tile: the quick cases go through every remainder loop of the kernels.
     for dtype in ("float64", "float32"):
         cases += [

@@ -24,8 +24,10 @@ def accelerate() -> None:
     """Install ours, unless this Python has no fastsoftmax or no scikit-learn."""
     try:
         from fastsoftmax.accel import install
+        from fastsoftmax.accel.pytorch import install_torch_if_asked
         from fastsoftmax.accel.report import watch_if_asked
 
+        install_torch_if_asked()
         install()
     except ImportError:
         return

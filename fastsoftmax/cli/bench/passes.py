@@ -107,7 +107,7 @@ def run_bench(
     effort = records.Effort(rounds or (5 if quick else 15), 2.0 if quick else 60.0, quick, threads)
     table = BenchTable(title=str(roof), notes=[busy] if busy else [], machine=machine.describe(threads))
     table.roof.update(roof.as_dict())
-    known = rivals.PEERS | own
+    known = {name: rivals.PEERS[name] for name in rivals.LOSSES} | own
     for case in chosen:
         if progress is not None:
             progress(f"{case.name} ({case.shape})")

@@ -15,8 +15,10 @@ from ...data.sources.source import Source
 from ...data.validation import check_dense, check_theta
 from ...kernels.backends import BACKENDS
 from ...kernels.contract import RowOutputs
+from ...kernels.machine import default_threads
 from ...kernels.plan import Plan, kept_plan
 from ...model.prediction import Prediction
+from ...objective import batch
 from ...objective.objective import Objective
 
 # What a number stands for in C.
@@ -123,6 +125,43 @@ def loss_and_grad_like_python(
     )
     value, grad[...] = obj.value_and_grad(theta)
     return value
+
+
+def batch_loss(
+    X: np.ndarray,
+    targets: np.ndarray,
+    w: np.ndarray,
+    theta: np.ndarray,
+    bias: np.ndarray | None,
+    label_smoothing: float,
+    n_threads: int,
+    grad: np.ndarray | None,
+    grad_bias: np.ndarray | None,
+    dX: np.ndarray | None,
+    row_loss: np.ndarray | None,
+) -> float:
+    """sum_i w_i loss_i and its gradients for a layer of a network, of labels or soft targets.
+
+    Weights may have any values, and NaN and infinity come out as they do of the formulas; labels must be in 0..k-1.
+    """
+    k = theta.shape[1]
+    if targets.ndim == 1 and targets.view(np.uint32).max() >= k:
+        row = int(np.argmax(targets.view(np.uint32) >= k))
+        raise ValueError(f"labels must be in 0..{k - 1}; row {row} holds {targets[row]}")
+    found = batch.evaluate(
+        batch.Batch(X, theta.T, bias, targets, w, label_smoothing),
+        dX=False if dX is None else dX,
+        grad=grad is not None or grad_bias is not None or dX is not None,
+        row_loss=row_loss is not None,
+        n_threads=n_threads or default_threads(),
+    )
+    if grad is not None:
+        grad[...] = found.dW.T  # type: ignore[union-attr]
+    if grad_bias is not None:
+        grad_bias[...] = found.db
+    if row_loss is not None:
+        row_loss[...] = found.row_loss
+    return found.value
 
 
 def hess_prod(

@@ -208,6 +208,30 @@ cdef int run_record(const int64_t* record, double l2, double label_smoothing, do
     return FASTSOFTMAX_OK
 
 
+cdef int run_batch(
+    int bits, int64_t m, int64_t n, int64_t k, const void* X, const int32_t* labels, const void* soft, const double* w,
+    const void* theta, const void* bias, double label_smoothing, int n_threads, double* value, void* grad,
+    void* grad_bias, void* dX, void* row_loss,
+) noexcept with gil:
+    """A call of `fastsoftmax.jax`, by numbers of so many bits: `call.batch_loss`, by labels or, if NULL, by `soft`."""
+    cdef int out = NPY_ARRAY_WRITEABLE
+    cdef int type = NPY_FLOAT if bits == 32 else NPY_DOUBLE
+    try:
+        value[0] = call.batch_loss(
+            matrix(type, X, "x", m, n),
+            matrix(type, soft, "labels", m, k) if labels == NULL else vector(NPY_INT32, labels, "labels", m),
+            vector(NPY_DOUBLE, w, "sample_weight", m),
+            matrix(type, theta, "w", n, k), optional(type, bias, k, 0), label_smoothing, n_threads,
+            optional(type, grad, n, k, out),
+            optional(type, grad_bias, k, 0, out),
+            optional(type, dX, m, n, out),
+            optional(type, row_loss, m, 0, out),
+        )
+    except BaseException as exception:
+        return fail(exception)
+    return FASTSOFTMAX_OK
+
+
 cdef int64_t copy_error(char* text, int64_t size) noexcept nogil:
     """The bytes of `error`, how many they are."""
     cdef int64_t length = min(<int64_t>strlen(fastsoftmax_message), size)
@@ -292,6 +316,7 @@ capsule = PyCapsule_New(&table, "fastsoftmax_functions", NULL)
 # For code that is compiled at run time.
 ADDRESSES = {
     "run_record": <intptr_t>&run_record,
+    "run_batch": <intptr_t>&run_batch,
     "copy_error": <intptr_t>&copy_error,
-    "table": <intptr_t>&table,
+    "error": <intptr_t>&error,
 }

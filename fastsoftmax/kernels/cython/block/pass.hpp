@@ -82,10 +82,14 @@ struct BlockBuffers {
 // is written as often as the first of the next.
 constexpr ptrdiff_t APART_BYTES = 512;
 
+// Classes that `input_gradient` takes at a time.
+constexpr ptrdiff_t DX_CLASSES = 256;
+
 // A thread's buffers, cut from Pass::work.
 template <class T>
 struct Scratch : BlockBuffers<T> {
     T *staged, *panel;  // a converted block of X; a panel of X with features in the lanes
+    T* residuals;  // of some classes, as scalars of dX
     T* G;  // [class][feature]: running sums of the gradient since the last flush, with room for whole panels
     double* fold_w;  // w and wt without the rows that a model leaves out
     T* fold_wt;
@@ -96,6 +100,7 @@ struct Scratch : BlockBuffers<T> {
         staged = cut.take(stage_size<T>(R, p.n));
         this->columns = cut.take(round_up<T>(R) * std::max<ptrdiff_t>(p.n, VL<T>));
         panel = cut.take(round_up<T>(R) * TILE_LANES<T>);
+        residuals = cut.take(p.dX ? std::min(p.k, DX_CLASSES) * R : 0);
         G = cut.take(p.grad ? outputs * wide : 0);
         this->bias = cut.take(p.bias_grad ? std::max(outputs * VL<T>, wide) : 0);  // of a Gram matrix: one row
         fold_wt = cut.take(p.fold ? R : 0);

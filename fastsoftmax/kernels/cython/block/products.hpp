@@ -32,10 +32,16 @@ ptrdiff_t parameter_size(const Pass<T>& p) {
     return round_up<T>(std::max(round_up<T>(p.n, VL<T>) * p.k, p.n * p.products.class_lanes));
 }
 
+// Numbers that theta and a direction take together, and theta once more where there is a dX.
+template <class T>
+ptrdiff_t all_parameters_size(const Pass<T>& p) {
+    return 2 * parameter_size(p) + (p.dX ? round_up<T>(p.n) * p.k : 0);
+}
+
 // Numbers of scratch memory that a pass over slabs needs.
 template <class T>
 ptrdiff_t work_size(const Pass<T>& p, ptrdiff_t outputs) {
-    return 2 * parameter_size(p) + scratch_size(p, outputs) * p.threads + VEC_BYTES / sizeof(T);
+    return all_parameters_size(p) + scratch_size(p, outputs) * p.threads + VEC_BYTES / sizeof(T);
 }
 
 // The block of rows from `first` on, for both products.
@@ -79,7 +85,7 @@ ptrdiff_t block_steps(const Pass<T>& p, ptrdiff_t outputs) {
                                : p.products.backward == NARROW ? backward_steps<Narrow<T>>(p.n, outputs, p.block)
                                : p.products.backward == TILE   ? backward_steps<Wide<T>>(p.n, outputs, p.block)
                                                                : dots;
-    const ptrdiff_t dX = p.dX ? Split(p.n, TILE_SCALARS).parts * row_panels * p.k : 0;
+    const ptrdiff_t dX = p.dX ? Split(p.block, TILE_SCALARS).parts * Panels<VL<T>>(p.n).count() * p.k : 0;
     return forward + softmax + backward / (p.theta ? 1 : 2) + dX;
 }
 
@@ -284,26 +290,46 @@ void backward(const Matrix<T>& X, int rows, const Factor<T>& D, ptrdiff_t n, con
         backward_packed(X, rows, D, n, how.class_chunk, buffer, G, ldg, prefetch);
 }
 
-// dX^T (n, block) = theta D^T, in `columns`: the forward tile with classes as steps and features as scalars. Classes
-// are taken so many at a time that their residuals stay in L2 for all features.
-constexpr ptrdiff_t DX_CLASSES = 256;
-
+// theta times `scale` as `input_gradient` reads it: [panel of TILE_LANES features][class][feature in panel].
 template <class T>
-void input_gradient(int rows, const Pass<T>& p, const BlockBuffers<T>& s, Prefetcher& prefetch) {
-    const Split features(p.n, TILE_SCALARS);
-    const ptrdiff_t R = p.block;
-    const int vectors = (rows + VL<T> - 1) / VL<T>;
+T* pack_features(const Pass<T>& p, T* out) {
+    const Panels<VL<T>> panels(p.n);
+    for (int i = 0; i < panels.count(); ++i) {
+        const ptrdiff_t first = panels[i].first(), lanes = panels.end(i) - first;
+        const T* theta = p.theta + first * p.k;
+        T* panel = out + i * p.k * TILE_LANES<T>;
+        for (ptrdiff_t j = 0; j < lanes; ++j)
+            for (ptrdiff_t c = 0; c < p.k; ++c) panel[c * TILE_LANES<T> + j] = theta[j * p.k + c] * T(p.scale);
+    }
+    return out;
+}
+
+// dX = scale D theta^T for the rows of a block, straight into the caller's array: features are in the lanes, classes are
+// steps, rows are scalars. Classes are taken DX_CLASSES at a time, and their residuals packed, so that both factors of a
+// tile stay in cache. Rows that are shorter than a vector go by way of `columns`.
+template <class T>
+void input_gradient(ptrdiff_t first, int rows, const T* theta, const Pass<T>& p, const Scratch<T>& s,
+                    Prefetcher& prefetch) {
+    const Panels<VL<T>> panels(p.n);
+    const Split tiles(rows, TILE_SCALARS);
+    const bool in_place = p.n >= VL<T>;
+    T *dX = p.dX + first * p.n, *out = in_place ? dX : s.columns;
+    const ptrdiff_t ld = in_place ? p.n : VL<T>;
     for (ptrdiff_t c = 0; c < p.k; c += DX_CLASSES) {
         const ptrdiff_t classes = std::min(DX_CLASSES, p.k - c);
-        for (int part = 0; part < features.parts; ++part)
-            for (int v = 0; v < vectors; v += TILE_VECTORS) {
-                const ptrdiff_t begin = features.begin(part);
-                const Panel panel = whole_vectors<T>(std::min(TILE_VECTORS, vectors - v));
-                run_tile<Wide<T>>(features.size(part), s.H + c * R + v * VL<T>, R, panel,
-                                  {p.theta + begin * p.k + c, 1, p.k}, {s.columns + begin * R + v * VL<T>, R, c > 0},
-                                  classes, prefetch);
+        pack_parameters(s.H + c * p.block, classes, p.block, 0, rows, s.residuals);
+        for (int i = 0; i < panels.count(); ++i) {
+            const Panel panel = panels[i];
+            const T* lanes = theta + (i * p.k + c) * TILE_LANES<T> + (panel.begin - panel.first());
+            for (int part = 0; part < tiles.parts; ++part) {
+                const int begin = tiles.begin(part), ns = tiles.size(part);
+                run_tile<Wide<T>>(ns, lanes, TILE_LANES<T>, panel, {s.residuals + begin * classes, ns, 1},
+                                  {out + begin * ld + panel.begin, ld, c > 0}, classes, prefetch);
             }
+        }
     }
+    if (in_place) return;
+    for (int r = 0; r < rows; ++r) std::copy_n(out + r * ld, p.n, dX + r * p.n);
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 //             lanes (vectors of A, contiguous)
 //            +--------------------------------+    forward:  t = feature, lane = row,     s = class
 //      B  s  | accumulators: NS x NV vectors, |    backward: t = row,     lane = feature, s = class
-//            | in registers over the whole t  |    dX:       t = class,   lane = row,     s = feature
+//            | in registers over the whole t  |    dX:       t = class,   lane = feature, s = row
 //            +--------------------------------+    few classes, forward:
 //                                                            t = feature, lane = class,   s = row
 //

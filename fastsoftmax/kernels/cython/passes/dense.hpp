@@ -57,6 +57,7 @@ template <class T>
 void value_and_grad(const Pass<T>& p) {
     const T* theta = prepare_parameters(p.theta, p, parameter_space(p));
     const T* direction = prepare_parameters(p.direction, p, parameter_space(p) + parameter_size(p));
+    const T* features = p.dX ? pack_features(p, parameter_space(p) + 2 * parameter_size(p)) : nullptr;
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s, Prefetcher& prefetch) {
         const Matrix<T> X = stage_block(first, rows, p, s.staged);
         logits_of_block(X, rows, theta, direction, p, s, prefetch);
@@ -65,9 +66,7 @@ void value_and_grad(const Pass<T>& p) {
         else
             p.loss[slab] += residual(first, rows, p, s, prefetch);
         if (p.grad) gradient_of_block(X, rows, p, s, prefetch);
-        if (!p.dX) return;
-        input_gradient(rows, p, s, prefetch);
-        store_dX(first, rows, p, s);
+        if (p.dX) input_gradient(first, rows, features, p, s, prefetch);
     });
 }
 
@@ -124,7 +123,7 @@ constexpr int CLAIMS = 8;
 // has, so that this block can prefetch the first of them.
 template <class T, class Block>
 void for_slabs(const Pass<T>& p, ptrdiff_t outputs, Block do_block) {
-    T* work = parameter_space(p) + 2 * parameter_size(p);
+    T* work = parameter_space(p) + all_parameters_size(p);
     const ptrdiff_t size = scratch_size(p, outputs);
     const int slabs = int(p.slabs), threads = std::max(1, std::min(p.threads, slabs));
     const int claim = std::max(1, slabs / (CLAIMS * threads));
@@ -227,13 +226,6 @@ void scale_rows(const Matrix<T>& X, int rows, ptrdiff_t n, const T* w, T* out) {
         for (ptrdiff_t j = 0; j < n; ++j)
             for (int r = 0; r < rows; ++r) out[j * rows + r] = w[r] * X.data[j * X.feature_step + r];
     }
-}
-
-// dX = scale times what `input_gradient` has written, transposed.
-template <class T>
-void store_dX(ptrdiff_t first, int rows, const Pass<T>& p, const BlockBuffers<T>& s) {
-    for (int r = 0; r < rows; ++r)
-        for (ptrdiff_t j = 0; j < p.n; ++j) p.dX[(first + r) * p.n + j] = s.columns[j * p.block + r] * T(p.scale);
 }
 
 }  // namespace

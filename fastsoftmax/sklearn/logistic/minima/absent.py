@@ -14,7 +14,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ....objective.absent import present_classes, renumbered
+from ....data.sources.source import present_classes
+from ....objective.absent import renumbered
 from ..call import Call
 from ..objective import Data
 

@@ -1,0 +1,1 @@
+"""A linear layer and its loss within other libraries: by what they have themselves, and by ours."""
