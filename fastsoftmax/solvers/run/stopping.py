@@ -99,7 +99,7 @@ class StoppingRule:
         self.some_separable = False
         self._separable_below = 0.0 if l1 else separable_below(obj)
         self._lowest_value = self._lowest_norm = np.inf
-        self._passes = self._in_vain = 0
+        self._n_passes = self._in_vain = 0
 
     # ------------------------------------------------------------------------------- what is known of an iterate
 
@@ -161,10 +161,10 @@ class StoppingRule:
         if at.value < self._lowest_value or at.grad_norm < self._lowest_norm:
             self._in_vain = 0
         else:
-            self._in_vain += max(1, step.n_passes - self._passes)
+            self._in_vain += max(1, step.n_passes - self._n_passes)
         if self._in_vain >= (PATIENCE_L1 if self.l1 else PATIENCE):
             return self.rounding(step.iteration)
-        self._passes = step.n_passes
+        self._n_passes = step.n_passes
         self._lowest_value = min(at.value, self._lowest_value)
         self._lowest_norm = min(at.grad_norm, self._lowest_norm)
         return None
