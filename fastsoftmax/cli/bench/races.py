@@ -67,10 +67,17 @@ def _fill(table: BenchTable, record: dict[str, Any], gaps: list[str]) -> None:
     timed = {name: row for name, row in record["rivals"].items() if "to" in row}
     first = timed.get("auto", {}).get("ms")
     for name, row in sorted(timed.items(), key=lambda item: float(item[1].get("ms", float("inf")))):
-        times = [f"{row['to'][gap]:.3g}" if gap in row["to"] else "–" for gap in gaps]
-        ratio = f"{row['ms'] / first:.2f}" if first and "ms" in row else f"gap {row['gap'] or 1.0:.0e}"
-        table.rows.append((record["case"], name, *times, ratio))
+        times = [_number(row["to"].get(gap)) for gap in gaps]
+        table.rows.append((record["case"], name, *times, f"{row['ms'] / first:.2f}" if first and "ms" in row else "–"))
+        if "ms" not in row:
+            where = f"a gap of {row['gap']:.0e}" if row["gap"] is not None else "no value"
+            table.notes.append(f"{name}, {record['case']}: came to {where} in the time it got")
     table.notes.extend(f"{name}: {row['missing']}" for name, row in record["rivals"].items() if "missing" in row)
+
+
+def _number(ms: float | None) -> str:
+    """In three digits, or whole."""
+    return "–" if ms is None else f"{ms:.3g}" if ms < 1000 else f"{ms:.0f}"
 
 
 def save_picture(path: Path, table: BenchTable) -> None:

@@ -28,6 +28,9 @@ def prepare(X, y, theta, n_threads):
 def wrong(X, y, theta, n_threads):
     return lambda: (0.0, np.zeros_like(theta))
 
+def first(X, y, l2, n_threads):
+    return lambda tell: tell(np.zeros((X.shape[1] + 1, y.max() + 1)))
+
 def descent(X, y, l2, n_threads):
     def solve(tell):
         theta = np.zeros((X.shape[1] + 1, y.max() + 1))
@@ -95,6 +98,11 @@ def test_a_race_of_solvers_with_a_rival_and_a_picture(timed, tmp_path, monkeypat
         seconds = [point[0] for point in rivals[name]["curve"]]
         assert seconds == sorted(seconds)
     assert "own_rivals:descent" in timed(*options)[1]
+
+
+def test_a_solver_that_does_not_arrive_is_said(timed):
+    code, out, _ = timed("--solvers", "--case", "400x4x3:f64", "--peer", "own_rivals:first", "--l2", "0.01")
+    assert code == 0 and "own_rivals:first, 400x4x3-f64: came to a gap of" in out
 
 
 @pytest.mark.parametrize(
