@@ -14,7 +14,7 @@ from ..... import _extras
 from ....files.columns import TABLES_NEED, first_line
 from ....files.data import ReadOptions
 from ....files.parquet import ParquetTable, Part, require_columns
-from ...read_ahead import read_ahead
+from ..read_ahead import read_ahead
 from ..reader import Block, state_of
 from .table import LEAST, SHARE, TableReader, pyarrow
 
