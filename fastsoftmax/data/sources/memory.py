@@ -216,9 +216,9 @@ class MappedSource(ArraySource):
         for part in super().chunks(rows):
             will_need(self.X[part.start + len(part.X) : part.start + len(part.X) + step])
             yield part
+            require_same(self._state, self._reader.state())  # before the next one is touched
             if self.watch is not None:
                 self.watch(part.start + len(part.X), self.shape[0])
-        require_same(self._state, self._reader.state())
 
     def place(self, row: int, column: int) -> str:
         return f"{self._reader.name}, row {row} (the first is 0), column {self._reader.names[column]!r}"

@@ -58,7 +58,7 @@ def scan(
         (.arrow, .feather), a text table (.csv, .tsv, ...), a svmlight file, a zarr array (.zarr), a folder of .npz
         files that ``scipy.sparse.save_npz`` wrote, and whatever has ``__arrow_c_stream__``. A callable without
         arguments returns an iterable of (X, y) or (X, y, weights) of some rows at a time, from the first row on each
-        time that it is called.
+        time that it is called, and new arrays each time.
     target : str, int, path or array, optional
         The column of the labels, by name; of an array by number, or the .npy file or array that holds them. Not for
         callables and svmlight, which have labels of their own. Needed for a fit, not for predictions.

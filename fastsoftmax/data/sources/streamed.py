@@ -19,8 +19,8 @@ import numpy as np
 
 from ...kernels.contract import Csr, Layout, Rows
 from .first_pass import Facts, Targets
-from .read_ahead import read_ahead
 from .readers.cache import Cache, CacheReader
+from .readers.read_ahead import read_ahead
 from .readers.reader import Block, Reader, require_same
 from .source import Labelled
 

@@ -21,8 +21,9 @@ class GeneratorReader(Reader):
     Parameters
     ----------
     make : callable without arguments
-        Returns an iterable. X as `fastsoftmax.Objective` takes it, in every chunk of one dtype and with as many
-        columns, dense in all of them or sparse; labels y (rows,), weights w (rows,).
+        Returns an iterable of new arrays, since a chunk is still in use when the next one is made. X as
+        `fastsoftmax.Objective` takes it, in every chunk of one dtype and with as many columns, dense in all of them or
+        sparse; labels y (rows,), weights w (rows,).
     """
 
     def __init__(self, make: Callable[[], Any]) -> None:
@@ -35,14 +36,14 @@ class GeneratorReader(Reader):
         self.target, self.weighted = "y" * (self._parts > 1), self._parts == 3
         self.dtype, self.sparse = X.dtype, isinstance(X, Csr)
         self.by_column = isinstance(X, np.ndarray) and X.flags.f_contiguous and not X.flags.c_contiguous
-        self.block_bytes = 2 * (12 * len(X.data) if isinstance(X, Csr) else X.nbytes)
+        self.block_bytes = 3 * (12 * len(X.data) if isinstance(X, Csr) else X.nbytes)
 
     @property
     def _name(self) -> str:
         return f"{self.path.name}()"
 
     def blocks(self, *, X: bool = True, labels: bool = True) -> Iterator[Block]:
-        start = 0
+        start, memory = 0, None
         for number, given in enumerate(self._chunks()):
             where = f"{self._name}, chunk {number} (the first is 0)"
             if len(given) != self._parts:
@@ -52,6 +53,11 @@ class GeneratorReader(Reader):
                 raise ValueError(
                     f"{where}: X is {_kind(isinstance(rows, Csr), rows.dtype, len(names))}; the first chunk has"
                     f" {_kind(self.sparse, self.dtype, len(self.names))}, and all are to be alike"
+                )
+            before, memory = memory, rows.data if isinstance(rows, Csr) else rows
+            if len(rows) and before is not None and _address(before) == _address(memory):
+                raise ValueError(
+                    f"{where}: X lies in the memory of the chunk before, which is still in use; new arrays are wanted"
                 )
             block = Block(len(rows), rows, where=where)
             if self._parts > 1:
@@ -85,6 +91,10 @@ class GeneratorReader(Reader):
         array = check_X(X if frame is None else frame)
         names = range(array.shape[1]) if frame is None else column_names(frame)
         return array.view(np.uint8) if array.dtype == np.bool_ else array, [str(name) for name in names]  # type: ignore
+
+
+def _address(array: np.ndarray) -> int:
+    return int(array.__array_interface__["data"][0])
 
 
 def _kind(sparse: bool, dtype: np.dtype, n: int) -> str:

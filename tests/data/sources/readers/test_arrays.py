@@ -34,6 +34,15 @@ def test_a_file_that_changes_is_an_error_before_its_pages_are_touched(path, cont
         obj.value_and_grad(np.zeros(obj.shape))
 
 
+def test_a_file_that_is_cut_off_in_a_pass_is_an_error_before_the_next_chunk(path):
+    walk = fastsoftmax.scan(path, CODES).source().chunks(300)
+    next(walk)
+    with open(path, "r+b") as file:
+        file.truncate(5000)
+    with pytest.raises(ValueError, match="X.npy has changed since"):
+        next(walk)
+
+
 def test_nan_is_named(path):
     bad = X.copy()
     bad[700, 1] = np.nan

@@ -71,6 +71,19 @@ def test_a_function_that_returns_no_iterable():
         fastsoftmax.scan(lambda: 3)
 
 
+@pytest.mark.parametrize("as_sparse", [False, True])
+def test_a_buffer_that_is_filled_again_is_an_error(as_sparse):
+    buffer = scipy.sparse.csr_array(np.ones((100, 5), "f4")) if as_sparse else np.empty((100, 5), "f4")
+
+    def chunks():
+        for start in range(0, 900, 100):
+            (buffer.data if as_sparse else buffer).flat[:] = X[start : start + 100].ravel()
+            yield buffer, LABELS[start : start + 100]
+
+    with pytest.raises(ValueError, match="chunk 1 .*: X lies in the memory of the chunk before"):
+        fastsoftmax.Objective(fastsoftmax.scan(chunks))
+
+
 def changing(*versions):
     """A function whose walks differ: the first finds the columns, the second is the first pass."""
     walks = iter([versions[0], *versions])

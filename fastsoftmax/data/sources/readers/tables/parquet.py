@@ -14,7 +14,7 @@ from ..... import _extras
 from ....files.columns import TABLES_NEED, first_line
 from ....files.data import ReadOptions
 from ....files.parquet import ParquetTable, Part, require_columns
-from ...read_ahead import read_ahead
+from ..read_ahead import read_ahead
 from ..reader import Block, state_of
 from .table import LEAST, SHARE, TableReader, pyarrow
 
@@ -113,8 +113,8 @@ class ParquetReader(TableReader):
                 for group in groups:
                     for batch in file.iter_batches(self.batch, row_groups=[group], columns=own, use_threads=many):
                         yield group, part.complete(pyarrow().Table.from_batches([batch]), names)
-                    batch = None  # its memory is free
-                    pyarrow().default_memory_pool().release_unused()
+            batch = None  # what this thread has freed is no use to the next walk's
+            pyarrow().default_memory_pool().release_unused()
         except (pyarrow().ArrowException, OSError) as error:
             column = _damaged_column(part, group, own)
             where = f"{part.name}, row group {group}" + ("" if column is None else f", column {column!r}")

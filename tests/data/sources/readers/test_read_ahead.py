@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from fastsoftmax.data.sources.read_ahead import read_ahead
+from fastsoftmax.data.sources.readers.read_ahead import read_ahead
 
 
 def test_items_come_in_order():
