@@ -26,9 +26,9 @@ Allowed: {ms:.0f} ms and {share:.0%} of one process."""
 
 FIT = """## A fit
 
-Seconds of {rows:,} rows of the same kind until the loss is 1 % above the minimum: ours from collections on the workers
-to the step that arrives, with the making of their rows; scikit-learn's `partial_fit` over the same chunks in memory,
-without the making of rows and the evaluation of its loss. dask-ml has no multinomial model; its wrapper `Incremental`
+Seconds of {rows:,} rows of the same kind until the loss is 1 % above the minimum: ours from partitions in the memory
+of the workers to the step that arrives, with the numbering of labels; scikit-learn's `partial_fit` over the same chunks
+in memory, without the evaluation of its loss. dask-ml has no multinomial model; its wrapper `Incremental`
 calls this `partial_fit`. An MLPClassifier without hidden layers is scikit-learn's one `partial_fit` with the softmax
 loss; SGDClassifier has a model for each class against the rest."""
 

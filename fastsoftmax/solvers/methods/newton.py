@@ -51,7 +51,7 @@ def solve(run: Run, design: Design | None = None) -> None:
     obj = run.obj
     if not has_rows(obj):
         raise TypeError(
-            "solver 'newton' needs an objective that makes sweeps over its rows (objective.problem), as Objective"
+            "solver 'newton' needs an objective with sweeps over its rows (objective.problem), as Objective"
         )
     if not has_hessian(obj):
         raise ValueError(
