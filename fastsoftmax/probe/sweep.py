@@ -260,7 +260,8 @@ class Sweep:
 
 def is_settled(fit: Result, tol: float) -> bool:
     """Whether a fit has converged, or ended so near that only rounding is left."""
-    return fit.converged or (fit.grad_norm <= NEAR * tol and SETTLED_WORDS in fit.message)
+    rounding = any(words in fit.message for words in (SETTLED_WORDS, "because rounding hides"))
+    return fit.converged or (fit.grad_norm <= NEAR * tol and rounding)
 
 
 def choose(values: Sequence[Value], options: SweepOptions) -> int:
