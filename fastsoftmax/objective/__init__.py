@@ -1,4 +1,4 @@
-"""The objective as a function of theta: `Objective`, and `stacked` for several models of the same data in one pass."""
+"""The objective as a function of theta: `Objective`, and `stacked` for several models of the same X in one pass."""
 
 from .objective import Objective, loss_and_grad
 

@@ -39,10 +39,10 @@ SECTION = {
 
 
 def test_features_are_seeded_narrow_and_mapped(tmp_path):
-    X, y = features.write_features(tmp_path, 200, 12, 3)
+    X, y = features.write_features(tmp_path, 200, 12, 3, 4.0)
     assert isinstance(X, np.memmap) and X.dtype == np.float16 and X.shape == (200, 12) and set(y) == {0, 1, 2}
     before = np.array(X)
-    np.testing.assert_array_equal(features.write_features(tmp_path, 200, 12, 3)[0], before)
+    np.testing.assert_array_equal(features.write_features(tmp_path, 200, 12, 3, 4.0)[0], before)
     assert np.isfinite(before).all() and before.std() > 0.1
 
 

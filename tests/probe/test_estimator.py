@@ -195,6 +195,17 @@ def test_fits_that_do_not_converge_are_told_and_it_is_an_estimator():
     assert set(LinearProbe(grid=2).fit(X, names).predict(X)) <= {"a", "b", "c", "d"}
 
 
+def test_a_fit_that_only_rounding_moves_is_ended(monkeypatch):
+    monkeypatch.setattr(sweep_module, "SETTLED_STEPS", 1)
+    monkeypatch.setattr(sweep_module, "SETTLED", 1e-4 / np.finfo("f8").eps)
+    X, y = data()
+    options = {"l2s": [1e-4], "solver": "lbfgs"}
+    value = LinearProbe(tol=1e-3, **options).fit(X, y).values_[0]
+    assert value.converged and "its value fell by less than 0.0001 of itself in 1 steps" in value.message
+    with pytest.warns(ConvergenceWarning, match="1 of 1 values"):
+        assert not LinearProbe(tol=1e-12, **options).fit(X, y).values_[0].converged
+
+
 def with_nan(X):
     X = X.copy()
     X[250, 3] = np.nan

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-# Dimensions of the mixture, and the distance of its centers in standard deviations of a component.
-INPUTS, APART = 64, 5.0
+# Dimensions of the mixture.
+INPUTS = 64
 ROWS_AT_ONCE = 10_000
 
 
-def write_features(folder: Path, m: int, n: int, k: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """X (m, n), mapped from a file that is written here, and labels (m,)."""
+def write_features(folder: Path, m: int, n: int, k: int, apart: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """X (m, n), mapped from a file that is written here, and labels (m,). The centers of the mixture lie ``apart``
+    standard deviations of a component from each other."""
     rng = np.random.default_rng(seed)
-    centers = rng.standard_normal((k, INPUTS)) * (APART / np.sqrt(2 * INPUTS))
+    centers = rng.standard_normal((k, INPUTS)) * (apart / np.sqrt(2 * INPUTS))
     y = rng.integers(k, size=m)
     first = rng.standard_normal((INPUTS, n)) / np.sqrt(INPUTS)
     second = rng.standard_normal((n, n)) / np.sqrt(n)
