@@ -21,13 +21,14 @@ class LogisticRegression(theirs.LogisticRegression):  # type: ignore[misc, unuse
     Notes
     -----
     ``tol`` means at least what it means there: in the end no entry of the gradient of the objective, divided by C times
-    the sum of the weights, exceeds it, and the objective is within 1e-6 of its minimum. ``max_iter`` is the largest
-    number of steps of our solver, and ``n_iter_`` how many there were. ``random_state`` and ``n_jobs`` have no effect:
-    nothing is drawn at random, and each fit uses all threads, or one where passes over X take less than a millisecond.
+    the sum of the weights, exceeds it, and the objective is within 1e-6 of its minimum. ``max_iter`` allows as much as
+    it does there, where one step of Newton's method or of SAG is worth several of ours, and ``n_iter_`` is the number
+    of our steps, or ``max_iter`` if they were more. ``random_state`` and ``n_jobs`` have no effect: nothing is drawn at
+    random, and each fit uses all threads, or one where passes over X take less than a millisecond.
 
-    What these kernels do not serve goes to scikit-learn's own code: a few steps of Newton's method (``max_iter`` of 2
-    or less), liblinear for small X or several classes, negative weights, arrays of other libraries than NumPy and
-    SciPy. The logger ``fastsoftmax.sklearn`` warns of it once for each reason.
+    What these kernels do not serve goes to scikit-learn's own code: a few steps (``max_iter`` of 4 or less; of lbfgs
+    only for large X, or none), liblinear for small X or several classes, weights that are negative or not finite,
+    arrays of other libraries than NumPy and SciPy. The logger ``fastsoftmax.sklearn`` warns of it once for each reason.
 
     Examples
     --------
