@@ -47,7 +47,7 @@ def run(sections: Sequence[str], effort: Effort, say: Say = print) -> Json:
 
     timing.fix_threads(effort.n_threads)
     path = results_path(effort.quick)
-    saved = load(path) if path.exists() else {"sections": {}}
+    saved: Json = {}
     for section in sections:
         if effort.quick and section in _FULL_ONLY:
             continue
@@ -85,6 +85,7 @@ def run(sections: Sequence[str], effort: Effort, say: Say = print) -> Json:
         else:
             found["cases"] = dense.timed(section, roof, effort, say)
         found["seconds"] = time.perf_counter() - begin
+        saved = load(path) if path.exists() else {"sections": {}}  # another run may have saved sections meanwhile
         saved["machine"] = machine.describe(effort.n_threads)
         saved["quick"] = effort.quick
         saved["sections"][section] = found
