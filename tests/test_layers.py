@@ -11,7 +11,7 @@ import fastsoftmax
 HERE = Path(fastsoftmax.__file__).parent
 ROOT = Path(__file__).parents[1]
 # What each room may import besides what is in it: other rooms, whole.
-KERNELS = ["kernels.contract", "kernels.machine", "kernels.plan", "kernels.backends"]
+KERNELS = ["kernels.contract", "kernels.machine", "kernels.plan", "kernels.backends", "kernels.units"]
 MAY_IMPORT = {
     "_version": [],
     "_extras": [],

@@ -63,6 +63,19 @@ UNITS = {
 }
 
 
+def check_precision(precision: str) -> str:
+    """The name of a precision.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+    """
+    if not isinstance(precision, str) or precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(map(repr, PRECISIONS))}; got {precision!r}")
+    return precision
+
+
 def products_of(parts: int, exact_parts: int) -> int:
     """Products of the parts of a number of X, which is exact in so many, and of another one."""
     return sum(parts - i for i in range(min(parts, exact_parts)))

@@ -11,7 +11,7 @@ from .objective import Objective
 from .passes import DensePasses, Passes, SparsePasses
 
 # What an objective over other rows or columns shares with the one that it is made from.
-SHARED = "n_features n_classes shape plan backend n_threads fit_intercept sparse weight_sum _kernels".split()
+SHARED = "n_features n_classes shape plan precision backend n_threads fit_intercept sparse weight_sum _kernels".split()
 
 
 class Derived(Objective):
@@ -47,7 +47,7 @@ class Shifted(Derived):
             super().__init__(outer, outer._passes.shifted(shift, copied=copied))
         else:
             super().__init__(outer, SparsePasses(_shifted_sparse(outer._passes.source, shift), outer._kernels))
-        self.plan = self._passes.plan(self.n_classes)
+        self.plan = self.make_plan()
 
     @property
     def l2(self) -> float:

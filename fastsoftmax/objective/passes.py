@@ -25,6 +25,8 @@ KEPT_BYTES = 32 << 20
 # Up to so many numbers the backend turns the sums into the gradient in one call. The ten NumPy calls of
 # `reduce.scale_and_penalize` were a quarter of the Python time of a pass.
 SMALL = 1 << 15
+# More parts than any number is split into.
+WHOLE = 4
 
 
 class DensePasses:
@@ -52,6 +54,15 @@ class DensePasses:
         (m, n), dtype, layout = self.source.shape, self.source.dtype, self.source.layout
         wing = self._kernels.WING
         return make_plan(m, n, k, dtype, layout=layout, wing=wing, strategy=strategy, gradient=gradient)
+
+    def parts(self, plan: Plan, k: int) -> int:
+        """Parts of bfloat16 that passes with this plan split numbers into; `WHOLE` where they do not."""
+        source = self.source
+        if type(source) is not ArraySource or source.layout.converted:
+            return WHOLE
+        X = source.X[: plan.chunk]
+        chosen = self._kernels.products(X.shape, X.strides, X.dtype, plan, k)
+        return getattr(chosen, "forward_parts", 0) or WHOLE
 
     def sums(self, plan: Plan, k: int, scale: float, *, grad: bool = True) -> Sums:
         # Sums of a class-parallel pass may be float32 if there are no more rows than float32 sums may run over.
@@ -141,6 +152,10 @@ class SparsePasses:
     def sums(self, plan: Plan, k: int, scale: float, *, grad: bool = True) -> Sums:
         hot = self._hot_columns(plan) if grad and self._single else None
         return Sums.zeros_by_feature(plan.slabs, k, self.source.shape[1], scale, grad=grad, hot=hot)
+
+    def parts(self, plan: Plan, k: int) -> int:
+        """As `DensePasses.parts`: there are no products of parts."""
+        return WHOLE
 
     def _hot_columns(self, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
         """`plan.hot_columns` for this plan, computed once."""

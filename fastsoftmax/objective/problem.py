@@ -8,6 +8,7 @@ only as much as the solvers that it is to be used with:
 `ProblemWithProducts`  newton_cg
 `ProblemWithRows`      newton and sgd; the metric that follows the curvature; the last steps and their proof; tests for
                        separable classes, classes without rows, and nearly parallel columns
+`ProblemWithCheapPasses`  first steps of lbfgs by passes of less precision
 =====================  =============================================================================================
 
 Every sweep is one method, which counts itself in ``n_passes``, and returns what one walk over all rows can add up or
@@ -153,6 +154,28 @@ class ProblemWithRows(ProblemWithProducts, Protocol):
     def gradient_on(self, rows: Rows, theta: np.ndarray) -> np.ndarray:
         """The gradient at theta of the problem that some of the rows make, in new memory. It is part of a walk, and
         counts as no pass of its own."""
+
+
+class ProblemWithCheapPasses(Problem, Protocol):
+    """A problem with passes that are less precise and faster, for the first steps of a run.
+
+    Attributes
+    ----------
+    has_cheap_passes : bool
+        Whether they are faster here.
+    """
+
+    @property
+    def has_cheap_passes(self) -> bool: ...
+
+    def cheap_value_and_grad(self, theta: np.ndarray, /) -> tuple[float, np.ndarray]:
+        """About what `value_and_grad` returns. How far off it is, the solvers measure."""
+
+
+def has_cheap_passes(obj: Problem) -> TypeGuard[ProblemWithCheapPasses]:
+    """Whether a problem has passes that are cheaper than those of `value_and_grad`."""
+    # An objective whose passes are wrapped may compute something else.
+    return bool(getattr(obj, "has_cheap_passes", False)) and "value_and_grad" not in vars(obj)
 
 
 def has_rows(obj: Problem) -> TypeGuard[ProblemWithRows]:

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from ..data import validation
 from ..objective.problem import Problem, has_hessian
 from .finish import Finish
+from .first_steps import take_first_steps
 from .geometry.centering import to_centered
 from .geometry.hessian import has_own_passes
 from .result import Callback, Result
@@ -82,7 +83,9 @@ def minimize(
     sqrt(g^T M^-1 g / (2 value)) with M a bound on the Hessian, the size of the gradient independent of the units of X.
     The second is no proof, but the gap goes with its square: see `solvers.run.stopping`. Whatever the solver, the run
     ends with the steps and the proof of an exact Hessian where that is cheap (`solvers.finish`), so that theta of small
-    problems has six right digits or more with any ``tol``. ``message`` says where nothing is proven.
+    problems has six right digits or more with any ``tol``. ``message`` says where nothing is proven. Where an objective
+    has passes that are cheaper and less precise, first steps of L-BFGS may go by these (`solvers.first_steps`); what
+    decides and what is returned never does.
 
     Parameters
     ----------
@@ -165,7 +168,10 @@ def run_solver(run: Run, theta: np.ndarray, solver: str, *, finished: bool = Tru
         run.finish = Finish(run.obj)
     with suppress(Stop):
         run.accept(theta)
-        module.solve(run)
+        if name == "lbfgs":
+            module.solve(run, pairs=take_first_steps(run))
+        else:
+            module.solve(run)
     while run.finish is not None and not run.why and not run.finish(run):
         with suppress(Stop):
             module.solve(run)

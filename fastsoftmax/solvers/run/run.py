@@ -110,6 +110,10 @@ class Run:
         similar_run: Run | None = None,
         moments: Moments | None = None,
     ) -> None:
+        if getattr(obj, "precision", "exact") != "exact":
+            raise ValueError(
+                f"obj has precision {obj.precision!r}; 'exact' is wanted: first steps are cheap all the same"
+            )
         self.tol, self.max_iter, self.l1, self.callback = tol, max_iter, l1, callback
         self.history: list[Step] = []
         self.why = self.solver = self.chosen = ""

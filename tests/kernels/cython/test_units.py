@@ -8,7 +8,7 @@ from passes import check_every_pass
 from problems import random_problem
 from tolerance import assert_within, check_hess_prod, check_value_and_grad
 
-from fastsoftmax import Objective
+from fastsoftmax import Objective, minimize
 from fastsoftmax.kernels import units
 
 # Each build with the twin, and the units of the machine that runs this.
@@ -197,6 +197,24 @@ def test_vectors_of_bfloat16_are_the_twin_but_for_rounding(loaded):
     assert abs(value / other - 1) < 1e-5
     # A residual that is rounded to another bfloat16 differs in its ninth bit.
     assert np.linalg.norm(grad - twin) < 1e-3 * np.linalg.norm(twin)
+
+
+def test_bfloat16_is_asked_for_by_its_name(module):
+    p = random_problem(300, 40, 20, dtype="f4")
+    rough = p.objective("cython", precision="bfloat16").value_and_grad(p.theta)
+    cheap = p.objective("cython").cheap_value_and_grad(p.theta)
+    exact = p.objective("cython").value_and_grad(p.theta)
+    assert rough[0] == cheap[0] != exact[0]
+    np.testing.assert_array_equal(rough[1], cheap[1])
+    assert p.objective("cython").has_cheap_passes and not p.objective("numpy").has_cheap_passes
+
+
+def test_a_fit_is_exact_whatever_its_first_steps(module):
+    p = random_problem(400, 10, 5, dtype="f4", l2=1e-3)
+    result = minimize(p.objective("cython"), solver="lbfgs", tol=1e-5)
+    truth = minimize(Objective(p.X.astype("f8"), p.y, p.k, l2=1e-3, backend="numpy"), tol=1e-9)
+    assert result.converged and result.value == p.objective("cython").value(result.theta)
+    assert abs(result.value / truth.value - 1) < 1e-5
 
 
 # ------------------------------------------------------------------------------------------------- where they pay
