@@ -10,7 +10,7 @@ from ..harness.records import Json
 from ..peers import PEERS
 from ..sections import dense
 from . import targets
-from .tables import drop_in, phases, solvers, sparse
+from .tables import drop_in, phases, precision, solvers, sparse
 from .tables.text import number, table, times
 from .targets import best_peer, ms
 
@@ -306,6 +306,14 @@ _PARTS = (
         " by the same code; a gain counts only where the accelerated program ends no higher.",
         drop_in_text,
     ),
+    (
+        "precision",
+        "Precision, and matrix units",
+        "Relative errors of value and gradient against float64, X of standard normal numbers, of the same with mean 5,"
+        " and of integers 0 to 255. float32: without matrix units. Three products are there to be compared with: no"
+        " pass uses them.",
+        precision.text,
+    ),
 )
 
 
@@ -327,7 +335,8 @@ def render(results: Json, plots: list[str]) -> str:
     for name, title, text, show in _PARTS:
         section = results["sections"].get(name)
         if not section or not (
-            section.get("cases") or {"phases", "line", "memory", "calls", "solvers", "fit", "programs"} & set(section)
+            section.get("cases")
+            or {"phases", "line", "memory", "calls", "solvers", "fit", "programs", "accuracy"} & set(section)
         ):
             continue
         parts += [f"## {title}", stamp(section), text, show(section)]

@@ -25,6 +25,7 @@ SECTIONS = (
     "solvers",
     "sparse",
     "drop-in",
+    "precision",
 )
 
 
@@ -35,7 +36,7 @@ _FULL_ONLY = ("wide", "many classes")
 def run(sections: Sequence[str], effort: Effort, say: Say = print) -> Json:
     """Measure ``sections``, saving after each; returns all that is saved."""
     # Not at the top: some of these are commands as well, which Python would load twice.
-    from . import dense, drop_in, phases, solvers, sparse
+    from . import dense, drop_in, phases, precision, solvers, sparse
 
     timing.fix_threads(effort.n_threads)
     path = results_path(effort.quick)
@@ -62,6 +63,8 @@ def run(sections: Sequence[str], effort: Effort, say: Say = print) -> Json:
             found |= solvers.run(effort.quick, say)
         elif section == "drop-in":
             found["programs"] = drop_in.run(drop_in.QUICK if effort.quick else list(drop_in.PROGRAMS), effort, say)
+        elif section == "precision":
+            found |= precision.run(effort, say)
         elif section == "sparse":
             found |= sparse.run(roof, effort, say)
         else:

@@ -45,6 +45,7 @@ _build = importlib.import_module(f".kernels_{ISA}", __package__)
 _build.use_units(UNITS)
 
 READS = "".join(_build.SOURCE_TYPES)
+use_units = _build.use_units  # others than `UNITS`, for benchmarks
 STRATEGIES = ("row-parallel", "class-parallel", "feature-parallel")
 WING = "cython"
 FLOAT32_SUMS = True
