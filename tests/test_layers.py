@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "__main__": ["cli"],
     "__init__": ["accel", "model", "objective", "sklearn", "solvers", "kernels.backends", "kernels.api", "_version"],
 }
-MAY_IMPORT["cli"] += ["jax", "kernels.backends", "kernels.machine"]
+MAY_IMPORT["cli"] += ["jax", "kernels.backends", "kernels.machine", "kernels.units"]
 # Storeys of a wing, from the top; each may import those below it.
 STOREYS = {
     "numba": ["backend", "launch_dense", "launch_sparse", "passes", "block", "runtime", "microkernels"],

@@ -39,6 +39,7 @@ class TrainOptions:
     plot: str | None
     as_json: bool
     reading: files.ReadOptions
+    precision: str
     backend: str
     threads: int | None
 
@@ -53,7 +54,7 @@ def train_model(options: TrainOptions) -> None:
         raise ValueError(f"{name}, target {data.target!r} holds one class only ({classes[0]}); at least two are wanted")
     rows, held_out = datasets.split_rows(y, options.test_fraction, options.seed)
     X = data.X if not len(held_out) else data.X[rows]
-    obj = _objective(X, y[rows], len(classes), options, l2=options.l2)
+    obj = _objective(X, y[rows], len(classes), options, l2=options.l2, precision=options.precision)
     result = _minimize(obj, options)
     model = Model(result.theta[:-1], result.theta[-1], classes=classes, feature_names=tuple(data.feature_names))
     report: dict[str, Any] = {
@@ -111,8 +112,8 @@ def _training_data(options: TrainOptions) -> tuple[str, files.Data]:
     return "scikit-learn's digits", files.Data(X, y, feature_names, "digit")
 
 
-def _objective(X: np.ndarray, y: np.ndarray, k: int, options: TrainOptions, l2: float = 0.0) -> Objective:
-    return Objective(X, y, k, fit_intercept=True, l2=l2, backend=options.backend, n_threads=options.threads)
+def _objective(X: np.ndarray, y: np.ndarray, k: int, options: TrainOptions, **others: Any) -> Objective:
+    return Objective(X, y, k, fit_intercept=True, backend=options.backend, n_threads=options.threads, **others)
 
 
 def _minimize(obj: Objective, options: TrainOptions) -> solvers.Result:

@@ -8,7 +8,7 @@ The units are those of a processor, or the twin of AMX in plain C++, which round
 
 ==============  ==========================================================================================
 "amx"           tile registers of Intel's processors since Sapphire Rapids
-"avx512_bf16"   vectors of bfloat16 (`vdpbf16ps`), of which only one product is faster than float32, on a Zen 5
+"avx512_bf16"   vectors of bfloat16 (`vdpbf16ps`), of which only one product is faster than float32, by a fifth
 "twin"          any processor, slowly
 ==============  ==========================================================================================
 """
@@ -43,22 +43,30 @@ class Units:
         never are.
     few_features : int
         So many features or fewer take four times as many classes.
+    least_features : int
+        Fewer never pay.
+    speed : float
+        About how many times as fast as float32 one product is, of many features and classes.
     """
 
     least_classes: dict[int, int] = field(default_factory=dict)
     few_features: int = 0
+    least_features: int = 1
+    speed: float = 1.0
 
     def pay(self, products: int, n: int, k: int) -> bool:
         """Whether so many products of parts pay for n features and k classes."""
         least = self.least_classes.get(products)
-        return least is not None and k >= least * (4 if n <= self.few_features else 1)
+        return least is not None and n >= self.least_features and k >= least * (4 if n <= self.few_features else 1)
 
 
 UNITS = {
     # One thread of a Sapphire Rapids.
-    "amx": Units({1: 16, 3: 32, 5: 64, 6: 64}, few_features=32),
-    "avx512_bf16": Units({1: 64}, few_features=32),
-    "twin": Units({1: 1, 3: 1, 5: 1, 6: 1}),
+    "amx": Units({1: 16, 3: 32, 5: 64, 6: 64}, few_features=32, speed=6.0),
+    # Two threads of a Zen 5, one product, float32 over it: 50,000 x 512 with k = 32, 64, 100: 0.79, 1.16, 1.24; 20,000
+    # x 1024, k = 1000: 1.15; 100,000 x 128, k = 64: 1.18; 100,000 x 32, k = 256: 0.92.
+    "avx512_bf16": Units({1: 64}, least_features=128, speed=1.2),
+    "twin": Units({1: 1, 3: 1, 5: 1, 6: 1}, speed=6.0),
     "": Units(),
 }
 

@@ -89,7 +89,8 @@ class Objective(Sweeps):
         "exact": as right as the dtype of the computation is, by whichever kernels are faster. "bfloat16": of X that is
         computed in float32, values to about three digits and gradients to about two, where the processor has matrix
         units or vectors of bfloat16 that are faster (AMX, AVX512_BF16) and there are many classes, by the cython
-        backend; anywhere else the same as "exact". `minimize` takes its first steps in this way by itself.
+        backend; anywhere else the same as "exact". Where that is much faster (AMX), `minimize` takes its
+        first steps in this way by itself; with "bfloat16" it ends where these do.
     backend : {"auto", "cython", "numba", "numpy"}
         Which kernels to use. A backend asked for by name is used, or an error says why it cannot be.
     n_threads : int, optional
@@ -174,14 +175,19 @@ class Objective(Sweeps):
 
     @property
     def has_cheap_passes(self) -> bool:
-        """Whether `cheap_value_and_grad` is faster than `value_and_grad`."""
-        exact, k = self.plan, self.n_classes
-        return self._passes.parts(replace(exact, precision="bfloat16"), k) < self._passes.parts(exact, k)
+        """Whether `cheap_value_and_grad` is much faster than `exact_value_and_grad`."""
+        return self._passes.are_cheaper(self.plan, self.n_classes)
 
     def cheap_value_and_grad(self, theta: ArrayLike) -> tuple[float, np.ndarray]:
         """`value_and_grad` with ``precision="bfloat16"``."""
-        plan = replace(self.plan, precision="bfloat16")
-        value, grad = self._pass(self._check(theta), plan=plan)
+        return self._value_and_grad_in(theta, "bfloat16")
+
+    def exact_value_and_grad(self, theta: ArrayLike) -> tuple[float, np.ndarray]:
+        """`value_and_grad` with ``precision="exact"``."""
+        return self._value_and_grad_in(theta, "exact")
+
+    def _value_and_grad_in(self, theta: ArrayLike, precision: str) -> tuple[float, np.ndarray]:
+        value, grad = self._pass(self._check(theta), plan=replace(self.plan, precision=precision))
         assert grad is not None
         return value, grad.reshape(np.shape(theta))
 

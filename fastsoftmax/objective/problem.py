@@ -172,10 +172,22 @@ class ProblemWithCheapPasses(Problem, Protocol):
         """About what `value_and_grad` returns. How far off it is, the solvers measure."""
 
 
+class RoughProblem(ProblemWithCheapPasses, Protocol):
+    """A problem whose ``value_and_grad`` itself is cheap, ``precision`` being other than "exact"."""
+
+    def exact_value_and_grad(self, theta: np.ndarray, /) -> tuple[float, np.ndarray]:
+        """Value and gradient at theta."""
+
+
 def has_cheap_passes(obj: Problem) -> TypeGuard[ProblemWithCheapPasses]:
     """Whether a problem has passes that are cheaper than those of `value_and_grad`."""
     # An objective whose passes are wrapped may compute something else.
     return bool(getattr(obj, "has_cheap_passes", False)) and "value_and_grad" not in vars(obj)
+
+
+def is_rough(obj: Problem) -> TypeGuard[RoughProblem]:
+    """Whether a problem is to be minimized only as far as its cheap passes go."""
+    return str(getattr(obj, "precision", "exact")) != "exact"
 
 
 def has_rows(obj: Problem) -> TypeGuard[ProblemWithRows]:

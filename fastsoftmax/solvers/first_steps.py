@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..objective.problem import Problem, ProblemWithCheapPasses, has_cheap_passes, has_rows
+from ..objective.problem import Problem, ProblemWithCheapPasses, has_cheap_passes, has_rows, is_rough
 from .geometry.hessian import metric_at
 from .methods import lbfgs
 from .result import Step
@@ -27,9 +27,13 @@ CLEAR = 10.0
 # computed anew, as `lbfgs` does; and the factor by which a round must be able to lower the norm, to be worth it.
 STEPS, ROUNDS, REFRESH, GAIN = 10, 6, 2, 0.5
 
+ENDS = "stopped where the error of cheap passes hides the rest"
+
 
 class Cheap:
     """A problem whose passes are the cheap ones of another one."""
+
+    precision = "exact"  # whatever the other asks for: no pass is to replace these
 
     def __init__(self, obj: ProblemWithCheapPasses) -> None:
         self._obj = obj
@@ -68,6 +72,18 @@ def take_first_steps(run: Run) -> lbfgs.Pairs | None:
             return None
         run.accept(inner.theta, (value, grad))
     return pairs.turned_to(metric.to_phi_gradient(run.grad).ravel()) if metric is run.metric and pairs.order else None
+
+
+def ends_early(run: Run) -> bool:
+    """Whether a run is to end where cheap passes tell no more, because its problem asks for no more precision."""
+    return is_rough(run.obj) and has_cheap_passes(run.obj) and not run.l1
+
+
+def take_first_steps_alone(run: Run) -> None:
+    """The first steps of a run that then ends."""
+    run.solver = "lbfgs"
+    take_first_steps(run)
+    run.stop(ENDS)
 
 
 def error(run: Run, inner: Run) -> float:

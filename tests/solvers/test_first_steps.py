@@ -74,10 +74,15 @@ def test_a_cheap_pass_that_overflows_is_given_up():
     np.testing.assert_array_equal(minimize(obj, solver="lbfgs").theta, minimize(exact, solver="lbfgs").theta)
 
 
+def off_by(share):
+    """What makes cheap gradients wrong by this share of the first one, and by nothing else."""
+    first = np.linalg.norm(problem().value_and_grad(np.zeros((12, 9)))[1])
+    return {"bits": 40, "off": share * first / np.sqrt(108 / 2)}
+
+
 def test_steps_stop_where_the_error_is_no_longer_small():
     """Of an error that is 1e-3 of the first gradient, cheap steps lower the norm by a hundred at most."""
-    first = np.linalg.norm(problem().value_and_grad(np.zeros((12, 9)))[1])
-    obj = problem(Rounded, bits=40, off=1e-3 * first / np.sqrt(108 / 2))
+    obj = problem(Rounded, **off_by(1e-3))
     result = minimize(obj, solver="lbfgs", tol=1e-8)
     assert result.converged and 2 <= obj.cheap <= 15
 
@@ -89,9 +94,19 @@ def test_the_start_may_be_the_minimum():
     assert result.converged and getattr(obj, "cheap", 0) <= 1
 
 
-def test_an_objective_of_less_precision_is_not_minimized():
-    with pytest.raises(ValueError, match="obj has precision 'bfloat16'; 'exact' is wanted"):
-        minimize(Objective([[0.0], [1.0]], [0, 1], precision="bfloat16"))
+def test_an_objective_of_less_precision_ends_where_that_does():
+    """What is returned is exact, and does not claim to have converged."""
+    obj, exact = problem(Rounded, precision="bfloat16", **off_by(1e-2)), problem()
+    result = minimize(obj)
+    assert not result.converged and "error of cheap passes" in result.message
+    assert result.value == exact.value_and_grad(result.theta)[0]
+    minimum = minimize(exact).value
+    assert 1e-6 < result.value / minimum - 1 < 1e-2
+
+
+def test_without_cheap_passes_an_objective_of_less_precision_is_minimized_as_any_other():
+    obj, exact = problem(precision="bfloat16"), problem()
+    np.testing.assert_array_equal(minimize(obj).theta, minimize(exact).theta)
 
 
 def test_a_precision_that_does_not_exist_is_an_error():

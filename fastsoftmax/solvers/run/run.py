@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ...objective.problem import Problem
+from ...objective.problem import Problem, is_rough
 from ..certificates.separation import QUASI_SEPARABLE
 from ..geometry.centering import centered, to_original
 from ..geometry.hessian_metric import HessianMetric
@@ -110,10 +110,6 @@ class Run:
         similar_run: Run | None = None,
         moments: Moments | None = None,
     ) -> None:
-        if getattr(obj, "precision", "exact") != "exact":
-            raise ValueError(
-                f"obj has precision {obj.precision!r}; 'exact' is wanted: first steps are cheap all the same"
-            )
         self.tol, self.max_iter, self.l1, self.callback = tol, max_iter, l1, callback
         self.history: list[Step] = []
         self.why = self.solver = self.chosen = ""
@@ -149,7 +145,8 @@ class Run:
 
     def measure(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """Value and gradient by a pass, without the cache of `evaluate`: for solvers that never repeat a point."""
-        value, grad = self.obj.value_and_grad(theta)
+        obj = self.obj
+        value, grad = obj.exact_value_and_grad(theta) if is_rough(obj) else obj.value_and_grad(theta)
         if self.l1:
             value += self.l1_of(theta)
         return value, grad

@@ -60,15 +60,17 @@ T* parameter_space(const Pass<T>& p) {
     return (T*)((uintptr_t(p.work) + VEC_BYTES - 1) / VEC_BYTES * VEC_BYTES);
 }
 
-// Matrix units want whole tiles: of classes in H and in the sums of a gradient, and of features in the latter.
+// Matrix units want whole tiles: of classes in H and in the sums of a gradient, and of features in the latter. A tile's
+// lines must not all fall into the same set of L1, as those that are 4 kB apart do.
 template <class T>
 ptrdiff_t class_lines(ptrdiff_t classes, const Pass<T>& p) {
     return p.products.forward == AMX_TILE ? round_up<T>(classes, UNIT_LINES) : classes;
 }
 template <class T>
 ptrdiff_t gradient_line(const Pass<T>& p) {
-    const ptrdiff_t wide = round_up<T>(p.n);
-    return p.products.backward == AMX_TILE ? round_up<T>(wide, UNIT_LINES) : wide;
+    if (p.products.backward != AMX_TILE) return round_up<T>(p.n);
+    const ptrdiff_t wide = round_up<T>(round_up<T>(p.n), UNIT_LINES);
+    return wide % 256 ? wide : wide + UNIT_LINES;
 }
 
 // Parts that numbers of a type are exact in.
