@@ -11,7 +11,7 @@ import fastsoftmax
 HERE = Path(fastsoftmax.__file__).parent
 ROOT = Path(__file__).parents[1]
 # What each room may import besides what is in it: other rooms, whole.
-KERNELS = ["kernels.contract", "kernels.machine", "kernels.plan", "kernels.backends"]
+KERNELS = ["kernels.contract", "kernels.machine", "kernels.plan", "kernels.backends", "kernels.units"]
 MAY_IMPORT = {
     "_version": [],
     "_extras": [],
@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "kernels.machine": [],
     "kernels.tuning": ["kernels.machine"],
     "kernels.plan": ["kernels.contract", "kernels.machine", "kernels.tuning"],
-    "kernels.strategy": ["kernels.machine", "kernels.tuning", "kernels.plan"],
+    "kernels.units": [],
+    "kernels.strategy": ["kernels.machine", "kernels.tuning", "kernels.plan", "kernels.units"],
     "kernels.numpy": ["kernels.contract", "reference"],
     "kernels.cython": ["kernels.contract", "kernels.machine", "kernels.strategy"],
     "kernels.numba": ["kernels.contract", "kernels.machine", "kernels.plan", "kernels.strategy"],
@@ -44,7 +45,7 @@ MAY_IMPORT = {
     "__init__": ["accel", "model", "objective", "probe", "sklearn", "solvers", "kernels.backends", "kernels.api"],
 }
 MAY_IMPORT["__init__"] += ["data"]
-MAY_IMPORT["cli"] += ["jax", "kernels.backends", "kernels.machine"]
+MAY_IMPORT["cli"] += ["jax", "kernels.backends", "kernels.machine", "kernels.units"]
 MAY_IMPORT["__init__"] += ["_version"]
 # Storeys of a wing, from the top; each may import those below it.
 STOREYS = {

@@ -10,7 +10,7 @@ from ..harness.records import Json
 from ..peers import PEERS
 from ..sections import dense
 from . import targets
-from .tables import drop_in, hosts, phases, scale, solvers, sparse, sweeps
+from .tables import drop_in, hosts, phases, precision, scale, solvers, sparse, sweeps
 from .tables.text import absent, number, table, times
 from .targets import best_peer, ms
 
@@ -349,11 +349,19 @@ _PARTS = (
         " `fastsoftmax.jax.linear_cross_entropy`.",
         hosts.jax_text,
     ),
+    (
+        "precision",
+        "Precision, and matrix units",
+        "Relative errors of value and gradient against float64, X of standard normal numbers, of the same with mean 5,"
+        " and of integers 0 to 255. float32: without matrix units. Three products are there to be compared with: no"
+        " pass uses them.",
+        precision.text,
+    ),
 )
 
 
 # What a section without cases holds if it was measured.
-_MEASURED = {"phases", "line", "memory", "calls", "solvers", "fit", "programs", "probes", "kinds", "steps"}
+_MEASURED = {"phases", "line", "memory", "calls", "solvers", "fit", "programs", "probes", "kinds", "steps", "accuracy"}
 
 # Plots of a part, by its heading.
 _PICTURES = {

@@ -31,6 +31,7 @@ SECTIONS = (
     "PyTorch memory",
     "training steps",
     "JAX",
+    "precision",
 )
 
 
@@ -41,7 +42,7 @@ _FULL_ONLY = ("wide", "many classes")
 def run(sections: Sequence[str], effort: Effort, say: Say = print) -> Json:
     """Measure ``sections``, saving after each; returns all that is saved."""
     # Not at the top: some of these are commands as well, which Python would load twice.
-    from . import dense, drop_in, hosts, phases, solvers, sparse, sweeps
+    from . import dense, drop_in, hosts, phases, precision, solvers, sparse, sweeps
     from .hosts import training
     from .scale import larger_than_memory
 
@@ -74,6 +75,8 @@ def run(sections: Sequence[str], effort: Effort, say: Say = print) -> Json:
             found |= larger_than_memory.run(effort, say)
         elif section == "sweeps":
             found |= sweeps.run(effort, say)
+        elif section == "precision":
+            found |= precision.run(effort, say)
         elif section == "sparse":
             found |= sparse.run(roof, effort, say)
         elif section == "PyTorch memory":

@@ -18,6 +18,7 @@ from .. import _extras, solvers
 from .._version import __version__
 from ..data import files
 from ..kernels import backends
+from ..kernels.units import PRECISIONS
 from ..model.model import Model
 from .bench.command import bench
 from .info import collect, describe_plans
@@ -161,6 +162,13 @@ def _with_reading(options: dict[str, Any]) -> dict[str, Any]:
     help="Relative gap to the minimum, or scale-free gradient norm, at which to stop.",
 )
 @click.option("--max-iter", type=click.IntRange(min=1), default=1000, show_default=True, help="Steps at most.")
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="exact",
+    show_default=True,
+    help="bfloat16: end where passes in bfloat16 tell no more, if this machine has faster ones.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the split.")
 @click.option("--out", metavar="FILE", help="Write the model: .safetensors or .npz (.npz where there is no suffix).")
 @click.option(

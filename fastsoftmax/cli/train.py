@@ -46,6 +46,7 @@ class TrainOptions:
     as_json: bool
     reading: files.ReadOptions
     room: large.Room
+    precision: str
     backend: str
     threads: int | None
 
@@ -127,7 +128,7 @@ def _in_memory(options: TrainOptions) -> Problem:
     _require_two(name, data.target, classes)
     rows, held_out = datasets.split_rows(y, options.test_fraction, options.seed)
     X = data.X if not len(held_out) else data.X[rows]
-    obj = _objective(X, y[rows], len(classes), options, l2=options.l2)
+    obj = _objective(X, y[rows], len(classes), options, l2=options.l2, precision=options.precision)
     counts = {"train": len(rows), "test": len(held_out)}
 
     def measure(model: Model, theta: np.ndarray) -> dict[str, Any]:
@@ -151,7 +152,7 @@ def _on_disk(options: TrainOptions) -> Problem:
         )
     training = data.with_targets(kept)
     settings: dict[str, Any] = {"backend": options.backend, "n_threads": options.threads}
-    obj = Objective(training, fit_intercept=True, l2=options.l2, **settings)
+    obj = Objective(training, fit_intercept=True, l2=options.l2, precision=options.precision, **settings)
     counts = {"train": int(kept.counts.sum()), "test": int(held.counts.sum())}
 
     def measure(model: Model, theta: np.ndarray) -> dict[str, Any]:
@@ -202,8 +203,8 @@ def _training_data(options: TrainOptions) -> tuple[str, files.Data]:
     return "scikit-learn's digits", files.Data(X, y, feature_names, "digit")
 
 
-def _objective(X: np.ndarray, y: np.ndarray, k: int, options: TrainOptions, l2: float = 0.0) -> Objective:
-    return Objective(X, y, k, fit_intercept=True, l2=l2, backend=options.backend, n_threads=options.threads)
+def _objective(X: np.ndarray, y: np.ndarray, k: int, options: TrainOptions, **others: Any) -> Objective:
+    return Objective(X, y, k, fit_intercept=True, backend=options.backend, n_threads=options.threads, **others)
 
 
 def _checkpoint(options: TrainOptions, target: str | None, classes: np.ndarray) -> solvers.Checkpoint | None:

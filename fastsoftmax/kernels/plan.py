@@ -148,6 +148,8 @@ class Plan:
         share one gradient by splitting the features, phase after phase.
     phase_rows : int
         Rows of a phase of a feature-parallel pass: threads work out their residuals, then add them column by column.
+    precision : str
+        "exact", or what else matrix units may compute with: see `units.PARTS`.
     chosen : dict
         A backend's cache of what `strategy.choose_products` answered for passes with this plan.
     """
@@ -159,6 +161,7 @@ class Plan:
     threads: int
     strategy: str = "row-parallel"
     phase_rows: int = 0
+    precision: str = "exact"
     chosen: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __str__(self) -> str:

@@ -10,6 +10,7 @@ micro-kernels of the forward and the backward product:
     columns (F order), few classes      tile, dot            X in place
     columns, all else                   tile, tile           a transposed copy for the backward product
     columns longer than L2, few classes tile, dot            X in place, in KC blocks of the features
+    float32, many classes, matrix units amx_tile, amx_tile   two copies, split into parts of bfloat16: see `units`
 
 A class-parallel pass has tiles alone.
 """
@@ -20,9 +21,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
+from . import units
 from .machine import cache_bytes
 from .plan import Plan
 from .tuning import Tuning, WingTuning, tuning
+from .units import parts_that_pay
 
 # Classes (or features) that a register tile takes at most.
 TILE_SCALARS = 6
@@ -49,6 +52,10 @@ class Block(NamedTuple):
         Whether the pass has these products, of X with theta and with the residuals.
     splits : bool
         Whether its products can walk the features in KC blocks.
+    units : str
+        The matrix units that the wing can use, of `units.UNITS`.
+    exact_parts : int
+        Parts of bfloat16 that X is exact in.
     """
 
     n: int
@@ -63,6 +70,8 @@ class Block(NamedTuple):
     forward: bool = True
     backward: bool = True
     splits: bool = True
+    units: str = ""
+    exact_parts: int = 3
 
     @property
     def width(self) -> int:
@@ -98,11 +107,11 @@ class Products:
     Attributes
     ----------
     forward : str
-        "tile", "dot" or "class_lane".
+        "tile", "dot", "class_lane" or "amx_tile".
     backward : str
-        "tile", "dot" or "narrow".
+        "tile", "dot", "narrow" or "amx_tile".
     block, flush_rows : int
-        As in `Plan`; more where there are KC blocks.
+        As in `Plan`; others where there are KC blocks or matrix units.
     kc_block : int
         Features of a KC block, about; 0 for all at once.
     transpose_bytes : bool
@@ -118,6 +127,10 @@ class Products:
         Classes that the backward product by tiles takes all features with before the next ones; 0 for all. Cython only.
     packing_share : float
         Where a step of a tile would have to prefetch more cache lines than this, packing prefetches too. Cython only.
+    units : str
+        What "amx_tile" runs on, of `units.UNITS`.
+    forward_parts, backward_parts : int
+        Parts of bfloat16 that "amx_tile" splits numbers into.
     """
 
     forward: str
@@ -131,6 +144,9 @@ class Products:
     row_group: int = 0
     class_chunk: int = 0
     packing_share: float = 1.0
+    units: str = ""
+    forward_parts: int = 0
+    backward_parts: int = 0
 
     def __str__(self) -> str:
         notes = [f"{self.block} rows a block"]
@@ -140,6 +156,8 @@ class Products:
         notes += ["panels packed"] if self.copy_panels else []
         notes += [f"groups of {self.row_group} rows"] if self.row_group else []
         notes += [f"chunks of {self.class_chunk} classes"] if self.class_chunk else []
+        parts = f"{self.forward_parts} and {self.backward_parts} parts of bfloat16"
+        notes += [f"{parts} on {self.units}"] if self.units else []
         return f"forward by {self.forward}, backward by {self.backward}: {', '.join(notes)}"
 
 
@@ -149,7 +167,26 @@ def choose_products(plan: Plan, block: Block, wing: str) -> Products:
     if plan.strategy == "class-parallel":
         return Products("tile", "tile", plan.block, plan.flush_rows, packing_share=row.wing(wing).packing_share)
     slabs = plan.slabs_of(block.rows)
+    parts = parts_that_pay(block.units, plan.precision, block.exact_parts, block.n, block.outputs)
+    if parts is not None and block.forward:
+        return _by_units(plan, slabs, block, parts)
     return _choose(plan.block, plan.flush_rows, slabs, block, wing, row, caches["L2"], caches["L3"])
+
+
+def _by_units(plan: Plan, slabs: int, b: Block, parts: tuple[int, int]) -> Products:
+    """The products of a pass by matrix units."""
+    rows = units.block_rows(b.rows, slabs, b.n, min(parts[0], b.exact_parts))
+    return Products(
+        "amx_tile",
+        "amx_tile" if b.backward else "tile",
+        rows,
+        max(units.FLUSH_ROWS // rows, 1) * rows,
+        row_group=units.ROW_GROUP,
+        class_chunk=units.CLASS_CHUNK,
+        units=b.units,
+        forward_parts=parts[0],
+        backward_parts=parts[1],
+    )
 
 
 @lru_cache(1024)

@@ -18,6 +18,7 @@ from ..data.sources.memory import ArraySource, RelabelledSource, SparseSource
 from ..kernels.backends import select
 from ..kernels.contract import Csr, RowOutputs, Rows
 from ..kernels.machine import default_threads
+from ..kernels.plan import Plan
 from .absent import renumbered
 from .objective import Objective
 from .passes import DensePasses, Passes, SparsePasses, passes_of
@@ -25,7 +26,7 @@ from .passes import DensePasses, Passes, SparsePasses, passes_of
 # Dense rows, or a `Csr`, as the kernels get them, to others of the dtype of the computation.
 Transform = Callable[[Any], Any]
 # What an objective over other rows or columns shares with the one that it is made from.
-SHARED = "n_features n_classes shape plan backend n_threads fit_intercept sparse weight_sum _kernels".split()
+SHARED = "n_features n_classes shape plan precision backend n_threads fit_intercept sparse weight_sum _kernels".split()
 
 
 class Derived(Objective):
@@ -63,7 +64,7 @@ class Shifted(Derived):
             source = outer._passes.source
             assert isinstance(source, SparseSource)
             super().__init__(outer, SparsePasses(_shifted_sparse(source, shift), outer._kernels))
-        self.plan = self._passes.plan(self.n_classes)
+        self.plan = self.make_plan()
 
     @property
     def l2(self) -> float:
@@ -282,10 +283,11 @@ class Scaled(Transformed):
         return out
 
     def _pass(
-        self, theta: np.ndarray, wanted: RowOutputs | None = None, *, grad: bool = True
+        self, theta: np.ndarray, wanted: RowOutputs | None = None, *, grad: bool = True, plan: Plan | None = None
     ) -> tuple[float, np.ndarray | None]:
         self.n_passes += 1
-        value, out = self.outer._pass(self.to_outer(theta), wanted, grad=grad)
+        outer_plan = None if plan is None else replace(self.outer.plan, precision=plan.precision)
+        value, out = self.outer._pass(self.to_outer(theta), wanted, grad=grad, plan=outer_plan)
         if out is not None:
             out[: self.n_features] *= self.factors[:, None]
             out[: self.n_features] += self.l2 * theta[: self.n_features]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,7 @@ from ..kernels.backends import select
 from ..kernels.contract import RowOutputs, Rows, Sums
 from ..kernels.machine import default_threads
 from ..kernels.plan import Plan
+from ..kernels.units import check_precision
 from . import reduce
 from .passes import SparsePasses, explain_nonfinite, passes_over, passes_over_scan, weighted_by_mass
 from .sweeps.rows import Sweeps
@@ -87,6 +88,12 @@ class Objective(Sweeps):
         Strength of the penalty on theta without the bias.
     label_smoothing : float
         eps in [0, 1]: targets t become (1 - eps) t + eps / k.
+    precision : {"exact", "bfloat16"}
+        "exact": as right as the dtype of the computation is, by whichever kernels are faster. "bfloat16": of X that is
+        computed in float32, values to about three digits and gradients to about two, where the processor has matrix
+        units or vectors of bfloat16 that are faster (AMX, AVX512_BF16) and there are many classes, by the cython
+        backend; anywhere else the same as "exact". Where that is much faster (AMX), `minimize` takes its
+        first steps in this way by itself; with "bfloat16" it ends where these do.
     backend : {"auto", "cython", "numba", "numpy"}
         Which kernels to use. A backend asked for by name is used, or an error says why it cannot be.
     n_threads : int, optional
@@ -130,9 +137,11 @@ class Objective(Sweeps):
         sample_weight: ArrayLike | None = None,
         l2: float = 0.0,
         label_smoothing: float = 0.0,
+        precision: str = "exact",
         backend: str = "auto",
         n_threads: int | None = None,
     ) -> None:
+        self.precision = check_precision(precision)
         smoothing = validation.check_share(label_smoothing, "label_smoothing")
         self.backend, self._kernels = select(backend)
         if isinstance(X, Scan):
@@ -157,7 +166,7 @@ class Objective(Sweeps):
 
     def make_plan(self) -> Plan:
         """How every pass over this X is cut."""
-        return self._passes.plan(self.n_classes)
+        return replace(self._passes.plan(self.n_classes), precision=self.precision)
 
     def value_and_grad(self, theta: ArrayLike) -> tuple[float, np.ndarray]:
         """Value and gradient, shaped and typed like theta: (n [+1], k) or flat.
@@ -170,6 +179,24 @@ class Objective(Sweeps):
             If the logits of finite X and theta, or the results, overflow.
         """
         value, grad = self._pass(self._check(theta))
+        assert grad is not None
+        return value, grad.reshape(np.shape(theta))
+
+    @property
+    def has_cheap_passes(self) -> bool:
+        """Whether `cheap_value_and_grad` is much faster than `exact_value_and_grad`."""
+        return self._passes.are_cheaper(self.plan, self.n_classes)
+
+    def cheap_value_and_grad(self, theta: ArrayLike) -> tuple[float, np.ndarray]:
+        """`value_and_grad` with ``precision="bfloat16"``."""
+        return self._value_and_grad_in(theta, "bfloat16")
+
+    def exact_value_and_grad(self, theta: ArrayLike) -> tuple[float, np.ndarray]:
+        """`value_and_grad` with ``precision="exact"``."""
+        return self._value_and_grad_in(theta, "exact")
+
+    def _value_and_grad_in(self, theta: ArrayLike, precision: str) -> tuple[float, np.ndarray]:
+        value, grad = self._pass(self._check(theta), plan=replace(self.plan, precision=precision))
         assert grad is not None
         return value, grad.reshape(np.shape(theta))
 
@@ -240,13 +267,15 @@ class Objective(Sweeps):
         return second, mean
 
     def _pass(
-        self, theta: np.ndarray, wanted: RowOutputs | None = None, *, grad: bool = True
+        self, theta: np.ndarray, wanted: RowOutputs | None = None, *, grad: bool = True, plan: Plan | None = None
     ) -> tuple[float, np.ndarray | None]:
-        """Value and gradient at a theta that `_check` returned; what ``wanted`` asks for each row goes into it."""
+        """Value and gradient at a theta that `_check` returned; what ``wanted`` asks for each row goes into it.
+        ``plan``: of another precision."""
+        plan = plan or self.plan
         params, sums = self._parameters(theta), self._sums(grad=grad)
         for rows in self._chunks():
             part = None if wanted is None else wanted.rows(rows.start, rows.start + len(rows.X))
-            self._passes.value_and_grad(rows, params, self.plan, sums, self.threads, part)
+            self._passes.value_and_grad(rows, params, plan, sums, self.threads, part)
         value = float(np.add.reduce(sums.loss))
         if not math.isfinite(value):
             explain_nonfinite(self.source, self.plan.chunk, "loss")

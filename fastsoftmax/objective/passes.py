@@ -18,6 +18,7 @@ from ..data.sources.source import DenseSource, Source, SparseRows
 from ..data.validation import all_finite, check_count, nonfinite_place
 from ..kernels.contract import Csr, Kernels, Rows, Sums
 from ..kernels.plan import FLUSH_ROWS, SLAB_BYTES, Plan, hot_columns, make_plan, make_sparse_plan
+from ..kernels.units import UNITS
 from . import reduce
 
 # Gradient sums of at least this size are kept for the next pass; malloc itself keeps smaller ones. 20k x 1024, k =
@@ -27,6 +28,9 @@ KEPT_BYTES = 32 << 20
 # Up to so many numbers the backend turns the sums into the gradient in one call. The ten NumPy calls of
 # `reduce.scale_and_penalize` were a quarter of the Python time of a pass.
 SMALL = 1 << 15
+# Cheap passes are at least so many times as fast as exact ones, or the exact passes by which solvers measure the errors
+# of the cheap ones would cost more than these save.
+CHEAP = 2.0
 
 
 class DensePasses:
@@ -53,6 +57,15 @@ class DensePasses:
         (m, n), dtype, layout = self.source.shape, self.source.dtype, self.source.layout
         wing = self._kernels.WING
         return make_plan(m, n, k, dtype, layout=layout, wing=wing, strategy=strategy, gradient=gradient)
+
+    def are_cheaper(self, plan: Plan, k: int) -> bool:
+        """Whether passes with ``precision="bfloat16"`` are much faster than those with this plan."""
+        source = self.source
+        if type(source) is not ArraySource or source.layout.converted:
+            return False
+        X, plan = source.X[: plan.chunk], replace(plan, precision="bfloat16")
+        chosen: Any = self._kernels.products(X.shape, X.strides, X.dtype, plan, k)
+        return getattr(chosen, "forward_parts", 0) == 1 and UNITS[chosen.units].speed >= CHEAP
 
     def sums(self, plan: Plan, k: int, scale: float, *, grad: bool = True) -> Sums:
         # Sums of a class-parallel pass may be float32 if there are no more rows than float32 sums may run over.
@@ -142,6 +155,10 @@ class SparsePasses:
     def sums(self, plan: Plan, k: int, scale: float, *, grad: bool = True) -> Sums:
         hot = self._hot_columns(plan) if grad and self._single else None
         return Sums.zeros_by_feature(plan.slabs, k, self.source.shape[1], scale, grad=grad, hot=hot)
+
+    def are_cheaper(self, plan: Plan, k: int) -> bool:
+        """As `DensePasses.are_cheaper`: none are."""
+        return False
 
     def _hot_columns(self, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
         """`plan.hot_columns` for this plan, computed once."""

@@ -9,6 +9,7 @@ only as much as the solvers that it is to be used with:
 `ProblemWithRows`      newton; the metric that follows the curvature; the last steps and their proof; tests for
                        separable classes, classes without rows, and nearly parallel columns
 `ProblemInOrder`       sgd
+`ProblemWithCheapPasses`  first steps of lbfgs by passes of less precision
 =====================  =============================================================================================
 
 Every sweep is one method, which counts itself in ``n_passes``, and returns what one walk over all rows can add up or
@@ -175,6 +176,40 @@ class ProblemInOrder(ProblemWithRows, Protocol):
     def fold(self, function: Callable[[RowsInOrder, State], State], state: State) -> State:
         """What ``function`` makes of a state and the rows; where these are in several places, of each in turn, from the
         state that the one before has returned. Both pickle. It is for functions that walk the rows once: one pass."""
+
+
+class ProblemWithCheapPasses(Problem, Protocol):
+    """A problem with passes that are less precise and faster, for the first steps of a run.
+
+    Attributes
+    ----------
+    has_cheap_passes : bool
+        Whether they are faster here.
+    """
+
+    @property
+    def has_cheap_passes(self) -> bool: ...
+
+    def cheap_value_and_grad(self, theta: np.ndarray, /) -> tuple[float, np.ndarray]:
+        """About what `value_and_grad` returns. How far off it is, the solvers measure."""
+
+
+class RoughProblem(ProblemWithCheapPasses, Protocol):
+    """A problem whose ``value_and_grad`` itself is cheap, ``precision`` being other than "exact"."""
+
+    def exact_value_and_grad(self, theta: np.ndarray, /) -> tuple[float, np.ndarray]:
+        """Value and gradient at theta."""
+
+
+def has_cheap_passes(obj: Problem) -> TypeGuard[ProblemWithCheapPasses]:
+    """Whether a problem has passes that are cheaper than those of `value_and_grad`."""
+    # An objective whose passes are wrapped may compute something else.
+    return bool(getattr(obj, "has_cheap_passes", False)) and "value_and_grad" not in vars(obj)
+
+
+def is_rough(obj: Problem) -> TypeGuard[RoughProblem]:
+    """Whether a problem is to be minimized only as far as its cheap passes go."""
+    return str(getattr(obj, "precision", "exact")) != "exact"
 
 
 def has_rows(obj: Problem) -> TypeGuard[ProblemWithRows]:

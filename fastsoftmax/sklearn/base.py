@@ -97,6 +97,7 @@ class SoftmaxClassifier(FittedParameters, ClassifierMixin, BaseEstimator):  # ty
 
     fit_intercept: bool
     class_weight: Literal["balanced"] | Mapping[Any, float] | None
+    precision: str = "exact"
     backend: str
     n_threads: int | None
 
@@ -144,7 +145,8 @@ class SoftmaxClassifier(FittedParameters, ClassifierMixin, BaseEstimator):  # ty
 
     def _objective(self, X: Any, codes: np.ndarray, k: int, w: np.ndarray | None, l2: float) -> Objective:
         """The objective of X, class numbers and weights from `weights_of_rows`, with this estimator's options."""
-        return Objective(X, codes, k, fit_intercept=self.fit_intercept, sample_weight=w, l2=l2, **self._options())
+        options = {"fit_intercept": self.fit_intercept, "precision": self.precision, **self._options()}
+        return Objective(X, codes, k, sample_weight=w, l2=l2, **options)
 
     def _objective_of_present(
         self, X: Any, codes: np.ndarray, classes: np.ndarray, sample_weight: ArrayLike | None, l2: float

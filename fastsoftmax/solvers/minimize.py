@@ -24,6 +24,7 @@ from .checkpoint import Checkpoint
 from .checkpoint.journal import Journal
 from .checkpoint.keep import kept
 from .finish import Finish
+from .first_steps import ends_early, take_first_steps, take_first_steps_alone
 from .geometry.centering import to_centered
 from .geometry.hessian import has_own_passes
 from .result import Callback, Result
@@ -88,7 +89,9 @@ def minimize(
     sqrt(g^T M^-1 g / (2 value)) with M a bound on the Hessian, the size of the gradient independent of the units of X.
     The second is no proof, but the gap goes with its square: see `solvers.run.stopping`. Whatever the solver, the run
     ends with the steps and the proof of an exact Hessian where that is cheap (`solvers.finish`), so that theta of small
-    problems has six right digits or more with any ``tol``. ``message`` says where nothing is proven.
+    problems has six right digits or more with any ``tol``. ``message`` says where nothing is proven. Where an objective
+    has passes that are cheaper and less precise, first steps of L-BFGS may go by these (`solvers.first_steps`); what
+    decides and what is returned never does. Of an objective with ``precision="bfloat16"`` the run ends there.
 
     Parameters
     ----------
@@ -208,11 +211,17 @@ def run_solver(run: Run, theta: np.ndarray, solver: str, *, finished: bool = Tru
     name, module = ("l1", importlib.import_module("fastsoftmax.solvers.methods.l1")) if run.l1 else select(solver)
     # A run that has converged at the start chose no method: for "auto" it reports the most frequent one.
     run.solver = "lbfgs" if name == "auto" else name
-    if finished and not run.l1 and has_hessian(run.obj) and has_own_passes(run.obj):
+    early = ends_early(run)
+    if finished and not run.l1 and not early and has_hessian(run.obj) and has_own_passes(run.obj):
         run.finish = Finish(run.obj)
     with suppress(Stop):
         run.accept(theta)
-        module.solve(run)
+        if early:
+            take_first_steps_alone(run)
+        if name == "lbfgs":
+            module.solve(run, pairs=take_first_steps(run))
+        else:
+            module.solve(run)
     while run.finish is not None and not run.why and not run.finish(run):
         with suppress(Stop):
             module.solve(run)

@@ -82,6 +82,11 @@ def test_each_backend_runs_when_asked_for(run, iris, backend):
     assert report["isa"] == fastsoftmax.backends()[backend]["isa"]
 
 
+def test_a_precision_that_is_not_faster_here_changes_nothing(run, iris):
+    reports = [json.loads(run("train", iris, "--json", "--precision", p)[1]) for p in ("exact", "bfloat16")]
+    assert reports[0]["loss"] == reports[1]["loss"] and reports[1]["converged"]
+
+
 def test_each_solver_runs_when_asked_for_and_the_end_is_told(run, iris):
     for solver in fastsoftmax.solvers.SOLVERS:
         code, out, _ = run("train", iris, "--solver", solver, "--max-iter", 2, "--backend", "numpy")
@@ -194,6 +199,7 @@ BAD_OPTIONS = {
     "l2": (["--l2", "nan"], ["l2", "nan"]),
     "tol": (["--tol", "0"], ["--tol", "x>0"]),
     "max-iter": (["--max-iter", "0"], ["--max-iter"]),
+    "precision": (["--precision", "float8"], ["--precision", "'float8'", "'bfloat16'"]),
     "unknown option": (["--speed", "9"], ["--speed", "train --help"]),
     "target": (["--target", "colour"], ["'colour'", "species"]),
     "model type": (["--out", "m.pkl"], ["m.pkl", ".safetensors or .npz"]),

@@ -44,8 +44,12 @@ ELSEWHERE = (
 # File of one wing alone: why the other has none.
 ALONE = {
     "cython": {
+        "block/amx_products": "matrix units, whose instructions LLVM offers to no kernel of Numba",
+        "block/bfloat16": "what they read",
         "block/kc_blocks": "both products by blocks of the features; Numba has them with its dot tiles",
         "block/pass": "what a pass is, known when C++ is compiled; Numba reads it from a record, see block/job",
+        "microkernels/amx": "their instructions, and a twin of these",
+        "microkernels/amx_tile": "their tile",
         "microkernels/transpose": "shuffles in C++; Numba's transpose is an intrinsic of microkernels/simd",
         "units/dense": "what is compiled by itself, for each dtype; Numba compiles a pass when it is first called",
         "units/sparse": "likewise",

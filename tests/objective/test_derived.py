@@ -95,7 +95,7 @@ def test_an_objective_over_a_source_is_that_of_its_rows(backend):
 
 @pytest.mark.parametrize("sparse", [False, True])
 def test_picked_rows_are_those_of_the_view(sparse):
-    p = random_problem(3, 60, 4)
+    p = random_problem(60, 4, 3)
     X = sp.csr_array(p.X) if sparse else p.X
     obj = Objective(X, p.y, p.k, backend="numpy")
     rows = np.array([1, 5, 40, 59])

@@ -29,13 +29,15 @@ struct Hot {
 };
 
 // How the products of a block of dense rows are made: `Products` in strategy.py, which says what the fields mean.
-enum Kernel { TILE, DOT, CLASS_LANE, NARROW };
+enum Kernel { TILE, DOT, CLASS_LANE, NARROW, AMX_TILE };
+enum Units { AMX, AVX512_BF16, TWIN };  // what `AMX_TILE` runs on
 
 struct Products {
     int forward = TILE, backward = TILE;  // enum Kernel
     int kc_block = 0, class_lanes = 0, row_group = 0, class_chunk = 0;
     bool transpose_bytes = false, copy_panels = false;
     double packing_share = 1;
+    int units = TWIN, forward_parts = 0, backward_parts = 0;  // of `AMX_TILE`
 };
 
 // How a call over sparse X is cut up.

@@ -42,12 +42,14 @@ cdef extern from "call.hpp" namespace "fastsoftmax" nogil:
         DOT
         CLASS_LANE
         NARROW
+        AMX_TILE
 
     ctypedef struct Products:
         int forward, backward
         int kc_block, class_lanes, row_group, class_chunk
         bint transpose_bytes, copy_panels
         double packing_share
+        int units, forward_parts, backward_parts
 
     ctypedef struct SparseCut:
         const int64_t* starts
@@ -112,8 +114,18 @@ cdef extern from "call.hpp" namespace "fastsoftmax" nogil:
     int c_vector_bytes "fastsoftmax::vector_bytes"()
 
 SOURCE_TYPES = {"d": 0, "f": 1, "e": 2, "B": 3, "b": 4, "h": 5}  # as enum SourceType in call.hpp
-KERNELS = {"tile": TILE, "dot": DOT, "class_lane": CLASS_LANE, "narrow": NARROW}
+KERNELS = {"tile": TILE, "dot": DOT, "class_lane": CLASS_LANE, "narrow": NARROW, "amx_tile": AMX_TILE}
+UNITS = {"amx": 0, "avx512_bf16": 1, "twin": 2, "": 2}  # as enum Units in call.hpp
 PREDICTIONS = {"label": 0, "logits": 1, "proba": 2, "log_proba": 3}  # as enum Prediction in call.hpp
+
+
+_units = ""
+
+
+def use_units(name):
+    """Have later plans use these matrix units, of `fastsoftmax.kernels.units.UNITS`, where they pay."""
+    global _units
+    _units = name
 
 
 def vector_bytes():
@@ -219,12 +231,14 @@ cdef class _Cut:
         self.products.row_group, self.products.class_chunk = chosen.row_group, chosen.class_chunk
         self.products.transpose_bytes, self.products.copy_panels = chosen.transpose_bytes, chosen.copy_panels
         self.products.packing_share = chosen.packing_share
+        self.products.units = UNITS[chosen.units]
+        self.products.forward_parts, self.products.backward_parts = chosen.forward_parts, chosen.backward_parts
         self.block, self.flush_rows = chosen.block, chosen.flush_rows
 
 
 cdef _cut(int operation, plan, cnp.ndarray X, Py_ssize_t outputs, bint grad):
     """The `_Cut` of a pass over dense rows, chosen once for each shape of a pass with a plan."""
-    key = (operation, grad, X.shape[0], X.shape[1], X.strides[0], X.strides[1], X.descr.type_num, outputs)
+    key = (operation, grad, X.shape[0], X.shape[1], X.strides[0], X.strides[1], X.descr.type_num, outputs, _units)
     cut = plan.chosen.get(key)
     if cut is None:
         shape, strides = (<object>X).shape, (<object>X).strides
@@ -253,6 +267,8 @@ cdef _choose(int operation, shape, strides, dtype, plan, Py_ssize_t outputs, bin
         forward=operation != GRAM,
         backward=grad and operation != HESSIAN,
         splits=operation != HESSIAN,
+        units="" if dtype.char == "d" or operation in (GRAM, HESSIAN) else _units,
+        exact_parts=3 if dtype.char == "f" else 1 if dtype.itemsize == 1 else 2,
     )
     return strategy.choose_products(plan, block, "cython")
 

@@ -22,6 +22,7 @@ import numpy as np
 from ...objective.objective import Objective
 from ...objective.problem import Problem, has_rows, is_sparse
 from ...objective.sweeps.design import DESIGN_BYTES
+from ..first_steps import take_first_steps
 from ..run import Run, Stop
 from . import lbfgs, newton, newton_cg, subsample
 
@@ -119,6 +120,8 @@ def solve(run: Run) -> None:
     costly = "the exact Hessian is out of reach" if ratio == float("inf") else f"a Hessian costs {ratio:.0f} passes"
     run.chosen = f"chosen by auto: {costly}"
     pairs = _start(run, cost, rare=rare)
+    if pairs is None:
+        pairs = take_first_steps(run)
     if cost.newton_step > RESCUE * cost.one_pass:
         lbfgs.solve(run, pairs=pairs)
     lbfgs.solve(run, PATIENT, pairs=pairs)

@@ -170,6 +170,12 @@ class Pairs:
         self.sy[:c, :c], self.yy[:c, :c] = S @ Y.T, Y @ Y.T
         self.sg, self.yg = S @ grad, Y @ grad
 
+    def turned_to(self, grad: np.ndarray) -> Pairs:
+        """A copy for another gradient that `direction` gets next."""
+        out, at = Pairs(grad.size, self.most), self.order
+        out.fill(self.SY[at, 0], self.SY[at, 1], grad)
+        return out
+
     def add(self, s: np.ndarray, y: np.ndarray, grad: np.ndarray) -> None:
         """Add a pair, in place of the oldest if there is no room; ``grad`` is the gradient that `direction` gets next.
 

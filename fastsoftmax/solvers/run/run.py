@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ...objective.problem import Problem, has_rows
+from ...objective.problem import Problem, has_rows, is_rough
 from ..certificates.separation import QUASI_SEPARABLE
 from ..checkpoint.journal import Journal, Parts, RepeatedDesign
 from ..geometry.centering import centered, to_original
@@ -152,7 +152,9 @@ class Run:
 
     def measure(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """Value and gradient by a pass, without the cache of `evaluate`: for solvers that never repeat a point."""
-        value, grad = self.ask("value", theta, lambda: self.obj.value_and_grad(theta))
+        obj = self.obj
+        exact = obj.exact_value_and_grad if is_rough(obj) else obj.value_and_grad
+        value, grad = self.ask("value", theta, lambda: exact(theta))
         if self.l1:
             value += self.l1_of(theta)
         return value, grad

@@ -75,10 +75,22 @@ void forward_by_kc_blocks(const Matrix<T>& X, int rows, const T* theta, const T*
     }
 }
 
+// The same by matrix units, for the products of the parameters that `prepare_parameters` has packed.
+inline void logits_by_amx(int rows, const float* theta, const float* direction, const Pass<float>& p,
+                          Scratch<float>& s) {
+    const ptrdiff_t left = vector_parameter_size(p);
+    forward_by_amx(left_parameters(theta + left, p), p.bias, rows, p, s.units, s.H);
+    if (direction) forward_by_amx(left_parameters(direction + left, p), p.direction_bias, rows, p, s.units, s.U);
+}
+
 // The logits of a block: H = X theta + bias and, where there is a direction, U = X direction + direction_bias.
 template <class T>
 void logits_of_block(const Matrix<T>& X, int rows, const T* theta, const T* direction, const Pass<T>& p, Scratch<T>& s,
                      Prefetcher& prefetch) {
+    if constexpr (sizeof(T) == 4) {
+        s.units.filled = p.products.forward == AMX_TILE && pack_units(X, rows, p.n, s.units);
+        if (s.units.filled) return logits_by_amx(rows, theta, direction, p, s);
+    }
     if (by_kc_blocks(X, p))
         forward_by_kc_blocks(X, rows, theta, direction, p, s, prefetch);
     else

@@ -7,6 +7,7 @@
 
 #include "block/pack.hpp"
 #include "call.hpp"
+#include "microkernels/amx_tile.hpp"
 
 namespace fastsoftmax {
 namespace {
@@ -47,7 +48,7 @@ struct Cutter {
     template <class N = T>
     N* take(ptrdiff_t count) {
         T* piece = at;
-        at += round_up<T>(count * (sizeof(N) / sizeof(T)));
+        at += round_up<T>((count * ptrdiff_t(sizeof(N)) + ptrdiff_t(sizeof(T)) - 1) / ptrdiff_t(sizeof(T)));
         return (N*)piece;
     }
     ptrdiff_t size() const { return at - start; }
@@ -58,6 +59,47 @@ template <class T>
 T* parameter_space(const Pass<T>& p) {
     return (T*)((uintptr_t(p.work) + VEC_BYTES - 1) / VEC_BYTES * VEC_BYTES);
 }
+
+// Matrix units want whole tiles: of classes in H and in the sums of a gradient, and of features in the latter. A tile's
+// lines must not all fall into the same set of L1, as those that are 4 kB apart do.
+template <class T>
+ptrdiff_t class_lines(ptrdiff_t classes, const Pass<T>& p) {
+    return p.products.forward == AMX_TILE ? round_up<T>(classes, UNIT_LINES) : classes;
+}
+template <class T>
+ptrdiff_t gradient_line(const Pass<T>& p) {
+    if (p.products.backward != AMX_TILE) return round_up<T>(p.n);
+    const ptrdiff_t wide = round_up<T>(round_up<T>(p.n), UNIT_LINES);
+    return wide % 256 ? wide : wide + UNIT_LINES;
+}
+
+// Parts that numbers of a type are exact in.
+inline int exact_parts(int type) {
+    return type == UINT8 || type == INT8 ? 1 : type == FLOAT16 || type == INT16 ? 2 : 3;
+}
+
+// A block of X, and some classes of D, as matrix units read them: see bfloat16.hpp.
+struct UnitBuffers {
+    Operand forward_X{}, backward_X{}, D{};
+    bool filled = false;  // with the block at hand
+
+    template <class T>
+    UnitBuffers(Cutter<T>& cut, const Pass<T>& p) {
+        if (p.products.forward != AMX_TILE) return;
+        const ptrdiff_t row_steps = unit_steps(p.block), feature_steps = unit_steps(p.n);
+        const ptrdiff_t classes = p.products.class_chunk ? std::min<ptrdiff_t>(p.products.class_chunk, p.k) : p.k;
+        const int parts = exact_parts(p.X.type);
+        forward_X = take(cut, 2 * row_steps, feature_steps, std::min(p.products.forward_parts, parts));
+        if (!p.grad) return;
+        backward_X = take(cut, 2 * feature_steps, row_steps, std::min(p.products.backward_parts, parts));
+        D = take(cut, unit_lines(classes), row_steps, p.products.backward_parts);
+    }
+    template <class T>
+    static Operand take(Cutter<T>& cut, ptrdiff_t lines, ptrdiff_t steps, int parts) {
+        const ptrdiff_t line = steps * UNIT_SIZE, part = lines * line;
+        return {cut.template take<BFloat16>(parts * part), line, part, parts};
+    }
+};
 
 // What the softmax of a block works on, whichever pass owns it.
 template <class T>
@@ -94,14 +136,17 @@ struct Scratch : BlockBuffers<T> {
     double* fold_w;  // w and wt without the rows that a model leaves out
     T* fold_wt;
     int64_t* best;  // the class of the largest logit of each row
+    UnitBuffers units;
     Scratch(Cutter<T> cut, const Pass<T>& p, ptrdiff_t outputs)
-        : BlockBuffers<T>(cut, p.block * p.k, p.direction || p.soft ? p.block * p.k : 0, p) {
-        const ptrdiff_t R = p.block, wide = round_up<T>(p.n);
+        : BlockBuffers<T>(cut, p.block * class_lines(p.k, p), p.direction || p.soft ? p.block * class_lines(p.k, p) : 0,
+                          p),
+          units(cut, p) {
+        const ptrdiff_t R = p.block, wide = gradient_line(p);
         staged = cut.take(stage_size<T>(R, p.n));
         this->columns = cut.take(round_up<T>(R) * std::max<ptrdiff_t>(p.n, VL<T>));
         panel = cut.take(round_up<T>(R) * TILE_LANES<T>);
         residuals = cut.take(p.dX ? std::min(p.k, DX_CLASSES) * R : 0);
-        G = cut.take(p.grad ? outputs * wide : 0);
+        G = cut.take(p.grad ? class_lines(outputs, p) * wide : 0);
         this->bias = cut.take(p.bias_grad ? std::max(outputs * VL<T>, wide) : 0);  // of a Gram matrix: one row
         fold_wt = cut.take(p.fold ? R : 0);
         fold_w = cut.template take<double>(p.fold ? R : 0);

@@ -8,7 +8,7 @@
 // numbers of features and classes.
 #pragma once
 
-#include "block/pass.hpp"
+#include "block/amx_products.hpp"
 #include "microkernels/dot_tile.hpp"
 #include "microkernels/few_classes.hpp"
 
@@ -26,10 +26,14 @@ void transpose_parameters(const T* theta, ptrdiff_t n, ptrdiff_t k, T* out) {
     }
 }
 
-// Numbers that one theta takes, however it is laid out.
+// Numbers that one theta takes, however it is laid out; after that, as matrix units read it.
+template <class T>
+ptrdiff_t vector_parameter_size(const Pass<T>& p) {
+    return round_up<T>(std::max(round_up<T>(p.n, VL<T>) * p.k, p.n * p.products.class_lanes));
+}
 template <class T>
 ptrdiff_t parameter_size(const Pass<T>& p) {
-    return round_up<T>(std::max(round_up<T>(p.n, VL<T>) * p.k, p.n * p.products.class_lanes));
+    return vector_parameter_size(p) + left_parameter_size(p);
 }
 
 // Numbers that theta and a direction take together, and theta once more where there is a dX.

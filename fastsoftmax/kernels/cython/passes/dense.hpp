@@ -54,7 +54,8 @@ namespace {
 
 // Loss and gradient, or the loss alone, and what is wanted of each row besides; with a direction, the Hessian times it.
 template <class T>
-void value_and_grad(const Pass<T>& p) {
+void value_and_grad(const Pass<T>& given) {
+    const Pass<T> p = in_range_pass(given);
     const T* theta = prepare_parameters(p.theta, p, parameter_space(p));
     const T* direction = prepare_parameters(p.direction, p, parameter_space(p) + parameter_size(p));
     const T* features = p.dX ? pack_features(p, parameter_space(p) + 2 * parameter_size(p)) : nullptr;
@@ -86,7 +87,8 @@ void gram(const Pass<T>& p) {
 
 // One of the predictions for each row. `out` is int64 (m,) for LABEL, else T (m, k) in C order.
 template <class T>
-void predict(const Pass<T>& p, Prediction kind, void* out) {
+void predict(const Pass<T>& given, Prediction kind, void* out) {
+    const Pass<T> p = in_range_pass(given);
     const T* theta = prepare_parameters(p.theta, p, parameter_space(p));
     for_slabs(p, p.k, [&](ptrdiff_t first, int rows, int slab, Scratch<T>& s, Prefetcher& prefetch) {
         const Matrix<T> X = stage_block(first, rows, p, s.staged);
@@ -112,6 +114,9 @@ T* prepare_parameters(const T* theta, const Pass<T>& p, T* out) {
         widen_parameters(theta, p.n, p.k, p.products.class_lanes, out);
     else
         pack_parameters(theta, p.n, p.k, 0, p.k, out);
+    if constexpr (sizeof(T) == 4)
+        if (p.products.forward == AMX_TILE)
+            pack_left_parameters(theta, p.n, p.k, left_parameters(out + vector_parameter_size(p), p));
     return out;
 }
 
@@ -151,7 +156,7 @@ template <class T, class NextRow, class Block>
 void do_slab(int slab, const Pass<T>& p, ptrdiff_t outputs, Scratch<T>& s, NextRow next_row, Block do_block) {
     double* grad = p.grad ? (double*)p.grad + slab * outputs * p.n : nullptr;
     double* bias_grad = p.bias_grad ? p.bias_grad + slab * outputs : nullptr;
-    if (grad) std::fill_n(s.G, outputs * round_up<T>(p.n), T(0));
+    if (grad) std::fill_n(s.G, class_lines(outputs, p) * gradient_line(p), T(0));
     if (bias_grad) std::fill_n(s.bias, std::max(outputs * VL<T>, round_up<T>(p.n)), T(0));
     const ptrdiff_t end = slab_start(slab + 1, p), steps = block_steps(p, outputs);
     ptrdiff_t unflushed = 0;
@@ -178,7 +183,7 @@ ptrdiff_t slab_start(int slab, const Pass<T>& p) {
 // Adds the running sums to the float64 sums of the slab and sets them to zero.
 template <class T>
 void flush(ptrdiff_t outputs, const Pass<T>& p, Scratch<T>& s, double* grad, double* bias_grad) {
-    for (ptrdiff_t c = 0; c < outputs; ++c) move_sums(s.G + c * round_up<T>(p.n), p.n, grad + c * p.n);
+    for (ptrdiff_t c = 0; c < outputs; ++c) move_sums(s.G + c * gradient_line(p), p.n, grad + c * p.n);
     if (bias_grad) p.theta ? move_lanes(s.bias, outputs, bias_grad) : move_sums(s.bias, p.n, bias_grad);
 }
 
@@ -188,7 +193,12 @@ void flush(ptrdiff_t outputs, const Pass<T>& p, Scratch<T>& s, double* grad, dou
 template <class T>
 void gradient_of_block(const Matrix<T>& X, int rows, const Pass<T>& p, Scratch<T>& s, Prefetcher& prefetch) {
     const Factor<T> D{{s.H, 1, p.block}, int(p.k)};
-    const ptrdiff_t wide = round_up<T>(p.n);
+    const ptrdiff_t wide = gradient_line(p);
+    if constexpr (sizeof(T) == 4)
+        if (s.units.filled) {
+            backward_by_amx(rows, p, s.units, s.H, s.G);
+            return add_column_sums(rows, p, s);
+        }
     if (p.products.backward != DOT || X.by_row)  // the last rows of bytes are not staged as columns
         backward(X, rows, D, p.n, p.products, s.panel, s.G, wide, prefetch);
     else if (by_kc_blocks(X, p))
