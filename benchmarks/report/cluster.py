@@ -44,8 +44,9 @@ DOMINATES = """**On 64 nodes computing dominates**: {compute:,.0f} of the {whole
 forty passes takes {fit:.1f} minutes. X is {size:.1f} GB of float32 a node, which must be in memory, or in files that
 partitions map and each pass reads.
 
-**Where it ends**: a pass is shortest on {ends}; in brackets the largest term beside computing there. With more nodes it
-takes longer, since there is a task for each node and one scheduler."""
+**Where it ends**: a pass is shortest on {ends}. In brackets is
+the largest term beside computing there. With more nodes it takes longer, since there is a task for each node and one
+scheduler."""
 
 
 def passes_table(found: list[Json]) -> str:
