@@ -12,8 +12,8 @@ from fastsoftmax import Objective
 from fastsoftmax.cli import bench
 
 PARTS = ("harness.cases", "harness.machine", "sections.phases", "report.tables.phases", "harness.repeated")
-PARTS += ("harness.records", "report.report", "harness.roofline", "report.targets", "harness.timing")
-cases, machine, phases, phases_report, repeated, records, report, roofline, targets, timing = (
+PARTS += ("harness.records", "report.report", "report.parts", "harness.roofline", "report.targets", "harness.timing")
+cases, machine, phases, phases_report, repeated, records, report, parts, roofline, targets, timing = (
     importlib.import_module(f"{bench._harness()}.{name}") for name in PARTS
 )
 CASE = cases.Case("tiny", 5_003, 50, 3, "float32")
@@ -89,7 +89,7 @@ def test_phases_are_unknown_where_no_X_stays_in_cache(monkeypatch):
     (r,) = phases.phases_of(CASE, ["numpy"], ROOF, 1, 1.0)
     assert r["all"] > 0 and all(r[name] is None for name in phases.PHASES)
     assert phases_report.gap(r) is None and phases_report.explained([r]) == []
-    text = report.phases_text({"phases": [r]})
+    text = parts.phases_text({"phases": [r]})
     assert "not measured" in text and "gap over the roof" not in text
 
 
@@ -177,7 +177,7 @@ def test_every_plot_of_the_saved_results_can_be_drawn(tmp_path):
     if "zen4" not in saved:
         pytest.skip("an installation without saved results")
     drawn = plots.draw(saved["zen4"], tmp_path)
-    assert sorted(drawn) == sorted(name for names in report._PICTURES.values() for name in names)
+    assert sorted(drawn) == sorted(name for names in parts.PICTURES.values() for name in names)
     assert all((tmp_path / name).stat().st_size for name in drawn)
 
 
