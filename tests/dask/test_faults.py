@@ -14,16 +14,17 @@ import fastsoftmax
 from fastsoftmax import datasets
 from fastsoftmax.dask import Objective
 from fastsoftmax.objective.parts.local import total_of
+from fastsoftmax.solvers.checkpoint.keep import Checkpoint
 
 ROWS = 250
 X, Y, _ = datasets.make_problem(2000, 5, 3, signal=1.0, seed=2)
 OPTIONS = {"fit_intercept": True, "l2": 1e-3}
+CHUNKS = [(X[a : a + ROWS], Y[a : a + ROWS]) for a in range(0, len(X), ROWS)]
 
 
 @pytest.fixture(scope="module")
 def wanted():
-    chunks = [(X[a : a + ROWS], Y[a : a + ROWS]) for a in range(0, len(X), ROWS)]
-    return fastsoftmax.minimize(total_of(chunks, **OPTIONS), solver="lbfgs")
+    return fastsoftmax.minimize(total_of(CHUNKS, **OPTIONS), solver="lbfgs")
 
 
 def fit(client, at_step, **given):
@@ -108,9 +109,13 @@ def test_a_partition_that_is_too_large(doomed):
         Objective([delayed(end)(X)], [delayed(Y)], client=doomed)
 
 
-def test_a_scheduler_that_is_lost():
+def test_a_scheduler_that_is_lost_and_a_checkpoint_that_goes_on(wanted, tmp_path):
     cluster = LocalCluster(n_workers=1, processes=False, protocol="tcp://", dashboard_address=":0")
     client = Client(cluster, set_as_default=False)
     with pytest.raises(ConnectionError, match="the Dask scheduler tcp://.* is lost"):
-        fit(client, lambda obj: cluster.close())
+        fit(client, lambda obj: cluster.close(), checkpoint=tmp_path / "fit.npz")
     client.close(timeout=0.1)  # there is no scheduler to take leave of
+    obj = total_of(CHUNKS, **OPTIONS)
+    found = fastsoftmax.minimize(obj, solver="lbfgs", checkpoint=Checkpoint(tmp_path / "fit.npz", resume=True))
+    assert "to the same bits" in found.resumed
+    np.testing.assert_array_equal(found.theta, wanted.theta)
