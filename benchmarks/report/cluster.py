@@ -7,7 +7,7 @@ from pathlib import Path
 from ..harness import records
 from ..harness.records import Json
 from ..sections.scale.forecast import Cluster, Costs, Pass, Problem, simulate
-from .tables.text import number, table
+from .text import number, table
 
 NODES = (1, 4, 16, 64, 256, 1024, 4096)
 # Targets of a pass: milliseconds, and a share of the time of one process.

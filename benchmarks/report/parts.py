@@ -7,8 +7,8 @@ from ..peers import PEERS
 from ..sections import dense
 from . import targets
 from .tables import drop_in, hosts, phases, precision, scale, solvers, sparse, sweeps
-from .tables.text import absent, number, table, times
 from .targets import best_peer, ms
+from .text import absent, number, table, times
 
 
 def peers_table(section: Json) -> str:

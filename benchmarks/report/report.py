@@ -10,7 +10,7 @@ from ..harness.records import Json
 from . import targets
 from .parts import MEASURED, PARTS, PICTURES
 from .tables import phases
-from .tables.text import table, times
+from .text import table, times
 
 HERE = Path(__file__).parent
 

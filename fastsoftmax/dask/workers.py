@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from itertools import groupby
@@ -221,13 +221,24 @@ def _rows_on_workers(client: Client, chunks: list[tuple[Any, ...]]) -> list[Futu
 
     rows = [delayed(_rows, pure=False)(*chunk) for chunk in chunks]
     workers = client.scheduler_info(n_workers=-1)["workers"]
-    if futures_of(rows) or not workers:
+    if not workers:
         return list(client.compute(rows))
+    if there := futures_of(rows):
+        holders = client.who_has(there)
+        return [_compute_where(client, row, holders) for row in rows]
     addresses = [address for address, each in sorted(workers.items()) for _ in range(each["nthreads"])]
     out: list[Future[Any]] = []
     for address, group in groupby(enumerate(rows), lambda item: addresses[item[0] * len(addresses) // len(rows)]):
         out += client.compute([each for _, each in group], workers=[address], allow_other_workers=True)
     return out
+
+
+def _compute_where(client: Client, row: Any, holders: Mapping[str, Sequence[str]]) -> Future[Any]:
+    """Compute a chunk on the worker that has the first of its parts, so that X does not move."""
+    places = [holders[future.key][0] for future in futures_of(row) if holders.get(future.key)]
+    only = {"workers": places[:1], "allow_other_workers": True} if places else {}
+    future: Future[Any] = client.compute(row, **only)
+    return future
 
 
 def _bytes(arguments: tuple[Any, ...]) -> int:

@@ -21,22 +21,30 @@ import numpy as np
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which takes the name ``path`` once all of it is on disk.
+    """A file to write, which takes the name ``path`` once all of it is on disk: see `whole_path`."""
+    with whole_path(path) as part, part.open("wb") as file:
+        yield file
+
+
+@contextmanager
+def whole_path(path: Path) -> Iterator[Path]:
+    """The name of a file to write, which takes the name ``path`` once all of it is on disk.
 
     Until then it has another name in the same folder, ``.NAME.part``, and what ``path`` was before stays. Where an
     error ends the writing, such as a full disk, the part is removed; where the process is killed it stays, and the next
-    writing begins it anew.
+    writing begins it anew. An error of the system names ``path``.
     """
     path = Path(os.path.realpath(path))
     part = path.with_name(f".{path.name}.part")
     try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
+        yield part
+        with part.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.filename in (None, str(part)):
+            error.filename = str(path)
         raise
     _sync_folder(path.parent)
 

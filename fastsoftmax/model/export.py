@@ -7,7 +7,6 @@ Each has the logits H = X theta + bias; where there are two classes, scikit-lear
 from __future__ import annotations
 
 import json
-import os
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 
 from .. import _extras
 from .._version import __version__
+from ..data.archive import whole_file
 
 # Versions of ONNX that runtimes of 2022 and later read; the graph needs nothing newer.
 _OPSET, _IR = 17, 8
@@ -120,19 +120,8 @@ def to_onnx(model: Any, path: str | PathLike[str]) -> None:
     names = {} if model.feature_names is None else {"feature_names": json.dumps(model.feature_names)}
     helper.set_model_props(made, model.metadata | names)
     onnx.checker.check_model(made)
-    _write_at_once(path, made.SerializeToString())
-
-
-def _write_at_once(path: Path, data: bytes) -> None:
-    """Write a file that has its name only when it is whole."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        os.replace(part, path)
-    except OSError as error:
-        raise type(error)(error.errno, error.strerror, str(path)) from error
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        file.write(made.SerializeToString())
 
 
 def _onnx_labels(classes: np.ndarray) -> np.ndarray:

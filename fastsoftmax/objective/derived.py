@@ -167,7 +167,7 @@ class OverSource(Objective):
         self.source, self.sparse, self.n_classes = source, False, n_classes
         self.n_features = source.shape[1]
         self.weight_sum = float(source.shape[0] if source.w is None else source.w.sum())
-        self.fit_intercept, self.l2, self.n_passes = fit_intercept, l2, 0
+        self.fit_intercept, self.l2, self.n_passes, self.precision = fit_intercept, l2, 0, "exact"
         self.n_threads = default_threads() if n_threads is None else n_threads
         self.plan = self.make_plan()
         self.shape = (self.n_features + fit_intercept, n_classes)

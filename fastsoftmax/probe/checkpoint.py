@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from ..data.archive import whole_file
+
 FORMAT = 1
 # So many rows of X are part of the digest.
 SAMPLED = 64
@@ -52,7 +54,8 @@ class Checkpoint:
                 raise ValueError(f"{self.folder} is the checkpoint of a sweep of other data or options; another folder"
                                  " is wanted, or none")  # fmt: skip
         else:
-            _write(about, json.dumps({"format": FORMAT, "digest": digest}).encode())
+            with whole_file(about) as file:
+                file.write(json.dumps({"format": FORMAT, "digest": digest}).encode())
 
     def load(self, number: int) -> tuple[dict[str, Any], np.ndarray] | None:
         """What `save` wrote for a value of the grid; None if it is not done."""
@@ -69,7 +72,8 @@ class Checkpoint:
         """Keep the outcome of a value: what JSON can hold, and the theta of each of its fits."""
         buffer = io.BytesIO()
         np.savez(buffer, facts=np.frombuffer(json.dumps(facts).encode(), np.uint8), thetas=thetas)
-        _write(self._path(number), buffer.getvalue())
+        with whole_file(self._path(number)) as file:
+            file.write(buffer.getvalue())
 
     def _path(self, number: int) -> Path:
         return self.folder / f"value-{number:03d}.npz"
@@ -90,13 +94,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); a checkpoint of a sweep is wanted") from error
     return found if isinstance(found, dict) else {}
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file that is whole from the moment it has its name."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)

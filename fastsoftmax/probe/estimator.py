@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike
 
 from .. import datasets
 from ..data import validation
+from ..data.sources.scan import Scan, require_scan_alone
 from ..objective.derived import Subset, unit_rows
 from ..objective.objective import Objective
-from ..sklearn.base import SoftmaxClassifier, checked_samples, encode_two_or_more
+from ..sklearn.base import SoftmaxClassifier, checked_rows, checked_samples, encode_two_or_more, require_two_present
 from ..solvers.cross_validation import fold_of_rows
 from ..solvers.minimize import blas_for, run_solver, select
 from ..solvers.run import Run
@@ -161,14 +162,14 @@ class LinearProbe(SoftmaxClassifier):
         self.backend = backend
         self.n_threads = n_threads
 
-    def fit(self, X: Any, y: Any, *, validation: tuple[Any, Any] | None = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, validation: tuple[Any, Any] | None = None) -> Self:
         """Sweep, choose and fit.
 
         Parameters
         ----------
-        X : array_like (m, n), sparse array, path, or list of arrays
+        X : array_like (m, n), sparse array, path, list of arrays, or what `fastsoftmax.scan` returned
         y : array_like (m,) or path
-            Labels; of a path those of a .npy file, or of the .npy files of a folder.
+            Labels; of a path those of a .npy file, or of the .npy files of a folder. A scan has its own.
         validation : (X, y), optional
             The rows to measure on, in place of some of X's.
 
@@ -185,8 +186,7 @@ class LinearProbe(SoftmaxClassifier):
         """
         options = self._checked_options()
         grid = make_grid(self.grid, self.l2s, self.Cs)
-        X, labels = self._samples(X, y)
-        classes, codes = encode_two_or_more(labels)
+        X, classes, codes = self._samples(X, y)
         grid = replace(grid, factor=2.0 if len(classes) == 2 else 1.0)
         whole = self._rows(X, codes, len(classes))
         rows = Coordinates(whole, standardize=self.standardize)
@@ -231,15 +231,22 @@ class LinearProbe(SoftmaxClassifier):
             early=bool(self.early),
         )
 
-    def _samples(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
-        """Features and labels, opened and checked."""
+    def _samples(self, X: Any, y: Any) -> tuple[Any, np.ndarray, np.ndarray]:
+        """Features, opened and checked, the classes, and the number of each row's class."""
+        if isinstance(X, Scan):
+            require_scan_alone(y, None)
+            targets = checked_rows(self, X, reset=True).targets
+            if targets.w is not None:
+                raise ValueError(f"{X.name} was scanned with weights, which a probe does not take; leave weight= out")
+            require_two_present(targets.classes, targets.counts > 0)
+            return X, targets.classes, targets.y
         X, y = open_features(X), open_labels(y)
         require_labels(X, y, "X", "y")
         if isinstance(X, Parts):
             self.n_features_in_ = X.shape[1]
-            return X, np.asarray(y)
-        checked: tuple[Any, np.ndarray] = checked_samples(self, X, y)
-        return checked
+        else:
+            X, y = checked_samples(self, X, y)
+        return X, *encode_two_or_more(np.asarray(y))
 
     def _rows(self, X: Any, codes: np.ndarray, k: int) -> Objective:
         options = self._options() | {"normalize": self.normalize, "fit_intercept": self.fit_intercept}

@@ -20,6 +20,7 @@ import numpy as np
 from ..data import validation
 from ..data.sources.made import widened
 from ..data.sources.parts import PartsSource
+from ..data.sources.scan import Scan
 from ..kernels.backends import select
 from ..objective.derived import OverSource, Scaled, Shifted, Transformed, unit_rows
 from ..objective.objective import Objective
@@ -135,7 +136,8 @@ def objective_of(
         source = PartsSource(X.arrays, labels, w, reads=reads, bfloat=X.bfloat, names=X.names)
         obj: Objective = OverSource(source, k, fit_intercept=fit_intercept, **options)
     else:
-        obj = Objective(X, y, k, sample_weight=w, fit_intercept=fit_intercept, **options)
+        own = isinstance(X, Scan)  # which has labels of its own
+        obj = Objective(X, None if own else y, k, sample_weight=w, fit_intercept=fit_intercept, **options)
     if not normalize:
         return obj
     dtype = obj.dtype

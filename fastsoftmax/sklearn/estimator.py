@@ -16,10 +16,10 @@ from ..data.validation_labels import check_labels
 from ..objective.objective import Objective
 from ..objective.problem import ProblemWithRows
 from ..solvers.checkpoint import Checkpoint
-from ..solvers.first_steps import ENDS
 from ..solvers.methods.sgd import Stream
 from ..solvers.minimize import minimize
 from ..solvers.result import Result, Step
+from ..solvers.stages.first_steps import ENDS
 from .base import (
     SoftmaxClassifier,
     checked_rows,

@@ -23,13 +23,13 @@ from ..objective.problem import Problem, has_hessian
 from .checkpoint import Checkpoint
 from .checkpoint.journal import Journal
 from .checkpoint.keep import kept
-from .finish import Finish
-from .first_steps import ends_early, take_first_steps, take_first_steps_alone
 from .geometry.centering import to_centered
 from .geometry.hessian import has_own_passes
 from .result import Callback, Result
 from .run import Run, Stop
 from .run.blas import one_thread
+from .stages.finish import Finish
+from .stages.first_steps import ends_early, take_first_steps, take_first_steps_alone
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,13 @@ def minimize(
 
     A run has converged where one of two numbers is at most ``tol``: ``gap_bound``, a proven upper bound on
     (value - minimum) / value, which needs a penalty or an exact Hessian; or ``grad_norm``,
-    sqrt(g^T M^-1 g / (2 value)) with M a bound on the Hessian, the size of the gradient independent of the units of X.
-    The second is no proof, but the gap goes with its square: see `solvers.run.stopping`. Whatever the solver, the run
-    ends with the steps and the proof of an exact Hessian where that is cheap (`solvers.finish`), so that theta of small
-    problems has six right digits or more with any ``tol``. ``message`` says where nothing is proven. Where an objective
-    has passes that are cheaper and less precise, first steps of L-BFGS may go by these (`solvers.first_steps`); what
-    decides and what is returned never does. Of an objective with ``precision="bfloat16"`` the run ends there.
+    sqrt(g^T M^-1 g / (2 value)) with M a bound on the Hessian, the size of the gradient independent of the units of
+    X. The second is no proof, but the gap goes with its square: see `solvers.run.stopping`. Whatever the solver,
+    the run ends with the steps and the proof of an exact Hessian where that is cheap (`solvers.stages.finish`), so
+    that theta of small problems has six right digits or more with any ``tol``. ``message`` says where nothing is
+    proven. Where an objective has passes that are cheaper and less precise, first steps of L-BFGS may go by these
+    (`solvers.stages.first_steps`); what decides and what is returned never does. Of an objective with
+    ``precision="bfloat16"`` the run ends there.
 
     Parameters
     ----------

@@ -68,7 +68,7 @@ def test_a_worker_that_is_added_gets_no_rows(doomed, wanted):
 def test_answers_of_many_workers_are_joined_by_workers(doomed, wanted, monkeypatch):
     monkeypatch.setattr("fastsoftmax.dask.workers.FAN_IN", 2)
     obj, found = fit(doomed, lambda obj: None)
-    assert len(set(obj.parts.places)) == 3
+    assert len(set(obj.parts.places)) == len(doomed.scheduler_info(n_workers=-1)["workers"]) > 1
     np.testing.assert_array_equal(found.theta, wanted.theta)
 
 

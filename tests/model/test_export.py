@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.svm import LinearSVC
 
 from fastsoftmax import Model, SoftmaxRegression
+from fastsoftmax.data import archive
 
 LABELS = {
     "int64": np.array([7, -3, 12, 0]),
@@ -220,14 +221,13 @@ def test_where_an_onnx_file_cannot_be_written(onnx, tmp_path, monkeypatch):
         model.to_onnx(tmp_path / "folder.onnx")
     (tmp_path / "old.onnx").write_text("old")
 
-    def full(self, data):
-        self.touch()
-        raise OSError(28, "No space left on device", str(self))
+    def full(file):
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(type(tmp_path), "write_bytes", full)
+    monkeypatch.setattr(archive.os, "fsync", full)
     with pytest.raises(OSError, match=r"No space left on device: '.*old.onnx'"):
         model.to_onnx(tmp_path / "old.onnx")
-    assert (tmp_path / "old.onnx").read_text() == "old"
+    assert (tmp_path / "old.onnx").read_text() == "old" and len(list(tmp_path.iterdir())) == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.onnx", "old.onnx"]
 
 

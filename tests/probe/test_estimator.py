@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastsoftmax import LinearProbe, Objective, datasets, minimize
+from fastsoftmax import LinearProbe, Objective, datasets, minimize, scan
 from fastsoftmax.probe import sweep as sweep_module
 
 DIGITS = load_digits(return_X_y=True)
@@ -242,3 +242,24 @@ def test_bounds_are_worked_out_when_the_gap_has_fallen(monkeypatch):
     monkeypatch.setattr(sweep_module, "FALLEN", 0.0)
     X, y = data()
     assert all(value.metrics for value in LinearProbe(grid=4).fit(X, y).values_)
+
+
+@pytest.mark.parametrize("options", [{}, {"standardize": True, "normalize": True}, {"cv": 3}])
+def test_a_scan_is_probed_as_its_rows_in_memory(options):
+    X, y = data()
+    names = np.array(["ash", "elm", "fir", "oak"])[y]
+    chunks = scan(lambda: ((X[a : a + 90], names[a : a + 90]) for a in range(0, len(X), 90)))
+    found, wanted = (LinearProbe(l2s=[1e-1, 1e-2], **options).fit(*rows) for rows in ((chunks,), (X, names)))
+    assert found.l2_ == wanted.l2_ and found.classes_.tolist() == wanted.classes_.tolist()
+    np.testing.assert_allclose(found.predict_proba(X), wanted.predict_proba(X), rtol=1e-9)
+
+
+def test_what_a_scan_may_not_have():
+    X, y = data(m=40)
+    weighted = scan(lambda: iter([(X, y, np.ones(40))]))
+    with pytest.raises(ValueError, match="was scanned with weights, which a probe does not take"):
+        LinearProbe().fit(weighted)
+    with pytest.raises(TypeError, match="y is given beside a scan"):
+        LinearProbe().fit(weighted, y)
+    with pytest.raises(ValueError, match="1 class|one class|two"):
+        LinearProbe().fit(scan(lambda: iter([(X, np.zeros(40, int))])))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...harness.records import Json
 from ..targets import drop_in_gain
-from .text import times
+from ..text import times
 
 
 def rows(section: Json) -> tuple[list[str], list[list[str]]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ...harness.records import Json
 from ...peers import LAYERS, PEERS
 from ..targets import best_peer, layer_gain, ms
-from .text import absent, number, table, times
+from ..text import absent, number, table, times
 
 Rows = tuple[list[str], list[list[str]]]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ...harness.records import Json
 from ...sections.phases import PHASES
-from .text import number, times
+from ..text import number, times
 
 # Wanted everywhere, × roof. Passes that take longer have their gap over the roof explained.
 AIM = 1.25

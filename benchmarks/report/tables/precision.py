@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...harness.records import Json
-from .text import number, table, times
+from ..text import number, table, times
 
 _NAMES = {
     "float32": "float32",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...harness.records import Json
 from ..targets import pass_share
-from .text import number, times
+from ..text import number, times
 
 NAMES = {"memmap": "mapped .npy", "parquet": "Parquet", "cache": "Parquet, with a cache"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...harness.records import Json
 from ...peers import PEERS
 from ..targets import best_peer, beyond_gradients, fit_gain, ms, ratio
-from .text import number, times
+from ..text import number, times
 
 
 def case_rows(section: Json) -> tuple[list[str], list[list[str]]]:

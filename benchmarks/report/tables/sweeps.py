@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...harness.records import Json
-from .text import number, times
+from ..text import number, times
 
 
 def probe_rows(section: Json) -> tuple[list[str], list[list[str]]]:

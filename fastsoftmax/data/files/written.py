@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ... import _extras
+from ..archive import whole_path
 from .arrays import joined
 
 SUFFIXES = {".csv": "csv", ".parquet": "parquet", ".npy": "npy"}
@@ -42,7 +41,7 @@ def write_chunks(path: str | Path, chunks: Iterable[Columns], rows: int) -> None
     """`write_columns` of so many rows that come chunk by chunk, with the same columns in each."""
     path = Path(path)
     kind = kind_to_write(path)
-    with under_another_name(path) as temporary:
+    with whole_path(path) as temporary:
         if kind == "npy":
             _write_array(temporary, chunks, rows, path)
         else:
@@ -57,21 +56,6 @@ def kind_to_write(path: str | Path) -> str:
             f"{Path(path).name}: predictions are written as .csv, .parquet or .npy, not {suffix or 'this'!r}"
         )
     return SUFFIXES[suffix]
-
-
-@contextmanager
-def under_another_name(path: Path) -> Iterator[Path]:
-    """A name in the same folder for a file that is renamed to ``path`` when it is complete, and else deleted."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except FileNotFoundError as error:
-        raise type(error)(error.errno, error.strerror, str(path)) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write_table(path: Path, chunks: Iterable[Columns], kind: str) -> None:

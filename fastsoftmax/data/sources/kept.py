@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..files.written import under_another_name
+from ..archive import whole_path
 from .first_pass import Facts, Spool, Targets
 from .readers.reader import Reader
 from .source import ROWS_AT_ONCE
@@ -41,7 +41,7 @@ def keep(path: Path, reader: Reader, facts: Facts) -> None:
             _save(_beside(path, "w"), targets.w, np.dtype(np.float64))
     if facts.column_entries is not None:
         about["column_entries"] = facts.column_entries.tolist()
-    with under_another_name(path) as temporary:
+    with whole_path(path) as temporary:
         temporary.write_text(json.dumps(about))
 
 
@@ -76,7 +76,7 @@ def _beside(path: Path, what: str) -> Path:
 
 
 def _save(path: Path, array: np.ndarray, dtype: np.dtype) -> None:
-    with under_another_name(path) as temporary:
+    with whole_path(path) as temporary:
         out = np.lib.format.open_memmap(temporary, "w+", dtype, array.shape)
         for a in range(0, len(array), ROWS_AT_ONCE):
             out[a : a + ROWS_AT_ONCE] = array[a : a + ROWS_AT_ONCE]

@@ -117,7 +117,6 @@ class RelabelledSource(Labelled):
         """Take over what depends on X alone."""
         self._source = source
         self.shape, self.dtype, self.sparse, self.streamed = source.shape, source.dtype, source.sparse, source.streamed
-        self.pick, self.place, self.prepare = source.pick, source.place, source.prepare  # type: ignore[method-assign]
 
     def __getattr__(self, name: str) -> Any:
         """What only sources of one kind have: the layout, the load of columns."""
@@ -132,6 +131,15 @@ class RelabelledSource(Labelled):
     @property
     def is_widened(self) -> bool:
         return bool(self._source.is_widened)
+
+    def pick(self, rows: np.ndarray) -> Any:
+        return self._source.pick(rows)
+
+    def place(self, row: int, column: int) -> str:
+        return str(self._source.place(row, column))
+
+    def prepare(self, chunk: int, sums: int) -> None:
+        self._source.prepare(chunk, sums)
 
     def chunks(self, rows: int) -> Iterator[Rows]:
         for part in self._source.chunks(rows):

@@ -22,8 +22,8 @@ import numpy as np
 from ...objective.objective import Objective
 from ...objective.problem import Problem, has_rows, is_sparse
 from ...objective.sweeps.design import DESIGN_BYTES
-from ..first_steps import take_first_steps
 from ..run import Run, Stop
+from ..stages.first_steps import take_first_steps
 from . import lbfgs, newton, newton_cg, subsample
 
 # What a run takes until it has converged: passes of L-BFGS; Hessians and passes of Newton's method. Data sets of 5,000

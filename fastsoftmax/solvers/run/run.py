@@ -42,7 +42,7 @@ class PreviousRuns(Protocol):
 
 
 class Ending(Protocol):
-    """What a run asks of `finish.Finish`, which imports `Run` as well."""
+    """What a run asks of `stages.finish.Finish`, which imports `Run` as well."""
 
     active: bool
 

@@ -4,7 +4,8 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from fastsoftmax.data.files import write_chunks, written
+from fastsoftmax.data import archive
+from fastsoftmax.data.files import write_chunks
 
 SUFFIXES = (".csv", ".parquet", ".npy")
 
@@ -50,6 +51,6 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 
 def test_a_name_is_taken_by_a_rename(tmp_path, monkeypatch):
     renamed = []
-    monkeypatch.setattr(written.os, "replace", lambda old, new: renamed.append((old.parent, new)))
+    monkeypatch.setattr(archive.os, "replace", lambda old, new: renamed.append((old, new)))
     write_chunks(tmp_path / "p.npy", chunks(), 90)
-    assert renamed == [(tmp_path, tmp_path / "p.npy")] and not list(tmp_path.iterdir())
+    assert renamed == [(tmp_path / ".p.npy.part", tmp_path / "p.npy")] and list(tmp_path.iterdir()) == [renamed[0][0]]

@@ -10,8 +10,8 @@ import pytest
 import scipy.sparse
 
 from fastsoftmax import Objective, datasets, minimize, regularization_path
-from fastsoftmax.solvers.finish import Finish
 from fastsoftmax.solvers.methods import subsample
+from fastsoftmax.solvers.stages.finish import Finish
 
 SOLVERS = ("auto", "lbfgs", "newton", "newton_cg")
 

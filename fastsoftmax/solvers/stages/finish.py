@@ -26,12 +26,12 @@ from contextlib import suppress
 
 import numpy as np
 
-from ..objective.problem import ProblemWithRows, has_hessian, has_rows
-from .geometry.hessian_metric import ROUNDING_GRADIENT, HessianMetric
-from .methods.auto import PER_STEP, predict
-from .methods.lbfgs import search
-from .methods.newton import remove_class_shift
-from .run import Run, Stop
+from ...objective.problem import ProblemWithRows, has_hessian, has_rows
+from ..geometry.hessian_metric import ROUNDING_GRADIENT, HessianMetric
+from ..methods.auto import PER_STEP, predict
+from ..methods.lbfgs import search
+from ..methods.newton import remove_class_shift
+from ..run import Run, Stop
 
 # A gradient norm of this times `tol` is where a Hessian is worth to be thought of.
 REACH = 1000.0

@@ -15,11 +15,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..objective.problem import Problem, ProblemWithCheapPasses, has_cheap_passes, has_rows, is_rough
-from .geometry.hessian import metric_at
-from .methods import lbfgs
-from .result import Step
-from .run import Run, Stop
+from ...objective.problem import Problem, ProblemWithCheapPasses, has_cheap_passes, has_rows, is_rough
+from ..geometry.hessian import metric_at
+from ..methods import lbfgs
+from ..result import Step
+from ..run import Run, Stop
 
 # The gradient norm of steps by cheap passes is at least this times its error.
 CLEAR = 10.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ...harness.records import Json
-from ...peers import PEERS
+from ..harness.records import Json
+from ..peers import PEERS
 
 
 def table(head: list[str], rows: Iterable[list[str]]) -> str:
