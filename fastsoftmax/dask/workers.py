@@ -214,8 +214,8 @@ def _places(client: Client, futures: list[Future[Any]]) -> list[str]:
 def _rows_on_workers(client: Client, chunks: list[tuple[Any, ...]]) -> list[Future[Any]]:
     """The rows of each chunk, in the memory of a worker.
 
-    Chunks that are there already stay where they are, unless Dask lets an idle worker take one. Else neighbours go to the same worker, as many to each as it has
-    threads, so that a worker sums whole branches of the tree.
+    Chunks that are there already stay where they are, unless Dask lets an idle worker take one. Else neighbours go to
+    the same worker, as many to each as it has threads, so that a worker sums whole branches of the tree.
     """
     from dask.delayed import delayed
 
