@@ -168,11 +168,12 @@ SAPPHIRE_RAPIDS = replace(
 TABLE = {row.name: row for row in (ZEN4, SAPPHIRE_RAPIDS)}
 
 # (vendor, family, first model, last model) as in /proc/cpuinfo. Emerald and Granite Rapids have the caches of Sapphire
-# Rapids.
+# Rapids. A name without a row gives the folder of a CPU's benchmarks: its constants have not been measured.
 _MODELS = {
     ("AuthenticAMD", 25, 16, 31): "zen4",
     ("AuthenticAMD", 25, 96, 127): "zen4",
     ("AuthenticAMD", 25, 160, 175): "zen4",
+    ("AuthenticAMD", 26, 0, 255): "zen5",
     ("GenuineIntel", 6, 143, 143): "sapphire-rapids",
     ("GenuineIntel", 6, 173, 174): "sapphire-rapids",
     ("GenuineIntel", 6, 207, 207): "sapphire-rapids",

@@ -163,7 +163,8 @@ def test_a_cpu_that_the_table_does_not_know_gets_a_row(monkeypatch):
     monkeypatch.delenv("FASTSOFTMAX_CPU", raising=False)
     models = {
         ("", 0, 0): ("unknown", "zen4"),
-        ("AuthenticAMD", 26, 2): ("authenticamd-26-2", "zen4"),
+        ("AuthenticAMD", 27, 2): ("authenticamd-27-2", "zen4"),
+        ("AuthenticAMD", 26, 2): ("zen5", "zen4"),
         ("AuthenticAMD", 25, 17): ("zen4", "zen4"),
         ("GenuineIntel", 6, 143): ("sapphire-rapids", "sapphire-rapids"),
     }
