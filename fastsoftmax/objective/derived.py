@@ -224,7 +224,8 @@ class SubsetSource(RelabelledSource):
                 continue
             inside = self._numbers[begin:end] - part.start
             X = taken(part.X, inside)
-            yield replace(part, X=X, y=self.y[begin:end], w=None, start=int(begin))
+            y = self.y[begin:end]
+            yield replace(part, X=X, y=y, soft=None, smoothing=0.0, w=None, start=int(begin))
 
 
 def taken(X: np.ndarray | Csr, rows: np.ndarray) -> np.ndarray | Csr:
@@ -251,7 +252,7 @@ class Transformed(Derived):
 
     def __init__(self, outer: Objective, transform: Transform) -> None:
         super().__init__(outer, passes_of(TransformedSource(outer.source, transform), outer._kernels))
-        self.plan = self._passes.plan(self.n_classes)
+        self.plan = self.make_plan()
         self.l2, self.n_passes = outer.l2, 0
 
 
@@ -288,6 +289,8 @@ class Scaled(Transformed):
         self.n_passes += 1
         outer_plan = None if plan is None else replace(self.outer.plan, precision=plan.precision)
         value, out = self.outer._pass(self.to_outer(theta), wanted, grad=grad, plan=outer_plan)
+        if wanted is not None and wanted.dX is not None:  # with respect to the scaled columns
+            np.divide(wanted.dX, self.factors, out=wanted.dX)
         if out is not None:
             out[: self.n_features] *= self.factors[:, None]
             out[: self.n_features] += self.l2 * theta[: self.n_features]
@@ -300,7 +303,7 @@ class Subset(Derived):
     def __init__(self, outer: Objective, rows: np.ndarray, y: np.ndarray) -> None:
         super().__init__(outer, passes_of(SubsetSource(outer.source, rows, y), outer._kernels))
         self.weight_sum, self.l2, self.n_passes = float(len(rows)), 0.0, 0
-        self.plan = self._passes.plan(self.n_classes)
+        self.plan = self.make_plan()
 
 
 def scaled_columns(X: Any, factors: np.ndarray) -> Any:

@@ -295,10 +295,11 @@ class MemberSource(RelabelledSource):
     def chunks(self, rows: int) -> Iterator[Rows]:
         for part in self._source.chunks(rows):
             these = slice(part.start, part.start + len(part.X))
-            yield replace(part, y=None if self.y is None else self.y[these], w=self._weights(these))
+            y = None if self.y is None else self.y[these]
+            yield replace(part, y=y, soft=None, smoothing=0.0, w=self._weights(these))
 
     def _weights(self, rows: slice) -> np.ndarray | None:
         w = None if self._w is None else np.asarray(self._w[rows], np.float64)
-        if self._fold is None:
+        if self._fold is None or self._left_out < 0:
             return w
         return np.where(self._fold[rows] == self._left_out, 0.0, 1.0 if w is None else w)

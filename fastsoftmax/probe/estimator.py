@@ -20,7 +20,7 @@ from ..sklearn.base import SoftmaxClassifier, checked_rows, checked_samples, enc
 from ..solvers.cross_validation import fold_of_rows
 from ..solvers.minimize import blas_for, run_solver, select
 from ..solvers.run import Run
-from .checkpoint import Checkpoint, digest_of
+from .checkpoint import SAMPLED, Checkpoint, digest_of
 from .features import Coordinates, Parts, n_rows, objective_of, open_features, open_labels
 from .grid import make_grid
 from .report import ProbeReport
@@ -192,7 +192,8 @@ class LinearProbe(SoftmaxClassifier):
         rows = Coordinates(whole, standardize=self.standardize)
         fold, held = self._held(whole, codes, classes, validation)
         held = [rows.of(obj) for obj in held]
-        sweep = Sweep(rows, held, fold, grid, options, self._checkpoint(whole, codes, held, fold, grid, options))
+        checkpoint = self._checkpoint(rows, whole, codes, held, fold, grid, options)
+        sweep = Sweep(rows, held, fold, grid, options, checkpoint)
         self.values_ = []
         for value in sweep.run():
             self.values_.append(value)
@@ -273,6 +274,8 @@ class LinearProbe(SoftmaxClassifier):
     def _validation(self, given: tuple[Any, Any], classes: np.ndarray, n: int) -> Objective:
         if not isinstance(given, tuple | list) or len(given) != 2:
             raise TypeError(f"validation must be (X, y); got {type(given).__name__}")
+        if isinstance(given[0], Scan):
+            raise TypeError("validation holds a scan; arrays or paths of features and labels are wanted")
         X, y = open_features(given[0]), open_labels(given[1])
         require_labels(X, y, "the X of validation", "its y")
         labels = np.asarray(y)
@@ -288,6 +291,7 @@ class LinearProbe(SoftmaxClassifier):
 
     def _checkpoint(
         self,
+        rows: Coordinates,
         whole: Objective,
         codes: np.ndarray,
         held: Sequence[Objective],
@@ -300,6 +304,7 @@ class LinearProbe(SoftmaxClassifier):
         settings = vars(options) | {"grid": grid.values.tolist(), "is_C": grid.is_C, "shape": whole.shape}
         settings |= {name: getattr(self, name) for name in ("standardize", "normalize", "fit_intercept")}
         labels = [codes, *([] if fold is None else [fold]), *(obj.y for obj in held if obj.y is not None)]
+        settings["moments"] = [f"{moment:.4e}" for moment in rows.moments.diagonal]  # of all rows, up to rounding
         return Checkpoint(self.checkpoint, digest_of(settings, labels, [some_rows(obj) for obj in (whole, *held)]))
 
     def _refitted(self, rows: Coordinates, theta: np.ndarray, l2: float) -> np.ndarray:
@@ -333,6 +338,8 @@ class LinearProbe(SoftmaxClassifier):
         checked = super()._check(opened.joined() if isinstance(opened, Parts) else opened)
         if not self.normalize:
             return checked
+        if isinstance(checked, Scan):
+            raise TypeError("a probe with normalize=True predicts arrays and paths, not a scan")
         dtype = validation.compute_dtype(checked.dtype)
         if hasattr(checked, "tocsr"):
             csr = validation.check_X(checked)
@@ -369,5 +376,5 @@ def some_rows(obj: Objective) -> np.ndarray:
     """The first rows of an objective's X, for a digest."""
     rows = replace(next(iter(obj.source.chunks(obj.plan.chunk))))
     X: Any = rows.X
-    head = X.to_scipy()[:64].toarray() if obj.sparse else np.asarray(X[:64])
+    head = X.to_scipy()[:SAMPLED].toarray() if obj.sparse else np.asarray(X[:SAMPLED])
     return np.asarray(head)

@@ -8,6 +8,7 @@ from problems import random_problem
 from fastsoftmax import Objective, reference
 from fastsoftmax.data.sources.memory import ArraySource
 from fastsoftmax.objective.derived import OverSource, Scaled, Shifted, Subset, Transformed, of_classes, unit_rows
+from fastsoftmax.objective.stacked import Member, StackedObjective
 
 
 @pytest.mark.parametrize("kind", ["copied", "in chunks", "sparse"])
@@ -103,3 +104,19 @@ def test_picked_rows_are_those_of_the_view(sparse):
     unit = Transformed(obj, lambda chunk: unit_rows(chunk, obj.dtype)).pick(rows)
     for got, want in ((part, p.X[[1, 59]]), (unit, p.X[rows] / np.linalg.norm(p.X[rows], axis=1, keepdims=True))):
         np.testing.assert_allclose(got.toarray() if sparse else got, want, rtol=1e-6)
+
+
+def test_the_gradient_by_scaled_columns():
+    p = random_problem(60, 4, 3)
+    factors = np.array([0.5, 2.0, 4.0, 1.0])
+    found = Scaled(Objective(p.X, p.y, 3, backend="numpy"), factors).evaluate(p.theta, dX=True)
+    wanted = Objective(p.X * factors, p.y, 3, backend="numpy").evaluate(p.theta, dX=True)
+    np.testing.assert_allclose(found.dX, wanted.dX, rtol=1e-12)
+
+
+def test_a_model_that_leaves_no_fold_out_has_all_rows():
+    p = random_problem(60, 4, 3)
+    fold = np.where(np.arange(60) < 20, 0, -1).astype(np.int32)
+    whole = Objective(sp.csr_array(p.X), p.y, 3, backend="numpy")
+    stacked = StackedObjective(whole, fold, np.array([-1, 0], np.int32))
+    assert Member(stacked, 0).value_and_grad(p.theta)[0] == pytest.approx(whole.value(p.theta), rel=1e-12)

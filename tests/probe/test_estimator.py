@@ -263,3 +263,21 @@ def test_what_a_scan_may_not_have():
         LinearProbe().fit(weighted, y)
     with pytest.raises(ValueError, match="1 class|one class|two"):
         LinearProbe().fit(scan(lambda: iter([(X, np.zeros(40, int))])))
+
+
+def test_scans_where_a_probe_takes_arrays():
+    X, y = data()
+    chunks = scan(lambda: iter([(X, y)]))
+    with pytest.raises(TypeError, match="validation holds a scan"):
+        LinearProbe(grid=2).fit(X, y, validation=(chunks, y))
+    unit = LinearProbe(grid=2, normalize=True).fit(chunks)
+    with pytest.raises(TypeError, match="normalize=True predicts arrays and paths, not a scan"):
+        unit.predict(chunks)
+
+
+def test_a_checkpoint_of_other_rows_beyond_the_first_is_refused(tmp_path):
+    X, y = data()
+    LinearProbe(grid=2, checkpoint=tmp_path / "c").fit(X, y)
+    X[300:] *= 1.5
+    with pytest.raises(ValueError, match="checkpoint of a sweep of other data or options"):
+        LinearProbe(grid=2, checkpoint=tmp_path / "c").fit(X, y)

@@ -200,7 +200,7 @@ def first_pass(reader: Reader, *, watch: Callable[[int, int | None], None] = lam
             assert block.y is not None
             y.append(_numbered(numbers, block))
             if not facts.files:
-                facts.checks.append((block.rows, block.y.checksum()))
+                facts.checks.append(block.check())
         if w is not None:
             w.append(_checked_weights(block))
     require_same(facts.files, reader.state())
@@ -230,7 +230,12 @@ def _count(facts: Facts, block: Block, reader: Reader) -> None:
 def _numbered(numbers: dict[Any, int], block: Block) -> np.ndarray:
     """The labels of a block as numbers of the distinct ones, which are added to those that there are."""
     assert block.y is not None
-    for value in block.y.values.tolist():
+    if block.y.values.dtype.kind not in "biufUSO":
+        raise ValueError(f"{block.where} has {block.y.values.dtype} as labels; whole numbers or text are wanted")
+    for code, value in enumerate(block.y.values.tolist()):
+        if value != value:
+            row = int(np.flatnonzero(block.y.codes == code)[0])
+            raise ValueError(f"{block.place(row)} has {value} as label; a whole number or text is wanted")
         numbers.setdefault(value, len(numbers))
     if len(numbers) > MOST_CLASSES:
         raise ValueError(f"{block.where}: more than {MOST_CLASSES:,} different labels; a target has fewer classes")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from .kept import kept as kept_facts
 from .memory import MappedSource
 from .readers.arrays import NpyReader
 from .readers.cache import Cache
+from .readers.generator import GeneratorReader
 from .readers.opening import open_reader
 from .readers.reader import Reader
 from .streamed import StreamedSource
@@ -114,6 +116,8 @@ def scan(
         raise ValueError(f"dtype must be float32 or float64; got {kind}")
     given: dict[str, Any] = {"columns": columns, "weight": weight, "filters": filters, "dtype": kind}
     reader = open_reader(data, target, budget, options, given)
+    if cache is not None and not (isinstance(cache, str | PathLike) and str(cache)):
+        raise TypeError(f"cache must be the path of a folder; got {cache!r}")
     if cache is not None and isinstance(reader, NpyReader):
         raise ValueError(f"cache has no meaning for {reader.name}, which is mapped into memory as it is; leave it out")
     return Scan(reader, budget, None if cache is None else Cache(Path(cache)), None if kept is None else Path(kept))
@@ -235,7 +239,10 @@ class Scan:
         """Labels and weights of all rows; ValueError where the data has none."""
         found = self.facts.targets if self._targets is None else self._targets
         if found is None:
-            raise ValueError(f"{self.name} was scanned without a target: scan(..., target=...) names the labels")
+            wanted = "scan(..., target=...) names the labels"
+            if isinstance(self._reader, GeneratorReader):
+                wanted = "what it yields is X alone, and (X, y) is wanted"
+            raise ValueError(f"{self.name} was scanned without a target: {wanted}")
         return found
 
     def with_targets(self, targets: Targets) -> Scan:
@@ -275,7 +282,7 @@ def require_scan_alone(y: Any, sample_weight: Any) -> None:
 
 def memory_bytes(memory: str | int) -> int:
     """A budget in bytes, from a number of bytes or text such as "512MB"."""
-    if isinstance(memory, int) and not isinstance(memory, bool):
+    if isinstance(memory, Integral) and not isinstance(memory, bool):
         count = float(memory)
     else:
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", memory) if isinstance(memory, str) else None

@@ -179,10 +179,10 @@ class StreamedSource(Labelled):
                     f"{self._reader.name} had {self.shape[0]:,} rows in the first pass, and now at least"
                     f" {start + block.rows:,}; all passes need the same rows"
                 )
-            if checks and (number >= len(checks) or _check_of(block) != checks[number]):
+            if checks and (number >= len(checks) or block.check() != checks[number]):
                 raise ValueError(
-                    f"{self._reader.name}: rows {start:,} to {start + block.rows - 1:,} have other labels, or come in"
-                    " other blocks, than in the first pass; all passes need the same rows in the same order"
+                    f"{self._reader.name}: rows {start:,} to {start + block.rows - 1:,} have other labels or numbers,"
+                    " or come in other blocks, than in the first pass; all passes need the same rows in the same order"
                 )
             # What errors need of it, without its rows.
             self._marks.append((start, Block(block.rows, None, where=block.where, first=block.first)))
@@ -234,11 +234,6 @@ class StreamedSource(Labelled):
                     start, parts, entries, filled = start + filled, [], 0, 0
         if parts:
             yield _joined(parts, self.dtype)
-
-
-def _check_of(block: Block) -> tuple[int, int]:
-    assert block.y is not None
-    return block.rows, block.y.checksum()
 
 
 def _rows_within(X: Csr, at: int, rows: int, entries: int, may_be_none: bool) -> tuple[Csr, int]:

@@ -49,6 +49,11 @@ class Facts:
         return self.source.nnz
 
     @property
+    def cut(self) -> str:
+        """What the last bits of a pass depend on beside the numbers: how the rows are cut, and how X lies in memory."""
+        return f"{self.plan!r}, {getattr(self.source, 'layout', '')}"
+
+    @property
     def y(self) -> np.ndarray | None:
         """Labels 0..k-1 of all rows; None for soft targets."""
         return self.source.y

@@ -348,7 +348,8 @@ class Run:
         return centered(obj, self.ask) if moments is None else (obj, moments)
 
     def _iterate(self) -> tuple[np.ndarray, float, np.ndarray]:
-        return self.theta, self.value, self.grad
+        """Theta, and what the objective answered there: without l1."""
+        return self.theta, self.value - (self.l1_of(self.theta) if self.l1 else 0.0), self.grad
 
     @property
     def n_passes(self) -> int:

@@ -316,3 +316,27 @@ def test_the_estimator_goes_on(tmp_path):
     again.fit(X, Y)
     np.testing.assert_array_equal(again.coef_, alone.coef_)
     assert again.result_.resumed.endswith("to the same bits as without the interruption")
+
+
+def test_a_run_with_l1_goes_on_from_an_iterate_alone(tmp_path):
+    path = tmp_path / "run.npz"
+    minimize(objective(), l1=1e-2, max_iter=3, checkpoint=Checkpoint(path, most_bytes=10))
+    found = minimize(objective(), l1=1e-2, checkpoint=Checkpoint(path, resume=True, most_bytes=10))
+    assert found.converged and "from an iterate alone" in found.resumed
+    assert found.value == pytest.approx(minimize(objective(), l1=1e-2).value, rel=1e-6)
+
+
+def test_the_same_numbers_in_another_layout_are_the_same_data(tmp_path):
+    path = tmp_path / "run.npz"
+    rows = np.float32(LARGE[0])
+    minimize(objective(rows, LARGE[1]), solver="lbfgs", max_iter=3, checkpoint=path)
+    by_column = objective(np.asfortranarray(rows), LARGE[1])
+    found = minimize(by_column, solver="lbfgs", checkpoint=Checkpoint(path, resume=True))
+    assert found.converged and found.resumed
+
+
+def test_another_precision_is_refused_by_name(tmp_path):
+    path = tmp_path / "run.npz"
+    minimize(objective(), max_iter=2, checkpoint=path)
+    with pytest.raises(ValueError, match="precision was exact, is bfloat16"):
+        minimize(objective(precision="bfloat16"), checkpoint=Checkpoint(path, resume=True))

@@ -32,7 +32,7 @@ class GeneratorReader(Reader):
         if first is None:
             raise ValueError(f"{self._name} yields nothing; (X, y) or (X, y, w) of some rows at a time is wanted")
         self._parts = len(first)
-        X, self.names = self._checked(first[0])
+        X, self.names = self._checked(first[0], self._name)
         self.target, self.weighted = "y" * (self._parts > 1), self._parts == 3
         self.dtype, self.sparse = X.dtype, isinstance(X, Csr)
         self.by_column = isinstance(X, np.ndarray) and X.flags.f_contiguous and not X.flags.c_contiguous
@@ -48,7 +48,7 @@ class GeneratorReader(Reader):
             where = f"{self._name}, chunk {number} (the first is 0)"
             if len(given) != self._parts:
                 raise ValueError(f"{where} has {len(given)} parts, and the first one has {self._parts}")
-            rows, names = self._checked(given[0])
+            rows, names = self._checked(given[0], where)
             if names != self.names or rows.dtype != self.dtype or isinstance(rows, Csr) != self.sparse:
                 raise ValueError(
                     f"{where}: X is {_kind(isinstance(rows, Csr), rows.dtype, len(names))}; the first chunk has"
@@ -84,11 +84,18 @@ class GeneratorReader(Reader):
             parts = given if isinstance(given, tuple) else (given,)
             if not 1 <= len(parts) <= 3:
                 raise ValueError(f"{self._name}, chunk {number} has {len(parts)} parts; (X, y) or (X, y, w) is wanted")
+            shape: tuple[int, ...] = getattr(parts[0], "shape", ())
+            if len(shape) == 2 and shape[0] == 0:
+                continue  # a filter may leave none of a chunk's rows
             yield parts
 
-    def _checked(self, X: Any) -> tuple[np.ndarray | Csr, list[str]]:
+    @staticmethod
+    def _checked(X: Any, where: str) -> tuple[np.ndarray | Csr, list[str]]:
         frame = opened(X) if is_frame(X) else None
-        array = check_X(X if frame is None else frame)
+        try:
+            array = check_X(X if frame is None else frame)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{where}: {error}") from None
         names = range(array.shape[1]) if frame is None else column_names(frame)
         return array.view(np.uint8) if array.dtype == np.bool_ else array, [str(name) for name in names]  # type: ignore
 

@@ -61,6 +61,16 @@ class Block:
     where: str = ""
     first: int = 0
 
+    def check(self) -> tuple[int, int]:
+        """What tells these rows from others: their number, and a checksum of their labels and of the first of them."""
+        assert self.y is not None
+        first = b""
+        if isinstance(self.X, Csr):
+            first = self.X.data[: self.X.indptr[min(1, self.rows)] - self.X.indptr[0]].tobytes()
+        elif isinstance(self.X, np.ndarray):
+            first = self.X[:1].tobytes()
+        return self.rows, zlib.crc32(first, self.y.checksum())
+
     def copy(self, a: int, b: int, out: np.ndarray) -> None:
         """Write dense rows a..b-1 to ``out``."""
         if isinstance(self.X, list):

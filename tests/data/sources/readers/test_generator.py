@@ -66,6 +66,26 @@ def test_what_may_not_be_yielded(chunks, match):
         fastsoftmax.Objective(scan_of(*chunks))
 
 
+def test_labels_that_are_none():
+    numbers = np.where(np.arange(900) == 7, np.nan, np.arange(900) % 3)
+    with pytest.raises(ValueError, match=r"chunk 0 \(the first is 0\), row 7 .* has nan as label"):
+        fastsoftmax.Objective(scan_of((X, numbers)))
+    with pytest.raises(ValueError, match=r"chunk 0 .* has datetime64\[D\] as labels; whole numbers or text are wanted"):
+        fastsoftmax.Objective(scan_of((X, (np.arange(900) % 3).astype("M8[D]"))))
+    with pytest.raises(ValueError, match=r"what it yields is X alone, and \(X, y\) is wanted"):
+        fastsoftmax.Objective(scan_of((X,)))
+
+
+def test_chunks_without_rows_are_passed_over():
+    some = fastsoftmax.Objective(scan_of((X[:0], LABELS[:0]), (X[:300], LABELS[:300]), (X[:0], LABELS[:0])))
+    assert some.n_rows == 300
+
+
+def test_x_that_is_wrong_is_named_by_its_chunk():
+    with pytest.raises(ValueError, match=r"chunk 1 \(the first is 0\): X has shape \(900,\)"):
+        fastsoftmax.Objective(scan_of((X, LABELS), (X[:, 0], LABELS)))
+
+
 def test_a_function_that_returns_no_iterable():
     with pytest.raises(TypeError, match="<lambda>.. returns int; an iterable of"):
         fastsoftmax.scan(lambda: 3)
@@ -102,10 +122,11 @@ WHOLE = [(X[:300], LABELS[:300]), (X[300:], LABELS[300:])]
     [
         (WHOLE[:1], "had 900 rows in the first pass, and now 300"),
         ([*WHOLE, WHOLE[0]], "had 900 rows in the first pass, and now at least 1,200"),
-        (WHOLE[::-1], "rows 0 to 599 have other labels, or come in other blocks"),
+        (WHOLE[::-1], "rows 0 to 599 have other labels or numbers, or come in other blocks"),
         ([WHOLE[0], (X[300:], LABELS[300:][::-1])], "rows 300 to 899 have other labels"),
+        ([WHOLE[0], (X[300:] * 2, LABELS[300:])], "rows 300 to 899 have other labels or numbers"),
     ],
-    ids=["shorter", "longer", "in another order", "other labels"],
+    ids=["shorter", "longer", "in another order", "other labels", "other numbers"],
 )
 def test_a_walk_that_differs_from_the_first_is_an_error(second, match):
     obj = fastsoftmax.Objective(changing(WHOLE, second))
