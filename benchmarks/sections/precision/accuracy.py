@@ -58,7 +58,9 @@ def run(quick: bool, say: Say) -> list[Json]:
     """The records of all kinds and sizes."""
     kernels = backends.select("cython")[1]
     isa = "amx" if kernels.UNITS == "amx" else f"{kernels.ISA}-twin"
-    environment = {**os.environ, "FASTSOFTMAX_ISA": isa, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    # Modules are those of this process: another fastsoftmax may lie in the current folder.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "PYTHONSAFEPATH": "1"}
+    environment["FASTSOFTMAX_ISA"] = isa
     command = [sys.executable, "-m", __spec__.name, "quick" if quick else "full"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
