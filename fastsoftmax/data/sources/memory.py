@@ -81,29 +81,6 @@ class ArraySource(Labelled):
             yield self._rows(np.array(part, dtype=self.dtype, order="K") if self._converts else np.asarray(part), start)
 
 
-class ShiftedSource(Labelled):
-    """The rows of a dense source less ``shift`` (n,), which has the dtype of the computation, a chunk at a time."""
-
-    def __init__(self, source: DenseSource, shift: np.ndarray) -> None:
-        super().__init__(source.targets, source.w, source.smoothing)
-        self._source, self._shift = source, shift
-        self.shape, self.dtype, self.streamed = source.shape, source.dtype, source.streamed
-        self.layout = replace(source.layout, itemsize=self.dtype.itemsize, converted=True)
-        self.place, self.prepare = source.place, source.prepare  # type: ignore[method-assign]
-
-    @property
-    def is_widened(self) -> bool:
-        return self._source.is_widened
-
-    def pick(self, rows: np.ndarray) -> np.ndarray:
-        picked: np.ndarray = np.subtract(self._source.pick(rows), self._shift, dtype=self.dtype)
-        return picked
-
-    def chunks(self, rows: int) -> Iterator[Rows]:
-        for part in self._source.chunks(rows):
-            yield replace(part, X=np.subtract(np.asarray(part.X), self._shift, dtype=self.dtype))
-
-
 class RelabelledSource(Labelled):
     """The rows of any source with other targets and weights."""
 
@@ -144,6 +121,23 @@ class RelabelledSource(Labelled):
     def chunks(self, rows: int) -> Iterator[Rows]:
         for part in self._source.chunks(rows):
             yield self._rows(part.X, part.start)
+
+
+class ShiftedSource(RelabelledSource):
+    """The rows of a dense source less ``shift`` (n,), which has the dtype of the computation, a chunk at a time."""
+
+    def __init__(self, source: DenseSource, shift: np.ndarray) -> None:
+        super().__init__(source, source.targets, source.w, source.smoothing)
+        self._shift = shift
+        self.layout = replace(source.layout, itemsize=self.dtype.itemsize, converted=True)
+
+    def pick(self, rows: np.ndarray) -> np.ndarray:
+        picked: np.ndarray = np.subtract(self._source.pick(rows), self._shift, dtype=self.dtype)
+        return picked
+
+    def chunks(self, rows: int) -> Iterator[Rows]:
+        for part in self._source.chunks(rows):
+            yield replace(part, X=np.subtract(np.asarray(part.X), self._shift, dtype=self.dtype))
 
 
 class SparseSource(Labelled):
