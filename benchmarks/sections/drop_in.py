@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from fastsoftmax.datasets import load_sample, make_problem
 from fastsoftmax.kernels.machine import default_threads
 
 from ..harness import machine, records, roofline, timing
+from ..harness.apart import own_modules
 from ..harness.cases import SparseCase, sparse_data
 from ..harness.records import Effort, Json, Say
 
@@ -152,10 +152,8 @@ def play(program: Program) -> Json:
 
 def play_apart(name: str, variant: str) -> Json:
     """Run a program in a new process, plain or accelerated."""
-    # Modules are those of this process: another fastsoftmax may lie in the current folder.
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "PYTHONSAFEPATH": "1"}
     command = [sys.executable, *VARIANTS[variant], __spec__.name, "--play", name]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, env=own_modules())
     if done.returncode:
         raise RuntimeError(f"{name}, {variant}: {done.stderr.strip()[-500:]}")
     return dict(json.loads(done.stdout.splitlines()[-1]))

@@ -7,7 +7,6 @@ The twin rounds as AMX does, so that the figures are those of any processor that
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,6 +16,7 @@ import numpy as np
 from fastsoftmax import Objective
 from fastsoftmax.kernels import backends, units
 
+from ...harness.apart import own_modules
 from ...harness.records import Json, Say
 
 # Rows, features and classes: the second shows what many rows do, at a size that the twin can do.
@@ -58,9 +58,7 @@ def run(quick: bool, say: Say) -> list[Json]:
     """The records of all kinds and sizes."""
     kernels = backends.select("cython")[1]
     isa = "amx" if kernels.UNITS == "amx" else f"{kernels.ISA}-twin"
-    # Modules are those of this process: another fastsoftmax may lie in the current folder.
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "PYTHONSAFEPATH": "1"}
-    environment["FASTSOFTMAX_ISA"] = isa
+    environment = own_modules() | {"FASTSOFTMAX_ISA": isa}
     command = [sys.executable, "-m", __spec__.name, "quick" if quick else "full"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:

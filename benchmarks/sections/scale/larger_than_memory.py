@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -32,6 +31,7 @@ import fastsoftmax
 from fastsoftmax.kernels.machine import default_threads
 
 from ...harness import timing
+from ...harness.apart import own_modules
 from ...harness.records import Effort, Json, Say
 
 GIGABYTES, PARQUET_GIGABYTES, QUICK = 8.0, 1.0, 0.04
@@ -171,10 +171,9 @@ def watched_memory() -> Iterator[Any]:
 
 def play_apart(kind: str, folder: Path, n_threads: int) -> Json:
     """`play` in a new process."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "PYTHONSAFEPATH": "1"}
     command = [sys.executable, "-m", __spec__.name, "--play", kind, "--folder", str(folder)]
     command += ["--threads", str(n_threads)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, env=own_modules())
     if done.returncode:
         raise RuntimeError(f"{kind}: {done.stderr.strip()[-500:]}")
     return {"kind": kind, **json.loads(done.stdout.splitlines()[-1])}
