@@ -115,4 +115,4 @@ def _register(library: Path) -> None:
     loaded = ctypes.CDLL(str(library))
     loaded.fastsoftmax_set_functions(*(ctypes.c_void_p(ADDRESSES[name]) for name in ("run_batch", "error")))
     for target in TARGETS.values():
-        jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(loaded, target)), platform="cpu")
+        jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(loaded, target)), platform="cpu")  # type: ignore[no-untyped-call, unused-ignore]

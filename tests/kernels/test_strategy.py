@@ -164,12 +164,15 @@ def test_a_cpu_that_the_table_does_not_know_gets_a_row(monkeypatch):
     models = {
         ("", 0, 0): ("unknown", "zen4"),
         ("AuthenticAMD", 27, 2): ("authenticamd-27-2", "zen4"),
-        ("AuthenticAMD", 26, 2): ("zen5", "zen4"),
+        ("AuthenticAMD", 26, 2): ("zen5", "zen5"),
         ("AuthenticAMD", 25, 17): ("zen4", "zen4"),
         ("GenuineIntel", 6, 143): ("sapphire-rapids", "sapphire-rapids"),
+        ("GenuineIntel", 6, 167): ("genuineintel-6-167", "zen4"),
+        ("GenuineIntel", 6, 167, "amx_tile"): ("sapphire-rapids", "sapphire-rapids"),
     }
-    for model, (name, row) in models.items():
-        monkeypatch.setattr(tuning_module, "cpu_model", lambda model=model: model)
+    for (*model, flags), (name, row) in ((key if len(key) == 4 else (*key, "fpu"), to) for key, to in models.items()):
+        monkeypatch.setattr(tuning_module, "cpu_model", lambda model=model: tuple(model))
+        monkeypatch.setattr(tuning_module, "cpu_flags", lambda flags=flags: frozenset({flags}))
         cpu_name.cache_clear()
         assert (cpu_name(), tuning().name) == (name, row)
     cpu_name.cache_clear()
@@ -177,5 +180,5 @@ def test_a_cpu_that_the_table_does_not_know_gets_a_row(monkeypatch):
 
 def test_a_row_that_does_not_exist_is_an_error(monkeypatch):
     monkeypatch.setenv("FASTSOFTMAX_CPU", "z80")
-    with pytest.raises(ValueError, match="FASTSOFTMAX_CPU must be one of zen4, sapphire-rapids; got 'z80'"):
+    with pytest.raises(ValueError, match="FASTSOFTMAX_CPU must be one of zen4, zen5, sapphire-rapids; got 'z80'"):
         tuning()

@@ -32,12 +32,24 @@ def cache_bytes() -> dict[str, int]:
 @cache
 def cpu_model() -> tuple[str, int, int]:
     """Vendor, family and model of the first core, as Linux's /proc/cpuinfo has them; ("", 0, 0) elsewhere."""
+    fields = _first_core()
+    try:
+        return fields["vendor_id"], int(fields["cpu family"]), int(fields["model"])
+    except (KeyError, ValueError):
+        return "", 0, 0
+
+
+def cpu_flags() -> frozenset[str]:
+    """What the first core can do, in the names of Linux's /proc/cpuinfo; empty elsewhere."""
+    return frozenset(_first_core().get("flags", "").split())
+
+
+def _first_core() -> dict[str, str]:
     try:
         lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
-        fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        return fields["vendor_id"], int(fields["cpu family"]), int(fields["model"])
-    except (OSError, KeyError, ValueError):
-        return "", 0, 0
+    except OSError:
+        return {}
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def default_threads() -> int:
