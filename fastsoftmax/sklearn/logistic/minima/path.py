@@ -105,7 +105,8 @@ class _Quick:
         """None for a problem that is large, is not smooth, or does not begin at zero."""
         if call.coef is not None or call.l1_share or rows.column is not None or not isinstance(rows.X, np.ndarray):
             return None
-        problem = small(rows.X, rows.codes, rows.k, rows.w, rows.bias)
+        with one_thread():
+            problem = small(rows.X, rows.codes, rows.k, rows.w, rows.bias)
         return None if problem is None else cls(call, rows, problem)
 
     def minimum(self, C: float) -> Minimum | None:

@@ -5,12 +5,13 @@ more than the arithmetic there: 0.1 ms of Python beside 0.01 ms of kernel. With 
 next to nothing, Newton's method needs some six steps, and each is half a dozen calls here. Two classes have one row of
 coefficients, as scikit-learn has them, and more have the full symmetric softmax.
 
-Where a Hessian costs more than the rest of a step, one that brought the decrement down by `FALL` serves for the next
-step too, corrected by what the gradients tell (BFGS): 4,000 x 60, k = 2, so takes one Hessian and 6 values instead of
-4 and 5.
+The first Hessian is the columns' products times a number, because at zero all classes are as likely. Where one costs
+more than the rest of a step, it serves for later steps too, corrected by what the gradients tell (BFGS): 4,000 x 60,
+k = 2, so takes two Hessians and 8 values in place of 4 and 5.
 
-Columns are centered where there is an intercept. Where there are fewer rows than columns, the solution is X^T a: with
-X X^T = L L^T, Cholesky, and w = X^T L^-T z, logits are L z and \|w\| = \|z\|, so that L stands for X.
+Columns are centered where there is an intercept and a mean lies far from zero. Where there are fewer rows than columns,
+the solution is X^T a: with X X^T = L L^T, Cholesky, and w = X^T L^-T z, logits are L z and \|w\| = \|z\|, so that L
+stands for X.
 
 A fit is over where no entry of scikit-learn's gradient is above tol and Newton's decrement says that the objective is
 within `GAP` of its minimum. Whatever does not go smoothly (no convergence within `STEPS`, no descent, a Hessian that
@@ -23,22 +24,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg.lapack import dpotrf, dpotri, dtrtrs
+from scipy.linalg.lapack import dpotrf, dpotrs, dtrtrs
 
 # Most operations of a Hessian, rows x parameters^2 and a third of parameters^3, of two classes and of more; and most
-# numbers of X. Of 1,000 x 200, k = 2, a fit so takes 6.5 ms, and 15 by `path`; of 3,000 x 30, k = 3, 7.1 and 3.5 ms.
-WORK_TWO, WORK, ENTRIES = 5e7, 6e6, 1 << 18
+# numbers of X. A fit of 500 x 400, k = 2, so takes 12 ms, and 17 by `path`; of 3,000 x 30, k = 3, 7.1 and 3.5 ms.
+WORK_TWO, WORK, ENTRIES = 2e8, 6e6, 1 << 18
 # Most steps, and most halvings of one.
 STEPS, HALVINGS = 30, 8
-# What Newton's decrement may predict before the last step, relative to the value, and what it may after it.
+# What Newton's decrement may predict before the last step, relative to the value, and what it may after it; ten times
+# as much where steps are dear.
 NEAR, GAP = 1e-6, 1e-9
 # The Hessian is made anew where a step leaves more than this share of Newton's decrement, and always where it takes
-# fewer operations than this, so that the smallest problems end at their last digits.
-FALL, CHEAP = 0.5, 1e6
+# fewer operations than this, so that the smallest problems end at their last digits. It serves for some steps a
+# parameter, since a new one takes longer than these do: 300 x 800, k = 2, takes 7.1 ms in place of 9.4, 1,000 x 200 3.0
+# in place of 3.3.
+FALL, CHEAP, SERVES = 0.5, 1e6, 0.02
 # Rounding of a value, relative, and the gain that a step must bring, as a share of what its slope promises.
 ROUNDING, GAIN = 1e-14, 1e-4
-# A pivot of Cholesky below this share of its diagonal has too few digits left.
-PIVOT = 1e-9
+# A pivot of Cholesky below this share of its diagonal has too few digits left, in float64 and in float32.
+PIVOT, PIVOT_ROUGH = 1e-9, 1e-4
+# Columns are centered where the squares of their means, each divided by the column's variance, have a larger sum: so
+# many times smaller is the last pivot of Cholesky, which is that of the intercept.
+FAR = 100.0
 # Values below this have too few digits to be compared.
 LEAST = 1e-8
 
@@ -77,8 +84,12 @@ class Small:
     Attributes
     ----------
     X : ndarray (m, n)
-    A : ndarray (m, r [+ 1])
-        What logits are made of: X centered or L of this file's head, with a last column of ones for the intercept.
+    A : ndarray (m, r)
+        What logits are made of: X, X centered, or L of this file's head.
+    rough : ndarray (m, r)
+        What Hessians are made of: A, or a copy in float32 where that saves time.
+    gram : ndarray (r [+ 1], r [+ 1])
+        Products of the columns of ``rough``, and of one of ones for the intercept, weighted by ``w``.
     targets : ndarray (m, 1) or (m, k)
         Of two classes whether a row is of the second; else one-hot.
     w : ndarray (m, 1)
@@ -93,6 +104,8 @@ class Small:
 
     X: np.ndarray
     A: np.ndarray
+    rough: np.ndarray
+    gram: np.ndarray
     targets: np.ndarray
     w: np.ndarray
     mean: np.ndarray | None
@@ -109,18 +122,21 @@ class Small:
         """
         if not l2 > 0.0:
             return None
-        c = np.zeros((self.targets.shape[1], self.A.shape[1])) if start is None else start
+        c = np.zeros((self.targets.shape[1], len(self.gram))) if start is None else start
         value, G, P = self._at(c, l2)
-        inverse: np.ndarray | None = None
+        metric: _Metric | None = None
         step, near, cheap = 0, False, len(self.A) * c.size**2 < CHEAP
+        nearly, gap = (NEAR, GAP) if cheap else (10.0 * NEAR, 10.0 * GAP)
         while not self._tell(told, step, value, c) and step < max_iter:
             if near and (found := self._minimum(c, G, value, l2, step)) and found.slope <= tol:
                 return found
-            if step == STEPS or (inverse is None and (inverse := _inverse(self._hessian(P, l2))) is None):
-                return None
-            g = G.ravel()
-            along = -(inverse @ g)
-            slope, length, before = float(along @ g), 1.0, value
+            if metric is None:
+                metric = self._metric(None if start is None and step == 0 else P, l2)
+                if metric is None:
+                    return None
+                along = -metric.solve(G.ravel())
+            g, length, before = G.ravel(), 1.0, value
+            slope = float(along @ g)
             for _ in range(HALVINGS):
                 there = c + length * along.reshape(c.shape)
                 value, G, P = self._at(there, l2)
@@ -129,14 +145,15 @@ class Small:
                 length *= 0.5
             else:
                 return None
-            if not value > LEAST:
+            if step == STEPS or not value > LEAST:
                 return None
             c, step = there, step + 1
-            inverse = _corrected(inverse, length * along, G.ravel() - g)
-            left = float(G.ravel() @ inverse @ G.ravel())
-            near = -slope <= 2.0 * NEAR * value and left <= 2.0 * GAP * value
-            if cheap or not left <= FALL * -slope:
-                inverse = None
+            metric.correct(length * along, G.ravel() - g)
+            along = -metric.solve(G.ravel())
+            left = -float(G.ravel() @ along)
+            near = -slope <= 2.0 * nearly * value and left <= 2.0 * gap * value
+            if cheap or (not left <= FALL * -slope and len(metric.pairs) >= SERVES * len(self.gram)):
+                metric = None
         return self._minimum(c, G, value, l2, step)
 
     def _tell(self, told: Told | None, step: int, value: float, c: np.ndarray) -> bool:
@@ -151,11 +168,13 @@ class Small:
 
     def _at(self, c: np.ndarray, l2: float) -> tuple[float, np.ndarray, np.ndarray]:
         """Value, gradient and probabilities."""
-        n = c.shape[1] - self.bias
-        value, D, P = self._loss(self.A @ c.T)
-        G = D.T @ self.A
-        penalized = c[:, :n]
-        G[:, :n] += l2 * penalized
+        r = c.shape[1] - self.bias
+        penalized = c[:, :r]
+        value, D, P = self._loss(self.A @ penalized.T + c[:, r:].T if self.bias else self.A @ penalized.T)
+        G = np.empty_like(c)
+        np.matmul(D.T, self.A, out=G[:, :r])
+        G[:, :r] += l2 * penalized
+        G[:, r:] = D.sum(axis=0)[:, None]
         return value + 0.5 * l2 * float(np.einsum("ij,ij->", penalized, penalized)), G, P
 
     def _loss(self, Z: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
@@ -172,21 +191,35 @@ class Small:
         P /= total[:, None]
         return float(w[:, 0] @ (np.log(total) - np.einsum("ij,ij->i", Z, T))), w * (P - T), P
 
-    def _hessian(self, P: np.ndarray, l2: float) -> np.ndarray:
-        """The Hessian, class by class. A shift of all intercepts alike, along which it is 0, has a curvature there."""
-        A, (m, r), k = self.A, self.A.shape, P.shape[1]
+    def _metric(self, P: np.ndarray | None, l2: float) -> _Metric | None:
+        """The metric of a Hessian, at zero for None. It only has to be near, so that float32 will do if it can."""
+        if self.rough is not self.A:
+            found = _Metric.of(self._hessian(self.rough, P, l2), PIVOT_ROUGH)
+            if found is not None:
+                return found
+        return _Metric.of(self._hessian(self.A, P, l2), PIVOT)
+
+    def _hessian(self, A: np.ndarray, P: np.ndarray | None, l2: float) -> np.ndarray:
+        """The Hessian by the columns of A, class by class; at zero, where all classes are as likely, for None.
+
+        A shift of all intercepts alike, along which it is 0, has a curvature there.
+        """
+        k, r, m = self.targets.shape[1], len(self.gram), len(A)
         n = r - self.bias
+        gram = self.gram if A is self.rough else _gram(A, self.w, self.bias)
         if k == 1:
-            B = A * np.sqrt(self.w * P * (1.0 - P))
-            H: np.ndarray = B.T @ B
+            H: np.ndarray = 0.25 * gram if P is None else _gram(A, self.w * P * (1.0 - P), self.bias)
             np.einsum("ii->i", H)[:n] += l2
             return H
-        A = A * np.sqrt(self.w)
-        B = (P[:, :, None] * A[:, None, :]).reshape(m, k * r)
-        H = B.T @ B
-        np.negative(H, out=H)
+        if P is None:
+            H = np.multiply.outer(np.eye(k) / k - 1.0 / k**2, gram).transpose(0, 2, 1, 3).reshape(k * r, k * r)
+        else:
+            A = _scaled(A, np.sqrt(self.w), self.bias)
+            B = (P[:, :, None] * A[:, None, :]).reshape(m, k * r)
+            H = B.T @ B
+            np.negative(H, out=H)
+            np.einsum("cicj->cij", H.reshape(k, r, k, r))[:] += (A.T @ B).reshape(r, k, r).transpose(1, 0, 2)
         blocks = H.reshape(k, r, k, r)
-        np.einsum("cicj->cij", blocks)[:] += (A.T @ B).reshape(r, k, r).transpose(1, 0, 2)
         np.einsum("cici->ci", blocks)[:, :n] += l2
         if self.bias:
             blocks[:, n, :, n] += 1.0 / k
@@ -219,26 +252,67 @@ class Small:
         return Minimum(coef, c, value, slope, step)
 
 
-def _inverse(H: np.ndarray) -> np.ndarray | None:
-    """The inverse of a Hessian; None where it has lost its digits."""
-    factor, failed = dpotrf(H, lower=1, clean=0)
-    if failed or not (factor.diagonal() ** 2 > PIVOT * H.diagonal()).all():
-        return None
-    lower = np.tril(dpotri(factor, lower=1, overwrite_c=1)[0])
-    inverse: np.ndarray = lower + np.tril(lower, -1).T
-    return inverse
+class _Metric:
+    """The inverse of a Hessian: Cholesky's factor of it, and the steps since (L-BFGS's recursion, over all of them)."""
+
+    def __init__(self, factor: np.ndarray) -> None:
+        self._factor = factor
+        self.pairs: list[tuple[np.ndarray, np.ndarray, float]] = []
+
+    @classmethod
+    def of(cls, H: np.ndarray, least: float) -> _Metric | None:
+        """None where the Hessian has lost its digits: where a pivot is below that share of its diagonal."""
+        factor, failed = dpotrf(H, lower=1, clean=0)
+        if failed or not (factor.diagonal() ** 2 > least * H.diagonal()).all():
+            return None
+        return cls(factor)
+
+    def correct(self, step: np.ndarray, change: np.ndarray) -> None:
+        """By the change of the gradient along a step."""
+        curvature = float(step @ change)
+        if curvature > 0.0:
+            self.pairs.append((step, change, curvature))
+
+    def solve(self, gradient: np.ndarray) -> np.ndarray:
+        """The inverse times a gradient."""
+        left, shares = gradient.copy(), []
+        for step, change, curvature in reversed(self.pairs):
+            share = float(step @ left) / curvature
+            left -= share * change
+            shares.append(share)
+        solution: np.ndarray = dpotrs(self._factor, left, lower=1, overwrite_b=1)[0]
+        for (step, change, curvature), share in zip(self.pairs, reversed(shares), strict=True):
+            solution += (share - float(change @ solution) / curvature) * step
+        return solution
 
 
-def _corrected(inverse: np.ndarray, step: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """The inverse of a Hessian after a step and the change of the gradient along it, by the formula of BFGS."""
-    curvature = float(step @ change)
-    if not curvature > 0.0:
-        return inverse
-    there = inverse @ change
-    half = (0.5 * (1.0 + float(change @ there) / curvature) * step - there) / curvature
-    outer: np.ndarray = np.multiply.outer(step, half)
-    corrected: np.ndarray = inverse + outer + outer.T
-    return corrected
+def _scaled(A: np.ndarray, scale: np.ndarray, bias: bool) -> np.ndarray:
+    """The rows of A, and a column of ones for an intercept, each times a number."""
+    scaled = np.empty((len(A), A.shape[1] + bias), A.dtype)
+    np.multiply(A, scale.astype(A.dtype), out=scaled[:, : A.shape[1]])
+    scaled[:, A.shape[1] :] = scale
+    return scaled
+
+
+def _gram(A: np.ndarray, w: np.ndarray | None, bias: bool) -> np.ndarray:
+    """Products of the columns of A, and of one of ones for an intercept, weighted by w (m, 1), or by 1 / m for None."""
+    if w is not None:
+        B = _scaled(A, np.sqrt(w), bias)
+        gram: np.ndarray = (B.T @ B).astype(np.float64)
+        return gram
+    m, r = A.shape
+    gram = np.ones((r + bias, r + bias))
+    np.divide(A.T @ A, m, out=gram[:r, :r])
+    if bias:
+        gram[r, :r] = gram[:r, r] = np.full(m, 1.0 / m, A.dtype) @ A
+    return gram
+
+
+def _far(gram: np.ndarray) -> bool:
+    """Whether the columns of a gram matrix, all but the last, which is of ones, lie far from zero."""
+    squares = gram[:-1, -1] ** 2
+    variances = np.maximum(gram.diagonal()[:-1] - squares, squares / (2.0 * FAR))  # rounding leaves any number of 0
+    return not float((squares / np.where(variances > 0.0, variances, 1.0)).sum()) <= FAR
 
 
 def small(X: np.ndarray, codes: np.ndarray, k: int, w: np.ndarray | None, fit_intercept: bool) -> Small | None:
@@ -270,13 +344,15 @@ def small(X: np.ndarray, codes: np.ndarray, k: int, w: np.ndarray | None, fit_in
         if failed or not (np.diagonal(factor) ** 2 > PIVOT * np.einsum("ij,ij->i", X, X)).all():
             return None
         A = factor
-    shares = np.full((m, 1), 1.0 / m) if w is None else (w / counts.sum()).astype(np.float64)[:, None]
-    if fit_intercept:
-        inner = A
-        A = np.empty((m, inner.shape[1] + 1))
-        A[:, -1] = 1.0
-        if m >= n:
-            mean = shares[:, 0] @ X
-        np.subtract(inner, 0.0 if mean is None else mean, out=A[:, :-1])
+    shares = None if w is None else (w / counts.sum()).astype(np.float64)[:, None]
+    costly = k == 2 and m * parameters**2 > CHEAP
+    rough = A.astype(np.float32) if costly else A
+    gram = _gram(rough, shares, fit_intercept)
+    if fit_intercept and m >= n and _far(gram):
+        mean = gram[:n, n].copy()
+        A = X - mean
+        rough = A.astype(np.float32) if costly else A
+        gram = _gram(rough, shares, fit_intercept)
     targets = codes[:, None] == (np.ones(1) if k == 2 else np.arange(k))
-    return Small(X, A, targets.astype(np.float64), shares, mean, factor, fit_intercept)
+    shares = np.full((m, 1), 1.0 / m) if shares is None else shares
+    return Small(X, A, rough, gram, targets.astype(np.float64), shares, mean, factor, fit_intercept)

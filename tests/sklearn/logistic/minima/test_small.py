@@ -90,6 +90,22 @@ def test_columns_far_from_zero(distance):
     np.testing.assert_allclose(far.coef[:, :8], near.coef[:, :8], rtol=0, atol=1e-13 * distance + 1e-6)
 
 
+@pytest.mark.parametrize("C", [1e-2, 1e4])
+@pytest.mark.parametrize("distance", [0.0, 50.0, 1e4])
+@pytest.mark.parametrize("apart", [1.0, 1e-3])
+def test_hessians_in_float32_and_where_they_have_too_few_digits(apart, distance, C):
+    X, y, w = problem(600, 50, 2)
+    X[:, 1] = X[:, 0] + apart * X[:, 1]  # nearly parallel, or not
+    far = X + distance
+    solver, l2 = small(far, y, 2, w, True), 1 / (C * w.sum())
+    found = solver.minimum(l2, None, 1e-4 * (1 + distance), 100)
+    best = theirs.LogisticRegression(C=C, solver="newton-cholesky", tol=1e-12, max_iter=1000).fit(X, y, w)
+    losses = np.logaddexp(0.0, -(2 * y - 1) * best.decision_function(X))
+    assert solver.rough.dtype == np.float32
+    assert (solver.A is far) == (distance == 0.0)  # columns are copied only where they lie far from zero
+    assert found.value <= (w @ losses / w.sum() + 0.5 * l2 * (best.coef_**2).sum()) * (1 + 2e-8)
+
+
 def test_what_is_not_for_it():
     X, y, w = problem(200, 8, 3)
     assert small(X, y, 4, None, True) is None  # a class without rows
