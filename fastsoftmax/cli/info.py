@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _extras
 from .._version import __version__
+from ..data.bfloat16 import BFLOAT16
 from ..jax import build
 from ..kernels.backends import BACKENDS, backends
 from ..kernels.machine import cache_bytes, default_threads
@@ -104,10 +105,10 @@ def describe_plans(size: str, dtype: str, order: str) -> dict[str, str]:
     if n * max(m, k) > sys.maxsize // 16:
         raise ValueError(f"--plan must be a size that memory can have; got {size!r}")
     try:
-        kind = np.dtype(dtype)
+        kind = BFLOAT16 if dtype == "bfloat16" else np.dtype(dtype)
     except TypeError:
         kind = np.dtype(object)
-    if kind.kind not in "fiub":
+    if kind.kind not in "fiub" and kind != BFLOAT16:
         raise ValueError(f"--dtype must name a real dtype, such as float32; got {dtype!r}")
     loaded = {name: BACKENDS[name].load() for name, row in backends().items() if row["available"]}
     return {name: describe_plan(m, n, k, kind, order, kernels) for name, kernels in loaded.items()}

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import _extras
+from .bfloat16 import bits_of, is_bfloat16
 
 # Devices of DLPack whose memory the CPU reads: its own, and what CUDA and ROCm have pinned or manage.
 _CPU_READS = (1, 3, 11, 13)
@@ -26,28 +27,31 @@ def as_array(value: Any, name: str) -> np.ndarray:
     Raises
     ------
     TypeError
-        For an array that is not in the CPU's memory, that requires a gradient, or that NumPy cannot read, as bfloat16.
+        For an array that is not in the CPU's memory, that requires a gradient, or that NumPy cannot read, as one of
+        bfloat16: see `as_array_or_bits`.
     ValueError
         For lists of different lengths.
     """
     if type(value) is np.ndarray and value.dtype.kind != "V":
         return value
-    if str(getattr(value, "dtype", "")).endswith("bfloat16"):
-        raise TypeError(
-            f"{name} is in bfloat16, which NumPy does not have; float32 is wanted, where fastsoftmax.torch and "
-            "fastsoftmax.jax do not serve"
-        )
+    if is_bfloat16(value):
+        raise TypeError(f"{name} is in bfloat16, which NumPy does not have; float32 is wanted")
+    _require_plain(value, name)
     kind = type(value)
-    if getattr(value, "requires_grad", False) is True:
-        raise TypeError(f"{name} is a {kind.__name__} that requires a gradient, which would stop here; use .detach()")
-    if hasattr(kind, "__dlpack_device__"):
-        _require_cpu(value, name)
     try:
         return np.asarray(_readable(value))
     except ValueError as error:  # rows of different lengths
         raise ValueError(f"{name} is no array of equally long rows: {error}") from error
     except (TypeError, RuntimeError, BufferError) as error:
         raise TypeError(f"{name} is a {kind.__name__} that NumPy cannot read: {error}") from error
+
+
+def as_array_or_bits(value: Any, name: str) -> np.ndarray:
+    """`as_array`; of an array of bfloat16 its bits, as `bfloat16.bits_of` returns them."""
+    if not is_bfloat16(value):
+        return as_array(value, name)
+    _require_plain(value, name)
+    return bits_of(value)
 
 
 def offers_memory(value: Any) -> bool:
@@ -72,6 +76,15 @@ def _readable(value: Any) -> Any:
     if hasattr(kind, "__arrow_c_stream__"):
         return _extras.load("pyarrow", f"an array of type {kind.__name__}").chunked_array(value)
     return value
+
+
+def _require_plain(value: Any, name: str) -> None:
+    """Raise for an array that requires a gradient, or is not in the CPU's memory."""
+    kind = type(value)
+    if getattr(value, "requires_grad", False) is True:
+        raise TypeError(f"{name} is a {kind.__name__} that requires a gradient, which would stop here; use .detach()")
+    if hasattr(kind, "__dlpack_device__"):
+        _require_cpu(value, name)
 
 
 def _require_cpu(value: Any, name: str) -> None:

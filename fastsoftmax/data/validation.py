@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..kernels.contract import Csr
-from .arrays import as_array
+from .arrays import as_array, as_array_or_bits
+from .bfloat16 import BFLOAT16, as_numbers
 from .frames import frame_values, has_columns, is_frame, opened
 from .validation_sparse import check_sparse, is_sparse, nonfinite_entry
 
@@ -50,8 +51,8 @@ def check_dense(X: ArrayLike, name: str = "X") -> np.ndarray:
         raise TypeError(
             f"{name} is a masked array; one without a mask is wanted (X.filled() or X.compressed() make one)"
         )
-    array = as_array(X, name)
-    if array.dtype.kind not in "fiub":
+    array = as_array_or_bits(X, name)
+    if array.dtype.kind not in "fiub" and array.dtype != BFLOAT16:
         raise TypeError(f"{name} has dtype {array.dtype}; a real numeric array (float, int or bool) is wanted")
     if array.ndim != 2:
         raise ValueError(f"{name} has shape {array.shape}; a 2-D array (rows, features) is wanted")
@@ -61,10 +62,10 @@ def check_dense(X: ArrayLike, name: str = "X") -> np.ndarray:
 
 
 def compute_dtype(dtype: np.dtype) -> np.dtype:
-    """The dtype that X of this dtype is computed in: float32 for float32 and what is exact in it (bool, float16, 8- and
-    16-bit integers), else float64."""
+    """The dtype that X of this dtype is computed in: float32 for float32 and what is exact in it (bool, float16,
+    bfloat16, 8- and 16-bit integers), else float64."""
     dtype = np.dtype(dtype).newbyteorder("=")
-    single = dtype == np.float32 or dtype.char in _EXACT_IN_FLOAT32
+    single = dtype in (np.float32, BFLOAT16) or dtype.char in _EXACT_IN_FLOAT32
     return np.dtype(np.float32 if single else np.float64)
 
 
@@ -224,16 +225,16 @@ def nonfinite_place(X: np.ndarray | Csr) -> tuple[int, int, float] | None:
     if isinstance(X, Csr):
         return nonfinite_entry(X)
     place = nonfinite_row(X)
-    return None if place is None else (*place, float(X[place]))
+    return None if place is None else (*place, float(as_numbers(X[place])))
 
 
 def nonfinite_row(X: np.ndarray) -> tuple[int, int] | None:
     """Row and column of the first NaN or infinity of dense X, or None; about a million numbers at a time."""
-    if X.dtype.kind != "f":
+    if X.dtype.kind != "f" and X.dtype != BFLOAT16:
         return None
     step = max(1, (1 << 20) // X.shape[1])
     for start in range(0, len(X), step):
-        bad = _nonfinite(X[start : start + step])
+        bad = _nonfinite(as_numbers(X[start : start + step]))
         if len(bad):
             row, column = divmod(int(bad[0]), X.shape[1])
             return start + row, column

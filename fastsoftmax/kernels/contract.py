@@ -34,7 +34,8 @@ float64 X           products and sums in float64
 float32 X           products in float32, summed in float32 over ``plan.flush_rows`` rows at most, then
                     added to the float64 sums of the slab: the error does not grow with the number of rows.
                     Of sparse X each column has a limit of its own: see `Hot`
-narrow X            float16, 8- and 16-bit integers: exact in float32, and computed as float32
+narrow X            float16, bfloat16, 8- and 16-bit integers: exact in float32, and computed as float32.
+                    Of bfloat16 kernels get the bits, two bytes of dtype V2
 parameters          converted to the dtype of the computation before the pass
 weights             float64, scaled by a power of two so that the largest is in [1, 2)
 ==================  =======================================================================

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from ..data import validation
 from ..data.arrays import as_array
+from ..data.bfloat16 import as_numbers
 from ..data.files import kind_to_write, write_chunks
 from ..data.frames import column_names, columns_in_order, is_frame, opened
 from ..data.sources.scan import Scan
@@ -33,9 +34,9 @@ class Model:
 
     Every method takes X (m, n) as `fastsoftmax.Objective` does: dense in any memory layout, float32 and float64 without
     a copy, sparse, or what `fastsoftmax.scan` returns; and its keywords ``backend`` and ``n_threads``. Results have the
-    dtype of the computation: float32 for float32, float16, bool and 8- and 16-bit integer X, else float64. The methods
-    raise ValueError for X of another shape and for NaN or infinity in X, and FloatingPointError if the logits of finite
-    X overflow.
+    dtype of the computation: float32 for float32, float16, bfloat16, bool and 8- and 16-bit integer X, else float64.
+    The methods raise ValueError for X of another shape and for NaN or infinity in X, and FloatingPointError if the
+    logits of finite X overflow.
 
     X may also be a data frame: of pandas, polars, pyarrow or any library that hands over Arrow data, with columns of
     numbers and booleans. If the model has ``feature_names``, columns are found by their names, whatever their order; a
@@ -302,7 +303,7 @@ def softmax(H: ArrayLike) -> np.ndarray:
     Returns
     -------
     ndarray (m, k)
-        Rows sum to one. float32 for float32, float16, bool and 8- and 16-bit integer H, else float64.
+        Rows sum to one. float32 for float32, float16, bfloat16, bool and 8- and 16-bit integer H, else float64.
 
     Raises
     ------
@@ -316,7 +317,7 @@ def softmax(H: ArrayLike) -> np.ndarray:
     array([[0.5, 0.5],
            [1. , 0. ]])
     """
-    array = validation.check_dense(H, "H")
+    array = as_numbers(validation.check_dense(H, "H"))
     array = array.astype(validation.compute_dtype(array.dtype), copy=False)
     place = validation.nonfinite_row(array)
     if place is not None:
@@ -347,7 +348,7 @@ def predict_proba(
     Returns
     -------
     ndarray (m, k)
-        float32 for float32, float16, bool and 8- and 16-bit integer X, else float64.
+        float32 for float32, float16, bfloat16, bool and 8- and 16-bit integer X, else float64.
 
     Raises
     ------

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..data.sources.made import BfloatSource, MadeTargets, MakeTargets
+from ..data.sources.made import MadeTargets, MakeTargets
 from ..data.sources.memory import ArraySource
 from ..kernels.backends import select
 from ..kernels.contract import Kernels, Layout, Parameters, RowOutputs, Sums
@@ -32,7 +32,7 @@ class Batch:
     Attributes
     ----------
     X : ndarray (m, n), m and n at least 1
-        Of any strides; float32, float64, float16, or uint16 with the bits of bfloat16.
+        Of any strides; float32, float64, float16, or the bits of bfloat16 (`data.bfloat16`).
     W : ndarray (k, n) of the dtype of the computation
         theta, transposed. Where classes are many, kernels read it in C order or F order as it is; else it is small, and
         copied once a call.
@@ -113,10 +113,9 @@ def _theta(W: np.ndarray, plan: Plan) -> np.ndarray:
 
 
 def _source(batch: Batch, kernels: Kernels) -> ArraySource | MadeTargets:
-    kind = BfloatSource if batch.X.dtype == np.uint16 else ArraySource
     made = callable(batch.targets)
     targets = None if callable(batch.targets) else batch.targets
-    source = kind(batch.X, targets, batch.w, smoothing=batch.smoothing, reads=kernels.READS)
+    source = ArraySource(batch.X, targets, batch.w, smoothing=batch.smoothing, reads=kernels.READS)
     return MadeTargets(source, batch.targets) if made else source  # type: ignore[arg-type]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.bfloat16 import as_numbers
 from ..data.sources.memory import ArraySource, RelabelledSource, SparseSource
 from ..kernels.backends import select
 from ..kernels.contract import Csr, RowOutputs, Rows
@@ -38,7 +39,29 @@ class Derived(Objective):
         self._passes, self.source = passes, passes.source
 
 
-class Shifted(Derived):
+class SharesCount:
+    """l2 and the count of passes are those of ``outer``."""
+
+    outer: Any
+
+    @property
+    def l2(self) -> float:
+        return float(self.outer.l2)
+
+    @l2.setter
+    def l2(self, value: float) -> None:
+        self.outer.l2 = value
+
+    @property
+    def n_passes(self) -> int:
+        return int(self.outer.n_passes)
+
+    @n_passes.setter
+    def n_passes(self, value: int) -> None:
+        self.outer.n_passes = value
+
+
+class Shifted(SharesCount, Derived):  # type: ignore[misc]  # properties in place of attributes
     """An objective over X - shift. It shares l2 and the count of passes with the original objective.
 
     Parameters
@@ -65,22 +88,6 @@ class Shifted(Derived):
             assert isinstance(source, SparseSource)
             super().__init__(outer, SparsePasses(_shifted_sparse(source, shift), outer._kernels))
         self.plan = self.make_plan()
-
-    @property
-    def l2(self) -> float:
-        return self.outer.l2
-
-    @l2.setter
-    def l2(self, value: float) -> None:
-        self.outer.l2 = value
-
-    @property
-    def n_passes(self) -> int:
-        return self.outer.n_passes
-
-    @n_passes.setter
-    def n_passes(self, value: int) -> None:
-        self.outer.n_passes = value
 
 
 def _shifted_sparse(source: SparseSource, shift: np.ndarray) -> SparseSource:
@@ -320,7 +327,7 @@ def unit_rows(X: Any, dtype: np.dtype) -> Any:
         squares = np.add.reduceat(np.append(X.data.astype(np.float64) ** 2, 0.0), X.indptr[:-1])
         by = _inverse_roots(np.where(lengths > 0, squares, 0.0))
         return replace(X, data=(X.data * np.repeat(by, lengths)).astype(dtype))
-    X = np.asarray(X, dtype)
+    X = np.asarray(as_numbers(X), dtype)
     by = _inverse_roots(np.einsum("ij,ij->i", X, X, dtype=np.float64))
     return X * by[:, None].astype(dtype)
 

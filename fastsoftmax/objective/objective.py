@@ -7,10 +7,12 @@ make over the rows are in `sweeps`, and `problem` lists them all.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -64,7 +66,8 @@ class Objective(Sweeps):
     ----------
     X : array_like (m, n), or sparse array or matrix of SciPy
         Rows are samples. float32 and float64 are read where they are, in C order, F order or
-        strided, memory maps included; other dtypes are converted by the kernels or a chunk at a time.
+        strided, memory maps included. float16, bfloat16 (of PyTorch, JAX or ml_dtypes), int16 and 8-bit integers are
+        converted by the kernels, block by block, and other dtypes a chunk at a time.
         Sparse X is never made dense. CSR is read where it is, with int32 or int64 indices; CSC, COO and other formats
         are converted to CSR once, which copies every entry and index (12 bytes an entry in float64 with int32 indices)
         and takes the time of a few passes. CSR whose rows are not sorted by column, or repeat a column, is also
@@ -163,6 +166,18 @@ class Objective(Sweeps):
         self.source.prepare(self.plan.chunk, 8 * self.plan.slabs * self.n_features * self.n_classes)
         self.shape = (self.n_features + self.fit_intercept, self.n_classes)
         self.n_passes = 0
+
+    @contextmanager
+    def in_precision(self, precision: str) -> Iterator[Self]:
+        """A context in which there is the same objective with passes of another precision. In the end its passes are
+        counted here."""
+        other = copy.copy(self)
+        other.precision = check_precision(precision)
+        other.plan = other.make_plan()
+        try:
+            yield other
+        finally:
+            self.n_passes = other.n_passes
 
     def make_plan(self) -> Plan:
         """How every pass over this X is cut."""

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from ..data.bfloat16 import as_numbers
 from ..data.sources.memory import ArraySource, ShiftedSource, SparseSource
 from ..data.sources.scan import Scan
 from ..data.sources.source import DenseSource, Source, SparseRows
@@ -47,7 +48,7 @@ class DensePasses:
         if not copied:
             return DensePasses(ShiftedSource(source, shift), kernels)
         assert isinstance(source, ArraySource)
-        X = np.subtract(np.asarray(source.X), shift, dtype=source.dtype)
+        X = np.subtract(as_numbers(source.X), shift, dtype=source.dtype)
         options: Any = {"reads": kernels.READS, "smoothing": source.smoothing}
         return DensePasses(ArraySource(X, source.targets, source.w, **options), kernels)
 
@@ -134,8 +135,9 @@ class DensePasses:
         options: Any = {"dtype": np.float64, "casting": "safe"}
         for rows in self.source.chunks(self.plan(2).chunk):
             w = np.ones(len(rows.X)) if rows.w is None else rows.w
-            second += np.einsum("i,ij,ij->j", w, rows.X, rows.X, **options)
-            first += np.einsum("i,ij->j", w, rows.X, **options)
+            X = as_numbers(rows.X)
+            second += np.einsum("i,ij,ij->j", w, X, X, **options)
+            first += np.einsum("i,ij->j", w, X, **options)
         return second * scale, first * scale
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..data import validation
-from ..data.sources.made import widened
+from ..data.bfloat16 import as_numbers, bits_of, is_bfloat16
 from ..data.sources.parts import PartsSource
 from ..data.sources.scan import Scan
 from ..kernels.backends import select
@@ -34,16 +34,13 @@ class Parts:
     Attributes
     ----------
     arrays : list of ndarray (rows, n)
-    bfloat : bool
-        Whether they are the bits of bfloat16 numbers, uint16.
     names : list of str or None
     shape : tuple of int
     """
 
     def __init__(self, arrays: Sequence[np.ndarray], names: Sequence[str] | None = None) -> None:
         self.names, first = names, arrays[0]
-        self.bfloat = _is_bfloat(first.dtype)
-        self.arrays = [array.view(np.uint16) if self.bfloat else array for array in arrays]
+        self.arrays = [bits_of(array) if is_bfloat16(array) else array for array in arrays]
         for i, array in enumerate(arrays):
             what = f"part {i}" + ("" if names is None else f" ({names[i]})")
             if array.ndim != 2 or array.shape[1:] != first.shape[1:] or array.dtype != first.dtype:
@@ -51,14 +48,13 @@ class Parts:
                     f"{what} has shape {array.shape} and dtype {array.dtype}; all parts must have columns and dtype of"
                     f" the first, {first.shape[1:]} and {first.dtype}"
                 )
-            if not self.bfloat and array.dtype.kind not in "fiub":
+            if array.dtype.kind not in "fiub" and not is_bfloat16(array):
                 raise TypeError(f"{what} has dtype {array.dtype}; real numbers are wanted")
         self.shape = (sum(map(len, arrays)), first.shape[1])
 
     def joined(self) -> np.ndarray:
         """A copy of all rows, in float32 if they are in bfloat16: for predictions."""
-        rows = np.concatenate(self.arrays)
-        return widened(rows) if self.bfloat else rows
+        return as_numbers(np.concatenate(self.arrays))
 
 
 def open_features(X: Any) -> Any:
@@ -75,7 +71,7 @@ def open_features(X: Any) -> Any:
         return _open_path(Path(X))
     if isinstance(X, list | tuple) and X and all(isinstance(part, np.ndarray) and part.ndim == 2 for part in X):
         return Parts(X)
-    return Parts([X]) if isinstance(X, np.ndarray) and _is_bfloat(X.dtype) else X
+    return X
 
 
 def open_labels(y: Any) -> Any:
@@ -88,8 +84,7 @@ def open_labels(y: Any) -> Any:
 
 def _open_path(path: Path) -> Any:
     if not path.is_dir():
-        array = _mapped(path)
-        return Parts([array]) if _is_bfloat(array.dtype) else array
+        return _mapped(path)
     files = _parts_of(path)
     return Parts([_mapped(file) for file in files], [file.name for file in files])
 
@@ -114,10 +109,6 @@ def _mapped(path: Path) -> np.ndarray:
     return array
 
 
-def _is_bfloat(dtype: np.dtype) -> bool:
-    return dtype.name == "bfloat16" or (dtype.kind == "V" and dtype.itemsize == 2 and dtype.names is None)
-
-
 # ---------------------------------------------------------------------------------------------------- objectives
 
 
@@ -133,7 +124,7 @@ def objective_of(
     if isinstance(X, Parts):
         reads = select(options["backend"])[1].READS
         labels = validation.check_y(y, X.shape[0], k)[0]
-        source = PartsSource(X.arrays, labels, w, reads=reads, bfloat=X.bfloat, names=X.names)
+        source = PartsSource(X.arrays, labels, w, reads=reads, names=X.names)
         obj: Objective = OverSource(source, k, fit_intercept=fit_intercept, **options)
     else:
         own = isinstance(X, Scan)  # which has labels of its own

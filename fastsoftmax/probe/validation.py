@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.bfloat16 import as_numbers
 from ..kernels.contract import Csr
 from ..objective.derived import taken
 from ..objective.objective import Objective
@@ -80,7 +81,7 @@ def _ranks(held: Objective, theta: np.ndarray, chosen: np.ndarray) -> np.ndarray
         assert rows.y is not None
         these = np.flatnonzero(chosen[rows.start : rows.start + len(rows.X)])
         some = taken(rows.X, these)
-        X: Any = some.to_scipy() if isinstance(some, Csr) else some.astype(held.dtype, copy=False)
+        X: Any = some.to_scipy() if isinstance(some, Csr) else as_numbers(some).astype(held.dtype, copy=False)
         H = X @ weights + bias
         own = np.take_along_axis(H, rows.y[these, None].astype(np.int64), axis=1)
         out.append(np.maximum((H > own).sum(axis=1), 1))

@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike
 
 from ..data import validation
 from ..data.arrays import as_array
+from ..data.bfloat16 import as_numbers
 from ..kernels.contract import Csr
 from ..objective.objective import Objective
 from ..objective.problem import has_hessian
@@ -346,7 +347,7 @@ def alike_moments(stacked: StackedObjective, moments: Moments) -> np.ndarray:
     sums = np.zeros((len(stacked), stacked.obj.n_features))
     for rows in stacked.obj.walk():
         X, part = rows.X, slice(rows.start, rows.start + len(rows.X))
-        squares: Any = X.to_scipy() if isinstance(X, Csr) else np.asarray(X, stacked.obj.dtype)
+        squares: Any = X.to_scipy() if isinstance(X, Csr) else np.asarray(as_numbers(X), stacked.obj.dtype)
         squares = squares * squares
         for model, w in enumerate(stacked.weights):
             sums[model] += np.asarray(w[part], squares.dtype) @ squares

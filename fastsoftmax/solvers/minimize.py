@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..data import validation
+from ..objective.objective import Objective
 from ..objective.problem import Problem, has_hessian
 from .checkpoint import Checkpoint
 from .checkpoint.journal import Journal
@@ -81,6 +82,7 @@ def minimize(
     max_iter: int = 1000,
     callback: Callback | None = None,
     checkpoint: str | Path | Checkpoint | None = None,
+    precision: str | None = None,
 ) -> Result:
     """Minimize an objective over theta, to a relative gap that does not depend on the units of X.
 
@@ -124,6 +126,9 @@ def minimize(
     checkpoint : path or Checkpoint, optional
         A file to keep the run in while it goes on, so that another call can go on where this one was interrupted: see
         `Checkpoint`.
+    precision : {"exact", "bfloat16"}, optional
+        Of an `Objective`, in place of its own. "bfloat16": the run ends where passes in bfloat16 tell no more, if this
+        machine has faster ones.
 
     Returns
     -------
@@ -149,16 +154,20 @@ def minimize(
     (True, (2, 2))
     """
     check_options(solver, l1, tol, max_iter, callback)
-    return minimize_from(
-        obj,
-        _start(obj, theta0),
-        lambda run: callback,
-        solver=solver,
-        l1=l1,
-        tol=tol,
-        max_iter=max_iter,
-        checkpoint=checkpoint,
-    )
+    if precision is not None and not isinstance(obj, Objective):
+        raise TypeError(f"precision is an option of an Objective; obj is a {type(obj).__name__}")
+    asked: Any = nullcontext(obj) if precision is None else obj.in_precision(precision)  # type: ignore[attr-defined]
+    with asked as problem:
+        return minimize_from(
+            problem,
+            _start(obj, theta0),
+            lambda run: callback,
+            solver=solver,
+            l1=l1,
+            tol=tol,
+            max_iter=max_iter,
+            checkpoint=checkpoint,
+        )
 
 
 def minimize_from(

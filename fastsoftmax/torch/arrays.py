@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.sources.made import MakeTargets, widened
+from ..data.bfloat16 import as_numbers, bits_of
+from ..data.sources.made import MakeTargets
 from ..objective import batch
 
 
@@ -155,12 +156,12 @@ def _without_rows(given: tuple[Tensor, Tensor, Tensor | None], N: int, dtype: np
 
 
 def _array(tensor: Tensor, dtype: np.dtype | None = None) -> np.ndarray:
-    """The tensor's memory as an array; converted to a dtype if one is given. bfloat16 comes as its bits, uint16."""
+    """The tensor's memory as an array; converted to a dtype if one is given. bfloat16 comes as its bits."""
     if tensor.dtype != torch.bfloat16:
         array: np.ndarray = tensor.detach().resolve_neg().numpy()
         return array if dtype is None else array.astype(dtype, copy=False)
-    bits: np.ndarray = tensor.detach().resolve_neg().view(torch.int16).numpy().view(np.uint16)
-    return bits if dtype is None else widened(bits).astype(dtype, copy=False)
+    bits = bits_of(tensor.detach())
+    return bits if dtype is None else as_numbers(bits).astype(dtype, copy=False)
 
 
 def _gradient(array: np.ndarray | None, given: Tensor | None, wanted: bool) -> Tensor | None:

@@ -9,7 +9,8 @@ from samples import ArrowArray, ArrowStream, Capsule, Wrapped
 
 import fastsoftmax
 from fastsoftmax.data.arrays import as_array
-from fastsoftmax.data.validation import check_X
+from fastsoftmax.data.bfloat16 import as_numbers
+from fastsoftmax.data.validation import check_X, check_y
 from fastsoftmax.data.validation_labels import check_labels
 
 RNG = np.random.default_rng(0)
@@ -182,6 +183,15 @@ def bfloat16_of_numpy():
 
 
 @pytest.mark.parametrize("make", [bfloat16_of_numpy, lambda: torch(X).bfloat16()], ids=["NumPy", "PyTorch"])
-def test_bfloat16_is_an_error_that_says_what_is_wanted(make):
-    with pytest.raises(TypeError, match="X is in bfloat16, which NumPy does not have; float32 is wanted"):
-        check_X(make())
+def test_bfloat16_of_anything_but_X_is_an_error_that_says_what_is_wanted(make):
+    with pytest.raises(TypeError, match="y is in bfloat16, which NumPy does not have; float32 is wanted"):
+        check_y(make()[:, 0], 3)
+
+
+def test_a_tensor_of_bfloat16_shares_its_memory():
+    tensor = torch(X).bfloat16()
+    bits = check_X(tensor)
+    assert bits.ctypes.data == tensor.data_ptr() and check_X(tensor[:, ::2]).strides == (2 * X.shape[1], 4)
+    np.testing.assert_array_equal(as_numbers(bits), tensor.float().numpy())
+    with pytest.raises(TypeError, match="X is a Tensor that requires a gradient"):
+        check_X(tensor.requires_grad_())

@@ -166,7 +166,7 @@ def check_every_sparse_pass(module, s, plan, index="i4"):
 def check_gram_diagonal(module, s, plan, index):
     p, sums = s.dense, s.squares(plan)
     module.gram(s.rows(index=index), plan, sums, 2)
-    X = p.X.astype(wide(p.dtype))
+    X = p.numbers.astype(wide(p.dtype))
     w = np.ones(len(X)) if p.w is None else p.w
     truth, scale = (np.stack([w @ (x * x), w @ x], axis=1) for x in (X, abs(X)))
     assert_within(sums.grad.sum(axis=0), truth, truth, scale, p.dtype, terms=terms(p))

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse
 
 from fastsoftmax import Model, Objective, minimize
+from fastsoftmax.data.bfloat16 import BFLOAT16, as_numbers
 from fastsoftmax.data.sources.memory import ArraySource
 from fastsoftmax.data.validation import compute_dtype
 from fastsoftmax.kernels.contract import Parameters, Sums
@@ -33,6 +34,11 @@ class Problem:
     def dtype(self):
         """That of the computation: float32 or float64."""
         return compute_dtype(self.X.dtype)
+
+    @property
+    def numbers(self):
+        """X, also where it holds bits of bfloat16."""
+        return as_numbers(self.X)
 
     def objective(self, backend, **options):
         return Objective(
@@ -72,22 +78,31 @@ class Problem:
 
 
 def random_problem(m, n, k, *, dtype="f8", seed=0, weights=False, intercept=False, l2=0.0, layout="C", positive=False):
-    """Standard normal X (uniform in [0, 1) if ``positive``; eight times that for integers), logits of a few units."""
+    """Standard normal X (uniform in [0, 1) if ``positive``; eight times that for integers), logits of a few units.
+
+    ``dtype="V"`` is bfloat16.
+    """
     rng = np.random.default_rng(seed)
-    dtype = np.dtype(dtype)
+    dtype = BFLOAT16 if dtype == "V" else np.dtype(dtype)
     X = rng.random((m, n)) if positive else rng.standard_normal((m, n))
     theta = rng.standard_normal((n + intercept, k)) * (2 / np.sqrt(n))
     if dtype.kind == "b":
         X = X > 0.5
     elif dtype.kind in "iu":
         X, theta = np.clip(8 * (abs(X) if dtype.kind == "u" else X), -128, 127), theta / 8
-    X, theta = X.astype(dtype), theta.astype(compute_dtype(dtype))
+    X = upper_halves(X) if dtype == BFLOAT16 else X.astype(dtype)
+    theta = theta.astype(compute_dtype(dtype))
     y = rng.integers(k, size=m).astype(np.int32)
     w = None
     if weights:
         w = rng.random(m) * rng.choice([0.0, 1.0, 3.0], size=m)
         w[rng.integers(m)] = 1.0
     return Problem(LAYOUTS[layout](X), y, theta, w, intercept, l2)
+
+
+def upper_halves(X):
+    """The bits of numbers that are cut to bfloat16."""
+    return (X.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16).view(BFLOAT16)
 
 
 def random_model(n=5, k=4, bias=True, seed=0, **parts):
@@ -103,7 +118,8 @@ def _spread(X, row_step, column_step):
     """X as a view of a larger array, whose other elements would spoil any sum they entered."""
     m, n = X.shape
     spoil = np.nan if X.dtype.kind == "f" else 1
-    big = np.full((m * abs(row_step), n * abs(column_step)), spoil, X.dtype)
+    shape = (m * abs(row_step), n * abs(column_step))
+    big = upper_halves(np.full(shape, np.nan)) if X.dtype == BFLOAT16 else np.full(shape, spoil, X.dtype)
     view = big[::row_step, ::column_step]
     view[:] = X
     return view

@@ -149,7 +149,7 @@ def check_targets(problem, soft, eps, value, grad, outputs=None):
 
 
 def _plain_inputs(problem):
-    return problem.X.astype(problem.dtype), problem.theta.astype(problem.dtype)
+    return problem.numbers.astype(problem.dtype), problem.theta.astype(problem.dtype)
 
 
 def _towards(problem, soft, eps, X, theta):
@@ -257,7 +257,7 @@ def _widened(problem):
     """X, theta and weights in the wide type; theta rounded to the dtype of X first, as the kernels do."""
     T = wide(problem.dtype)
     w = np.ones(len(problem.X)) if problem.w is None else problem.w
-    return problem.X.astype(T), problem.theta.astype(problem.dtype).astype(T), w.astype(T)
+    return problem.numbers.astype(T), problem.theta.astype(problem.dtype).astype(T), w.astype(T)
 
 
 def _for_products(problem):
@@ -270,12 +270,12 @@ def _typed(problem):
     """X, theta without bias, bias and weights that sum to one, in the dtype of X."""
     w = np.ones(len(problem.X)) if problem.w is None else problem.w
     W, bias = _split(problem.theta.astype(problem.dtype), problem)
-    return problem.X.astype(problem.dtype), W, bias, (w / w.sum()).astype(problem.dtype)
+    return problem.numbers.astype(problem.dtype), W, bias, (w / w.sum()).astype(problem.dtype)
 
 
 def _flushed(problem):
     """What X times residuals under the smallest normal number adds up to at most."""
-    return float(np.finfo(problem.dtype).tiny) * float(abs(problem.X.astype(np.float64)).sum())
+    return float(np.finfo(problem.dtype).tiny) * float(abs(problem.numbers.astype(np.float64)).sum())
 
 
 def _split(theta, problem):
@@ -293,7 +293,7 @@ def exact_value_and_grad(problem, digits=60):
     """Value and gradient by mpmath, with no formula shared with the package: a ratio of sums of e^h."""
     with mpmath.workdps(digits):
         mp = np.vectorize(mpmath.mpf, otypes=[object])
-        X, W = mp(problem.X.astype(np.float64)), mp(problem.theta.astype(np.float64))
+        X, W = mp(problem.numbers.astype(np.float64)), mp(problem.theta.astype(np.float64))
         w = mp(np.ones(len(X)) if problem.w is None else problem.w)
         if problem.fit_intercept:
             X = np.hstack([X, mp(np.ones((len(X), 1)))])

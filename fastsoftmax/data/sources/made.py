@@ -1,34 +1,17 @@
-"""Rows of which a part is made a chunk at a time: X in bfloat16, which NumPy has no dtype for, and soft targets."""
+"""Rows whose soft targets are made a chunk at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from ...kernels.contract import CONVERTED_BYTES, Layout, Rows
+from ...kernels.contract import CONVERTED_BYTES, Rows
 from .memory import ArraySource, RelabelledSource
 
 # The soft targets (rows, k) of the rows from the first number to the second.
 MakeTargets = Callable[[int, int], np.ndarray]
-
-
-class BfloatSource(ArraySource):
-    """Rows of X in bfloat16, given as its bits: uint16 (m, n), the upper half of a float32. Chunks are float32."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.dtype, self._converts = np.dtype(np.float32), True
-        self.layout = Layout(self.layout.by_column, self.dtype.itemsize, True)
-
-    def pick(self, rows: np.ndarray) -> np.ndarray:
-        return widened(super().pick(rows))
-
-    def chunks(self, rows: int) -> Iterator[Rows]:
-        for start in range(0, self.shape[0], rows):
-            yield self._rows(widened(self.X[start : start + rows]), start)
 
 
 class MadeTargets(RelabelledSource):
@@ -53,11 +36,3 @@ class MadeTargets(RelabelledSource):
     def rows_of_chunk(k: int, itemsize: int, block: int) -> int:
         """So many rows that their targets take `CONVERTED_BYTES`; whole blocks, and one at least."""
         return max(1, CONVERTED_BYTES // (k * itemsize) // block) * block
-
-
-def widened(bits: np.ndarray) -> np.ndarray:
-    """The float32 numbers of an array of bfloat16 bits, in an array of the same layout."""
-    out = np.empty_like(bits, np.uint32)
-    np.left_shift(bits, 16, out=out, casting="unsafe", dtype=np.uint32)
-    numbers: np.ndarray = out.view(np.float32)
-    return numbers

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...kernels.contract import CONVERTED_BYTES, Csr, Layout, Rows
+from ..bfloat16 import as_numbers
 from ..validation import compute_dtype
 from .readers.reader import Reader, require_same, will_need
 from .source import DenseSource, Labelled
@@ -66,7 +67,7 @@ class ArraySource(Labelled):
         return bool(self.X.dtype != self.dtype)
 
     def pick(self, rows: np.ndarray) -> np.ndarray:
-        return np.asarray(self.X[rows])
+        return as_numbers(self.X[rows])
 
     @cached_property
     def _all(self) -> Rows:
@@ -78,7 +79,8 @@ class ArraySource(Labelled):
             return
         for start in range(0, self.shape[0], rows):
             part = self.X[start : start + rows]
-            yield self._rows(np.array(part, dtype=self.dtype, order="K") if self._converts else np.asarray(part), start)
+            part = np.array(as_numbers(part), dtype=self.dtype, order="K") if self._converts else np.asarray(part)
+            yield self._rows(part, start)
 
 
 class RelabelledSource(Labelled):
@@ -137,7 +139,7 @@ class ShiftedSource(RelabelledSource):
 
     def chunks(self, rows: int) -> Iterator[Rows]:
         for part in self._source.chunks(rows):
-            yield replace(part, X=np.subtract(np.asarray(part.X), self._shift, dtype=self.dtype))
+            yield replace(part, X=np.subtract(as_numbers(part.X), self._shift, dtype=self.dtype))
 
 
 class SparseSource(Labelled):

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ...kernels.contract import Layout, Rows
+from ..bfloat16 import as_numbers
 from ..validation import compute_dtype
-from .made import widened
 from .source import Labelled
 
 
@@ -19,10 +19,8 @@ class PartsSource(Labelled):
     Parameters
     ----------
     parts : sequence of ndarray (rows, n)
-        uint16 with ``bfloat`` are the bits of bfloat16 numbers.
     targets, w, smoothing, reads
         As `memory.ArraySource` takes them, of all rows.
-    bfloat : bool
     names : sequence of str, optional
         What to call the parts in errors.
     """
@@ -35,29 +33,30 @@ class PartsSource(Labelled):
         *,
         smoothing: float = 0.0,
         reads: str = "fd",
-        bfloat: bool = False,
         names: Sequence[str] | None = None,
     ) -> None:
         super().__init__(targets, w, smoothing)
         first = parts[0]
-        self._parts, self._bfloat, self._names = parts, bfloat, names
+        self._parts, self._names = parts, names
         self._ends = np.cumsum([len(part) for part in parts])
         self.shape = (sum(len(part) for part in parts), first.shape[1])
-        self.dtype = np.dtype(np.float32) if bfloat else compute_dtype(first.dtype)
+        self.dtype = compute_dtype(first.dtype)
         readable = all(part.dtype.char in reads and part.dtype.isnative and part.flags.aligned for part in parts)
-        self._converts = bfloat or not readable
+        self._converts = not readable
         self.layout = Layout(False, (self.dtype if self._converts else first.dtype).itemsize, self._converts)
 
     @property
     def is_widened(self) -> bool:
-        return self._bfloat or self._parts[0].dtype != self.dtype
+        return self._parts[0].dtype != self.dtype
 
     def pick(self, rows: np.ndarray) -> np.ndarray:
         ends = np.searchsorted(rows, self._ends)
         starts = np.append(0, ends[:-1])
         firsts = self._ends - [len(part) for part in self._parts]
         picked = zip(self._parts, firsts, starts, ends, strict=True)
-        return np.concatenate([self._readable(part[rows[a:b] - first]) for part, first, a, b in picked])
+        return np.concatenate(
+            [np.asarray(as_numbers(part[rows[a:b] - first]), self.dtype) for part, first, a, b in picked]
+        )
 
     def chunks(self, rows: int) -> Iterator[Rows]:
         start = 0
@@ -74,6 +73,4 @@ class PartsSource(Labelled):
         return f"part {part}{name}, row {row - int(self._ends[part]) + len(self._parts[part])}, column {column}"
 
     def _readable(self, X: np.ndarray) -> np.ndarray:
-        if self._bfloat:
-            return widened(np.asarray(X))
-        return np.asarray(X, self.dtype) if self._converts else np.asarray(X)
+        return np.asarray(as_numbers(X), self.dtype) if self._converts else np.asarray(X)

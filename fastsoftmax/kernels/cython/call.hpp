@@ -10,7 +10,7 @@ namespace fastsoftmax {
 enum Operation { VALUE_AND_GRAD, HESS_PROD, GRAM, PREDICT, HESSIAN };  // GRAM of sparse X is the diagonal alone
 enum Prediction { LABEL, LOGITS, PROBA, LOG_PROBA };
 
-enum SourceType { FLOAT64, FLOAT32, FLOAT16, UINT8, INT8, INT16 };
+enum SourceType { FLOAT64, FLOAT32, FLOAT16, UINT8, INT8, INT16, BFLOAT16 };
 
 struct Source {  // X as NumPy describes it, strides in bytes
     const char* data;

@@ -113,7 +113,7 @@ cdef extern from "call.hpp" namespace "fastsoftmax" nogil:
     int granted_threads(int) except +
     int c_vector_bytes "fastsoftmax::vector_bytes"()
 
-SOURCE_TYPES = {"d": 0, "f": 1, "e": 2, "B": 3, "b": 4, "h": 5}  # as enum SourceType in call.hpp
+SOURCE_TYPES = {"d": 0, "f": 1, "e": 2, "B": 3, "b": 4, "h": 5, "V": 6}  # as enum SourceType in call.hpp
 KERNELS = {"tile": TILE, "dot": DOT, "class_lane": CLASS_LANE, "narrow": NARROW, "amx_tile": AMX_TILE}
 UNITS = {"amx": 0, "avx512_bf16": 1, "twin": 2, "": 2}  # as enum Units in call.hpp
 PREDICTIONS = {"label": 0, "logits": 1, "proba": 2, "log_proba": 3}  # as enum Prediction in call.hpp
@@ -268,7 +268,7 @@ cdef _choose(int operation, shape, strides, dtype, plan, Py_ssize_t outputs, bin
         backward=grad and operation != HESSIAN,
         splits=operation != HESSIAN,
         units="" if dtype.char == "d" or operation in (GRAM, HESSIAN) else _units,
-        exact_parts=3 if dtype.char == "f" else 1 if dtype.itemsize == 1 else 2,
+        exact_parts=3 if dtype.char == "f" else 1 if dtype.char in "BbV" else 2,
     )
     return strategy.choose_products(plan, block, "cython")
 

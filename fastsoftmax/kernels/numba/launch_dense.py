@@ -126,7 +126,8 @@ class LaunchConfig(NamedTuple):
 @functools.lru_cache(maxsize=256)
 def launch_config(shape: Shape) -> LaunchConfig:
     """Cached, because making it takes longer than a pass over 1,000 x 50 in float32, k = 3."""
-    (m, n), plan, X_dtype = shape.shape, shape.plan, np.dtype(shape.char)
+    (m, n), plan = shape.shape, shape.plan
+    X_dtype = np.dtype("V2" if shape.char == "V" else shape.char)  # "V" alone has no size
     dtype = np.dtype(np.float64 if shape.char == "d" else np.float32)
     steps, slabs = _steps(shape.shape, shape.strides, X_dtype), plan.slabs_of(m)
     record = Record(task=shape.task, n=n, k=shape.k, rows=m, models=shape.models)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..derived import SharesCount
 from .answer import Answer
 from .part import Part
 from .total import Parts, Total
@@ -38,7 +39,7 @@ def _fold_shifted(
     return question(part.shifted(*shift), *arguments, state)
 
 
-class ShiftedTotal(Total):
+class ShiftedTotal(SharesCount, Total):  # type: ignore[misc]  # properties in place of attributes
     """A total over X - shift. It shares l2 and the count of passes with the original one.
 
     Parameters
@@ -62,19 +63,3 @@ class ShiftedTotal(Total):
         passes = outer.n_passes
         super().__init__(ShiftedParts(outer.parts, shift, most), l2=outer.l2)
         self.n_passes = passes
-
-    @property
-    def l2(self) -> float:
-        return self.outer.l2
-
-    @l2.setter
-    def l2(self, value: float) -> None:
-        self.outer.l2 = value
-
-    @property
-    def n_passes(self) -> int:
-        return self.outer.n_passes
-
-    @n_passes.setter
-    def n_passes(self, value: int) -> None:
-        self.outer.n_passes = value

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ...data.bfloat16 import as_numbers
 from ...kernels.contract import Parameters, Rows, Sums
 from ..passes import DensePasses, SparsePasses
 from ..problem import CurvatureSums
@@ -53,7 +54,7 @@ def dense_diagonal(obj: Facts, theta: np.ndarray) -> CurvatureSums:
     n = obj.n_features
     second, first, total = np.zeros(n), np.zeros(n), 0.0
     for part in obj.source.chunks(max(64, BLOCK_BYTES // (8 * (n + obj.n_classes)))):
-        X = np.asarray(part.X)
+        X = as_numbers(part.X)
         H = X @ theta[:n] + (theta[n] if obj.fit_intercept else 0.0)
         w = np.ones(len(H)) if part.w is None else part.w
         u = w / obj.weight_sum * curvatures(softmax(H, axis=1))

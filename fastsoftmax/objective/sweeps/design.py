@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ...data.bfloat16 import as_numbers
 from ...kernels.contract import Parameters, Rows, Sums
 from ...kernels.plan import THREAD_FLOPS, Plan, make_hessian_plan
 from ..passes import weighted_by_mass
@@ -59,7 +60,7 @@ class ChunkedDesign:
     def range(self, phi: np.ndarray) -> float:
         largest = 0.0
         for rows in self._chunks():
-            H = phi.T @ np.asarray(rows.X).T
+            H = phi.T @ as_numbers(rows.X).T
             ranges = H.max(axis=0) - H.min(axis=0)
             largest = max(largest, float(np.max(ranges, where=True if rows.w is None else rows.w > 0, initial=0.0)))
         return largest
@@ -68,7 +69,7 @@ class ChunkedDesign:
         size = self._obj.shape[0]
         out = np.zeros((size, size))
         for rows in self._chunks():
-            X = np.asarray(rows.X)
+            X = as_numbers(rows.X)
             w = np.ones(len(X)) if rows.w is None else rows.w
             out += X.T @ (X * (w[:, None] * (factor / self._obj.weight_sum)))
         return out
@@ -81,7 +82,7 @@ class ChunkedDesign:
             return
         kept = []
         for part in self._obj.source.chunks(self._plan.chunk):
-            rows = Rows(self._coordinates(np.asarray(part.X)), w=weighted_by_mass(part).w, start=part.start)
+            rows = Rows(self._coordinates(as_numbers(part.X)), w=weighted_by_mass(part).w, start=part.start)
             self._measure(rows)
             if self._keeps:
                 kept.append(rows)
@@ -89,7 +90,7 @@ class ChunkedDesign:
         self._kept = kept
 
     def _measure(self, rows: Rows) -> None:
-        X = np.asarray(rows.X)
+        X = as_numbers(rows.X)
         if len(self._left_out):
             X = X.copy()
             X[:, self._left_out] = 0.0

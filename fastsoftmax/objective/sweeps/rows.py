@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ...data import validation
+from ...data.bfloat16 import as_numbers
 from ...kernels.contract import Csr, Parameters, Rows
 from ..passes import explain_nonfinite, passes_over
 from ..problem import ColumnSums, CurvatureSums, RowsInOrder, State
@@ -67,7 +68,7 @@ class Sweeps(Facts):
         n, gained, lost = self.n_features, 0.0, 0.0
         for rows in self.source.chunks(hessian_plan(self).chunk):
             assert rows.y is not None
-            H = np.asarray(rows.X) @ direction[:n] + (direction[n] if self.fit_intercept else 0.0)
+            H = as_numbers(rows.X) @ direction[:n] + (direction[n] if self.fit_intercept else 0.0)
             margin = np.take_along_axis(H, rows.y[:, None].astype(np.int64), axis=1) - H
             if rows.w is not None:
                 margin = margin[rows.w > 0]
@@ -83,7 +84,7 @@ class Sweeps(Facts):
         """
         chunk = self.plan.chunk if most is None else min(self.plan.chunk, most)
         for rows in self.source.chunks(chunk):
-            X = rows.X.to_scipy() if isinstance(rows.X, Csr) else np.asarray(rows.X)
+            X = rows.X.to_scipy() if isinstance(rows.X, Csr) else as_numbers(rows.X)
             w = np.ones(len(rows.X)) if rows.w is None else rows.w
             yield X[:, numbers].astype(np.float64), w, rows.start
 

@@ -34,6 +34,7 @@ from typing import Any
 
 import numpy as np
 
+from ...data.bfloat16 import as_numbers
 from ...kernels.contract import Csr, Rows
 from ...objective import reduce
 from ...objective.problem import ProblemWithRows, RowsInOrder, has_order, is_here
@@ -270,7 +271,7 @@ def every_row(X: np.ndarray | Csr, every: slice) -> np.ndarray | Csr:
 def in_float64(X: np.ndarray | Csr) -> Any:
     """Rows as a float64 ndarray or csr_array."""
     if not isinstance(X, Csr):
-        return np.asarray(X, np.float64)
+        return np.asarray(as_numbers(X), np.float64)
     return X.to_scipy().astype(np.float64, copy=False)
 
 

@@ -76,7 +76,7 @@ def take_first_steps(run: Run) -> lbfgs.Pairs | None:
 
 def ends_early(run: Run) -> bool:
     """Whether a run is to end where cheap passes tell no more, because its problem asks for no more precision."""
-    return is_rough(run.obj) and has_cheap_passes(run.obj) and not run.l1
+    return is_rough(run.obj) and has_cheap_passes(run.obj) and not run.l1 and run.warm_start is None
 
 
 def take_first_steps_alone(run: Run) -> None:

@@ -27,7 +27,7 @@ def test_narrow_parts_are_converted_where_kernels_do_not_read_them():
 
 def test_bits_of_bfloat16_are_widened():
     bits = (X.astype("f4").view(np.uint32) >> 16).astype(np.uint16)
-    (rows,) = PartsSource([bits], Y, bfloat=True).chunks(300)
+    (rows,) = PartsSource([bits.view("V2")], Y).chunks(300)
     np.testing.assert_array_equal(rows.X, (bits.astype(np.uint32) << 16).view(np.float32))
 
 

@@ -93,7 +93,7 @@ SHAPES = [(300, 37, 7), (70, 70, 55), (33, 7, 18), (1, 1, 2), (580, 33, 3), (45,
 
 
 @pytest.mark.parametrize("layout", ["C", "F", "strided both"])
-@pytest.mark.parametrize("narrow", ["f4", "u1", "i2"])
+@pytest.mark.parametrize("narrow", ["f4", "u1", "i2", "V"])
 def test_every_pass_is_as_right_as_float32(module, layout, narrow):
     for shape in SHAPES:
         p = random_problem(*shape, dtype=narrow, layout=layout, weights=True, intercept=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from problems import random_problem
 
-from fastsoftmax import Objective, minimize
+from fastsoftmax import Objective, minimize, regularization_path
 from fastsoftmax.kernels import units
 from fastsoftmax.objective.problem import has_cheap_passes
 
@@ -102,6 +102,26 @@ def test_an_objective_of_less_precision_ends_where_that_does():
     assert result.value == exact.value_and_grad(result.theta)[0]
     minimum = minimize(exact).value
     assert 1e-6 < result.value / minimum - 1 < 1e-2
+
+
+def test_minimize_may_ask_for_another_precision():
+    obj, rough = problem(Rounded, **off_by(1e-2)), problem(Rounded, precision="bfloat16", **off_by(1e-2))
+    result = minimize(obj, precision="bfloat16")
+    assert "error of cheap passes" in result.message and obj.precision == "exact"
+    assert obj.n_passes == result.n_passes
+    assert result.value == minimize(rough).value
+    assert minimize(rough, precision="exact").converged
+    with pytest.raises(ValueError, match="precision must be one of"):
+        minimize(obj, precision="half")
+    with pytest.raises(TypeError, match="precision is an option of an Objective; obj is a list"):
+        minimize([], precision="exact")
+
+
+def test_a_path_of_less_precision_ends_at_exact_minima():
+    rough, exact = problem(Rounded, precision="bfloat16", **off_by(1e-2)), problem()
+    for result, theirs in zip(*(regularization_path(obj, l2s=[1e-1, 1e-3]) for obj in (rough, exact)), strict=True):
+        assert result.converged
+        assert result.value == pytest.approx(theirs.value, rel=1e-6)
 
 
 def test_without_cheap_passes_an_objective_of_less_precision_is_minimized_as_any_other():

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ....kernels.contract import Csr
+from ...bfloat16 import as_numbers
 from ...frames import column_names, is_frame, opened
 from ...validation import check_X
 from ...validation_labels import check_labels
@@ -93,7 +94,8 @@ class GeneratorReader(Reader):
     def _checked(X: Any, where: str) -> tuple[np.ndarray | Csr, list[str]]:
         frame = opened(X) if is_frame(X) else None
         try:
-            array = check_X(X if frame is None else frame)
+            checked = check_X(X if frame is None else frame)
+            array = checked if isinstance(checked, Csr) else as_numbers(checked)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{where}: {error}") from None
         names = range(array.shape[1]) if frame is None else column_names(frame)

@@ -75,7 +75,7 @@ ptrdiff_t gradient_line(const Pass<T>& p) {
 
 // Parts that numbers of a type are exact in.
 inline int exact_parts(int type) {
-    return type == UINT8 || type == INT8 ? 1 : type == FLOAT16 || type == INT16 ? 2 : 3;
+    return type == UINT8 || type == INT8 || type == BFLOAT16 ? 1 : type == FLOAT16 || type == INT16 ? 2 : 3;
 }
 
 // A block of X, and some classes of D, as matrix units read them: see bfloat16.hpp.

@@ -1,4 +1,4 @@
-"""Narrow X, float16 and integers of 8 and 16 bits, is converted block by block on its way into the cache.
+"""Narrow X, float16, bfloat16 and integers of 8 and 16 bits, is converted block by block on its way into the cache.
 
 So the traffic from memory is that of the narrow type. A block keeps the orientation that it comes in: rows become rows
 one after the other, columns become columns of whole registers. Only rows of bytes may become columns
@@ -24,9 +24,9 @@ from ..microkernels.simd import (
 )
 from ..microkernels.tile import ceil_div
 
-AS_IS, UINT8, INT8, INT16, FLOAT16 = range(5)
-ITEMSIZES = (0, 1, 1, 2, 2)  # in bytes, by source type
-SOURCE_TYPES = {"f": AS_IS, "d": AS_IS, "B": UINT8, "b": INT8, "h": INT16, "e": FLOAT16}
+AS_IS, UINT8, INT8, INT16, FLOAT16, BFLOAT16 = range(6)
+ITEMSIZES = (0, 1, 1, 2, 2, 2)  # in bytes, by source type
+SOURCE_TYPES = {"f": AS_IS, "d": AS_IS, "B": UINT8, "b": INT8, "h": INT16, "e": FLOAT16, "V": BFLOAT16}
 
 
 def make_convert(digest):
@@ -52,8 +52,10 @@ def convert_line(source_type, source, count, step, out):
         convert_int8(source, count, out)
     elif source_type == INT16:
         convert_int16(source, count, out)
-    else:
+    elif source_type == FLOAT16:
         convert_float16(source, count, out)
+    else:
+        convert_bfloat16(source, count, out)
 
 
 def converter(source_type):
@@ -159,8 +161,22 @@ def emit_single(builder, bits, single):
     return builder.bitcast(builder.or_(result, sign), single)
 
 
-EMITTERS = {UINT8: emit_unsigned, INT8: emit_signed, INT16: emit_signed, FLOAT16: emit_half}
-convert_uint8, convert_int8, convert_int16, convert_float16 = map(converter, EMITTERS)
+def emit_upper_half(builder, bits, vector):
+    """bfloat16 to float32, whose upper half it is, or on to float64."""
+    integers = ir.VectorType(INT32, vector.count)
+    moved = builder.shl(builder.zext(bits, integers), ir.Constant(integers, [16] * vector.count))
+    single = builder.bitcast(moved, ir.VectorType(ir.FloatType(), vector.count))
+    return single if single.type == vector else builder.fpext(single, vector)
+
+
+EMITTERS = {
+    UINT8: emit_unsigned,
+    INT8: emit_signed,
+    INT16: emit_signed,
+    FLOAT16: emit_half,
+    BFLOAT16: emit_upper_half,
+}
+convert_uint8, convert_int8, convert_int16, convert_float16, convert_bfloat16 = map(converter, EMITTERS)
 
 
 # ------------------------------------------------------------ rows of bytes to columns
