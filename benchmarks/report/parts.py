@@ -259,7 +259,8 @@ PARTS = (
     (
         "PyTorch memory",
         "PyTorch: extra memory of a layer",
-        "MB in use at the peak, above what was in use before, each way in a process of its own; gradients are counted.",
+        "MB in use at the peak, above what was in use before, each way in a process of its own. The gradients, which"
+        " each returns, are counted.",
         hosts.memory_text,
     ),
     (

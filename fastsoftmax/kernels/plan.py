@@ -74,6 +74,9 @@ SHARED_BLOCK = 256
 # chunks of 64 MB.
 CHUNK_BYTES = 1 << 30
 CHUNK_FLOPS = 2e10
+# Class-parallel chunks, each of which adds the gradient once more. 4,000 x 512 with 32,000 classes, float32, take 639 ms
+# in chunks of 1,024 rows and in one, and answer Ctrl-C after 160.
+SHARED_FLOPS = 6e10
 
 # -------------------------------------------------------------------------------------------------- exact Hessian
 
@@ -243,7 +246,9 @@ def make_plan(
     if chunk is None:
         most_bytes = CONVERTED_BYTES if layout.converted else CHUNK_BYTES
         by_bytes = min(most_bytes, layout.chunk_bytes or most_bytes) // (n * itemsize)
-        by_flops = max(int(CHUNK_FLOPS / max(1, 4 * n * k)), slabs * FLUSH_ROWS)
+        shared = strategy == "class-parallel"
+        flops, least = (SHARED_FLOPS, block) if shared else (CHUNK_FLOPS, slabs * FLUSH_ROWS)
+        by_flops = max(int(flops / max(1, 4 * n * k)), least)
         chunks = -(-m // max(min(by_bytes, by_flops), slabs * block))
         chunk = -(-m // (chunks * slabs * block)) * slabs * block
     flush_rows = max(block, (FLUSH_ROWS if itemsize == 4 else chunk) // block * block)

@@ -38,8 +38,8 @@ def memory_rows(records: list[Json]) -> Rows:
     lines = []
     for r in records:
         extras = [r["rivals"].get(name, {}).get("extra_mb") for name in names]
-        lines.append([f"{r['case']} ({r['shape']})", *map(number, extras)])
-    return ["case", *(PEERS[name].label for name in names)], lines
+        lines.append([f"{r['case']} ({r['shape']})", number(r["gradients_mb"]), *map(number, extras)])
+    return ["case", "gradients", *(PEERS[name].label for name in names)], lines
 
 
 def pytorch_text(section: Json) -> str:

@@ -48,5 +48,10 @@ def jax(quick: bool) -> tuple[str, ...]:
 
 
 def memory(effort: Effort, say: Say) -> list[Json]:
-    """Extra memory of PyTorch's ways and of ours."""
-    return dense.memory_of(QUICK[:1] if effort.quick else HEADS, LAYERS["torch"], effort, say)
+    """Extra memory of PyTorch's ways and of ours, and what of it are the gradients, which all return."""
+    records = dense.memory_of(QUICK[:1] if effort.quick else HEADS, LAYERS["torch"], effort, say)
+    for record in records:
+        case = CASES[record["case"]]
+        numbers = case.n * case.k + (case.m * case.n if case.name.endswith("-dX") else 0)
+        record["gradients_mb"] = numbers * (8 if case.dtype == "float64" else 4) / 1e6
+    return records

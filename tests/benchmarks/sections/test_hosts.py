@@ -21,12 +21,12 @@ def record(case=HEAD, host="torch", **ms):
 
 
 def results(share):
-    """A head that is twice as fast, in that share of the memory of PyTorch's fastest way."""
-    memory = {"torch_layer_ours": share, "torch_layer_eager": 1.0, "torch_layer_fused": 100.0}
+    """A head that is twice as fast, in that share of the memory of PyTorch's fastest way, beside gradients of 50 MB."""
+    memory = {"torch_layer_ours": 50.0 + share, "torch_layer_eager": 51.0, "torch_layer_fused": 150.0}
     rivals = {name: {"extra_mb": mb} for name, mb in memory.items()}
     sections = {
         "PyTorch": {"cases": [record(ours=5.0, eager=20.0, fused=10.0)]},
-        "PyTorch memory": {"memory": [{"case": HEAD, "rivals": rivals}]},
+        "PyTorch memory": {"memory": [{"case": HEAD, "gradients_mb": 50.0, "rivals": rivals}]},
         "JAX": {"cases": [record("500k-f32", "jax", ours=2.0, xla=5.0)]},
     }
     return {"sections": sections}
