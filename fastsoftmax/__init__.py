@@ -15,9 +15,13 @@ Importing the package loads none of them, nor NumPy: each is imported when it is
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from ._version import __version__ as __version__
+
+if sys.byteorder != "little":  # the kernels take numbers apart, and files keep them, with the lowest byte first
+    raise ImportError(f"fastsoftmax wants a little-endian processor; this one is {sys.byteorder}-endian")
 
 # Public name -> module of this package that has it.
 _HOME = {

@@ -60,3 +60,11 @@ def test_importing_the_package_loads_nothing_heavy(tmp_path):
 def test_the_numpy_backend_loads_nothing_heavy(tmp_path):
     code = "import fastsoftmax; fastsoftmax.loss_and_grad([[1.0]], [1], [[0.0, 0.0]], backend='numpy')"
     assert not loaded_by(code, tmp_path) & HEAVY
+
+
+def test_a_big_endian_processor_is_refused_in_one_sentence():
+    done = child.python("-c", "import sys; sys.byteorder = 'big'; import fastsoftmax")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "ImportError: fastsoftmax wants a little-endian processor; this one is big-endian"
+    )

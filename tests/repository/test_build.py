@@ -2,6 +2,7 @@
 
 import copy
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from expect import assert_raises
 import fastsoftmax
 
 posix = pytest.mark.skipif(os.name != "posix", reason="the compilers of these tests are scripts of a POSIX shell")
+x86 = pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="the levels are x86-64's")
 ROOT = Path(__file__).parents[2]
 WING = Path(fastsoftmax.__file__).parent / "kernels" / "cython"
 # Registers of 256 and 512 bits; what a level has, its module uses.
@@ -26,17 +28,23 @@ REGISTERS = {"v2": set(), "v3": {"ymm"}, "v4": {"ymm", "zmm"}}
 @pytest.fixture(scope="module")
 def described(tmp_path_factory):
     """What setup.py passes to `setup`; in a copy, since Cython writes beside the sources."""
+    return describe(tmp_path_factory.mktemp("build"))
+
+
+def describe(folder, **variables):
+    """The same for an empty folder, and variables of the environment."""
     setuptools = pytest.importorskip("setuptools")
     pytest.importorskip("Cython")
     if not (ROOT / "setup.py").exists():
         pytest.skip("no checkout: there is no setup.py")
-    folder = tmp_path_factory.mktemp("build")
     shutil.copy(ROOT / "setup.py", folder)
     shutil.copytree(ROOT / "fastsoftmax" / "kernels", folder / "fastsoftmax" / "kernels")
     found = {"folder": folder}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(setuptools, "setup", lambda **arguments: found.update(arguments))
         patch.chdir(folder)
+        for name, value in variables.items():
+            patch.setenv(name, value)
         exec(compile((folder / "setup.py").read_text(), "setup.py", "exec"), {"__name__": "setup"})
     return found
 
@@ -52,6 +60,22 @@ def test_a_module_is_compiled_for_its_own_level_only(extensions):
         levels = [flag for flag in module.extra_compile_args if flag.startswith("-march=")]
         level = name.removeprefix("kernels_")
         assert levels == ([] if level in ("cpu", "functions", "generic") else [f"-march=x86-64-{level}"])
+
+
+@x86
+def test_sanitizers_and_levels_can_be_chosen(tmp_path):
+    modules = describe(tmp_path, FASTSOFTMAX_SANITIZE="address,undefined", FASTSOFTMAX_LEVELS="v3")["ext_modules"]
+    assert {module.name.rpartition(".")[2] for module in modules} == {"kernels_v3", "cpu", "functions"}
+    for module in modules:
+        assert {"-fsanitize=address,undefined", "-fno-sanitize-recover=all"} <= {*module.extra_compile_args}
+        assert "-fsanitize=address,undefined" in module.extra_link_args
+
+
+@x86
+@pytest.mark.parametrize("variable", ["FASTSOFTMAX_SANITIZE", "FASTSOFTMAX_LEVELS"])
+def test_a_choice_that_is_not_known_is_named(tmp_path, variable):
+    wanted = "address, undefined, thread" if "SAN" in variable else "v4, v3, v2"
+    assert_raises(SystemExit, [variable, wanted, "'best'"], lambda: describe(tmp_path, **{variable: "best"}))
 
 
 def test_a_module_has_a_folder_for_what_cython_writes(extensions):

@@ -4,8 +4,38 @@
 
 #include <cstddef>
 #include <cstdint>
+#ifndef NDEBUG
+#include <cstring>
+#endif
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
 
 namespace fastsoftmax {
+
+// For AddressSanitizer scratch memory is one array. It is told of the pieces as they are cut.
+#ifdef __SANITIZE_ADDRESS__
+constexpr ptrdiff_t RED_ZONE_BYTES = 1024;
+inline void forbid(const void* from, const void* to) {
+    __asan_poison_memory_region(from, (const char*)to - (const char*)from);
+}
+inline void allow(const void* from, ptrdiff_t bytes) { __asan_unpoison_memory_region(from, bytes); }
+#else
+constexpr ptrdiff_t RED_ZONE_BYTES = 0;
+inline void forbid(const void*, const void*) {}
+inline void allow(const void*, ptrdiff_t) {}
+#endif
+
+#ifndef NDEBUG
+// In a build with assertions every pass begins with scratch memory full of NaN: what is read before it is written
+// spoils a result.
+struct ScratchCheck {
+    void* start;
+    ptrdiff_t bytes;
+    ScratchCheck(void* start, ptrdiff_t bytes) : start(start), bytes(bytes) { std::memset(start, 0xFF, bytes); }
+    ~ScratchCheck() { allow(start, bytes); }
+};
+#endif
 
 enum Operation { VALUE_AND_GRAD, HESS_PROD, GRAM, PREDICT, HESSIAN };  // GRAM of sparse X is the diagonal alone
 enum Prediction { LABEL, LOGITS, PROBA, LOG_PROBA };
@@ -123,6 +153,9 @@ inline ptrdiff_t work_bytes(const Call& c) {
     return c.single ? dense_work_bytes<float>(c) : dense_work_bytes<double>(c);
 }
 inline void run(const Call& c) {
+#ifndef NDEBUG
+    const ScratchCheck check(c.work, work_bytes(c));
+#endif
     if (c.sparse.indptr) return c.single ? run_sparse<float>(c) : run_sparse<double>(c);
     c.single ? run_dense<float>(c) : run_dense<double>(c);
 }

@@ -39,7 +39,7 @@ ptrdiff_t parameter_size(const Pass<T>& p) {
 // Numbers that theta and a direction take together, and theta once more where there is a dX.
 template <class T>
 ptrdiff_t all_parameters_size(const Pass<T>& p) {
-    return 2 * parameter_size(p) + (p.dX ? round_up<T>(p.n) * p.k : 0);
+    return 2 * parameter_size(p) + (p.dX ? round_up<T>(p.n) * p.k : 0) + RED_ZONE_BYTES / ptrdiff_t(sizeof(T));
 }
 
 // Numbers of scratch memory that a pass over slabs needs.

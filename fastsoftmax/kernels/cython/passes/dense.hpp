@@ -129,6 +129,7 @@ constexpr int CLAIMS = 8;
 template <class T, class Block>
 void for_slabs(const Pass<T>& p, ptrdiff_t outputs, Block do_block) {
     T* work = parameter_space(p) + all_parameters_size(p);
+    forbid((char*)work - RED_ZONE_BYTES, work);
     const ptrdiff_t size = scratch_size(p, outputs);
     const int slabs = int(p.slabs), threads = std::max(1, std::min(p.threads, slabs));
     const int claim = std::max(1, slabs / (CLAIMS * threads));
