@@ -26,12 +26,17 @@ def as_array(value: Any, name: str) -> np.ndarray:
     Raises
     ------
     TypeError
-        For an array that is not in the CPU's memory, that requires a gradient, or that NumPy cannot read, as bfloat16.
+        For an array that has a mask, is not in the CPU's memory, requires a gradient, or that NumPy cannot read, as
+        bfloat16.
     ValueError
         For lists of different lengths.
     """
     if type(value) is np.ndarray and value.dtype.kind != "V":
         return value
+    if np.ma.isMaskedArray(value):
+        raise TypeError(
+            f"{name} is a masked array; one without a mask is wanted (.filled() or .compressed() make one of it)"
+        )
     if str(getattr(value, "dtype", "")).endswith("bfloat16"):
         raise TypeError(
             f"{name} is in bfloat16, which NumPy does not have; float32 is wanted, where fastsoftmax.torch and "
