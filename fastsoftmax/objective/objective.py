@@ -219,7 +219,7 @@ class Objective(Sweeps):
         wanted = self._row_outputs(dX, row_loss, label)
         value, out = self._pass(checked, wanted, grad=grad)
         out = None if out is None else out.reshape(np.shape(theta))
-        for name, array in (("row_loss", wanted.loss), ("dX", wanted.dX)):  # a mean of losses may be finite all the same
+        for name, array in (("row_loss", wanted.loss), ("dX", wanted.dX)):  # the mean may be finite all the same
             if array is not None and not validation.all_finite(array):
                 raise FloatingPointError(f"{name} overflows {array.dtype}, the dtype of the computation")
         return Evaluation(value, out, wanted.dX, wanted.loss, wanted.label)
