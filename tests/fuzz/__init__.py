@@ -1,7 +1,7 @@
 """Random input for everything that takes any: ``python -m tests.fuzz --seconds 600 --seed 0``, see `__main__`.
 
 `campaign` runs a `worker` process for each target, so that a crash or a hang is seen and its input known; `verdict`
-says what may come of an input; `draw` makes arrays. A target is a row of the table in `targets`.
+says what may come of an input; `draw` makes arrays. A target is a row of `table`.
 """
 
 import os

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from . import campaign, worker
-from .targets import TARGETS
+from .table import TARGETS
 
 
 def main() -> int:

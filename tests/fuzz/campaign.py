@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .targets import TARGETS, Target
+from .table import TARGETS, Target
 
 ROOT = Path(__file__).parents[2]
 # Inputs of one seed; another seed begins where these end.

@@ -7,7 +7,7 @@ import child
 import pytest
 
 HERE = Path(__file__).parent
-ROWS = ast.parse((HERE / "targets" / "__init__.py").read_text())
+ROWS = ast.parse((HERE / "table.py").read_text())
 NAMES = [
     call.args[0].value
     for call in ast.walk(ROWS)
@@ -38,9 +38,9 @@ KINDS = {
 def test_a_fault_is_told_with_its_input_and_the_others_go_on(tmp_path, code):
     program = """
 import sys
-from tests.fuzz import campaign, targets
+from tests.fuzz import campaign, table
 if sys.argv[1:2] != ["-m"]:
-    target = targets.Target("csr", "sparse_arrays.check", "")
+    target = table.Target("csr", "sparse_arrays.check", "")
     count = campaign.run_target(target, 0, inputs=5)
     campaign.show("csr", count)
 """

@@ -12,7 +12,7 @@ NAMED = (TypeError, ValueError, FloatingPointError)
 ARGUMENTS = ("X", "y", "theta", "theta0", "v", "sample_weight", "l2", "l1", "n_classes", "n_threads", "label_smoothing")
 ARGUMENTS += ("backend", "precision", "solver", "tol", "max_iter", "H", "bias", "classes", "count", "class_weight")
 ARGUMENTS += ("feature_names", "metadata", "warm_start", "penalty", "gradient", "loss", "logits", "prediction")
-ARGUMENTS += ("Gram matrix", "Hessian product", "kind", "dX", "fit_intercept")
+ARGUMENTS += ("row_loss", "Gram matrix", "Hessian product", "kind", "dX", "fit_intercept")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .targets import TARGETS, Target
+from .table import TARGETS, Target
 
 STATE = ("input", "done", "refused", "ended")
 

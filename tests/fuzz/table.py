@@ -22,7 +22,7 @@ class Target:
     ----------
     name : str
     where : str
-        "module.function" of this package, which is imported when it is first needed.
+        "module.function" of the folder `targets`, which is imported when it is first needed.
     what : str
     part : float
         Of the time of a run of all targets.
@@ -39,7 +39,7 @@ class Target:
     @property
     def function(self) -> Callable[[np.random.Generator, Path], bool]:
         module, _, name = self.where.rpartition(".")
-        return getattr(importlib.import_module(f".{module}", __name__), name)
+        return getattr(importlib.import_module(f"{__package__}.targets.{module}"), name)
 
 
 _ROWS = (
