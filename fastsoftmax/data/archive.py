@@ -11,7 +11,7 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -49,6 +49,55 @@ def whole_path(path: Path) -> Iterator[Path]:
     _sync_folder(path.parent)
 
 
+def first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def map_array(path: Path) -> np.ndarray:
+    """The array of a .npy file as a read-only memory map.
+
+    Raises
+    ------
+    ValueError
+        For any other file, and one that holds Python objects; the message says what is wrong, not of which file.
+    """
+    try:
+        with np.errstate(over="ignore"):  # of sizes that no file has
+            return np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # damage can make a parser fail in any way
+        if "Python objects" in str(error):
+            raise ValueError("it holds Python objects, which are not unpickled") from None
+        raise ValueError(first_line(error)) from None
+
+
+def load_arrays(file: BinaryIO, wanted: Iterable[str] | None = None) -> tuple[list[str], dict[str, np.ndarray]]:
+    """The names of all arrays of a .npz file, and those arrays that are wanted and there (None: all).
+
+    Raises
+    ------
+    ValueError
+        As `map_array`; also for an array that asks for more memory than there is.
+    """
+    where, arrays = "it", {}
+    try:
+        with np.errstate(over="ignore"):
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):  # an array; what might be a pickle np.load refuses
+                raise ValueError("it is no archive")
+            for where in archive.files if wanted is None else [name for name in wanted if name in archive.files]:
+                arrays[where] = archive[where]
+                if not isinstance(arrays[where], np.ndarray):
+                    raise ValueError(f"{where} is no array")
+    except Exception as error:  # damage can make a parser fail in any way
+        why = first_line(error)
+        if "pickled" in why:
+            why = "it is no archive"
+        elif "Object arrays" in why:
+            why = f"{where} holds Python objects, which are not unpickled; numbers or text are wanted"
+        raise ValueError(why) from None
+    return archive.files, arrays
+
+
 def write_archive(path: Path, header: dict[str, Any], arrays: Sequence[np.ndarray]) -> None:
     """Write a header and arrays of numbers as a `whole_file`."""
     arrays = [np.asarray(array, array.dtype.newbyteorder("<"), order="C") for array in arrays]
@@ -73,16 +122,16 @@ def read_archive(path: Path, format_name: str, version: int) -> tuple[dict[str, 
     if not path.stat().st_size:
         raise ValueError(f"{path} is empty; a {format_name} is wanted")
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            header = json.loads(archive["header"].tobytes())
+        with path.open("rb") as file:
+            header = json.loads(load_arrays(file, ["header"])[1]["header"].tobytes())
             if not isinstance(header, dict) or header.get("format") != format_name:
                 raise ValueError(f"its header does not say {format_name!r}")
             # Numbers of a later version may be arranged in another way.
-            numbers = archive["numbers"] if header["format_version"] <= version else None
-            arrays = [] if numbers is None else _split(numbers, header["arrays"])
+            later = header["format_version"] > version
+            arrays = [] if later else _split(load_arrays(file, ["numbers"])[1]["numbers"], header["arrays"])
     except Exception as error:  # damage can make a parser fail in any way
-        raise ValueError(f"{path} is damaged or no {format_name}: {error or type(error).__name__}") from error
-    if header["format_version"] > version:
+        raise ValueError(f"{path} is damaged or no {format_name}: {first_line(error)}") from error
+    if later:
         raise ValueError(
             f"{path} has format version {header['format_version']}, this fastsoftmax reads up to {version}; a newer one"
             " is wanted"

@@ -27,8 +27,8 @@ def as_array(value: Any, name: str) -> np.ndarray:
     Raises
     ------
     TypeError
-        For an array that is not in the CPU's memory, that requires a gradient, or that NumPy cannot read, as one of
-        bfloat16: see `as_array_or_bits`.
+        For an array that has a mask, is not in the CPU's memory, requires a gradient, or that NumPy cannot read, as one
+        of bfloat16: see `as_array_or_bits`.
     ValueError
         For lists of different lengths.
     """
@@ -79,7 +79,11 @@ def _readable(value: Any) -> Any:
 
 
 def _require_plain(value: Any, name: str) -> None:
-    """Raise for an array that requires a gradient, or is not in the CPU's memory."""
+    """Raise for an array that has a mask, requires a gradient, or is not in the CPU's memory."""
+    if np.ma.isMaskedArray(value):
+        raise TypeError(
+            f"{name} is a masked array; one without a mask is wanted (.filled() or .compressed() make one of it)"
+        )
     kind = type(value)
     if getattr(value, "requires_grad", False) is True:
         raise TypeError(f"{name} is a {kind.__name__} that requires a gradient, which would stop here; use .detach()")

@@ -47,10 +47,6 @@ def check_X(X: Any, name: str = "X") -> np.ndarray | Csr:
 
 def check_dense(X: ArrayLike, name: str = "X") -> np.ndarray:
     """`check_X` for X that is not sparse."""
-    if np.ma.isMaskedArray(X):
-        raise TypeError(
-            f"{name} is a masked array; one without a mask is wanted (X.filled() or X.compressed() make one)"
-        )
     array = as_array_or_bits(X, name)
     if array.dtype.kind not in "fiub" and array.dtype != BFLOAT16:
         raise TypeError(f"{name} has dtype {array.dtype}; a real numeric array (float, int or bool) is wanted")

@@ -74,8 +74,8 @@ SHARED_BLOCK = 256
 # chunks of 64 MB.
 CHUNK_BYTES = 1 << 30
 CHUNK_FLOPS = 2e10
-# Class-parallel chunks, each of which adds the gradient once more. 4,000 x 512 with 32,000 classes, float32, take 639 ms
-# in chunks of 1,024 rows and in one, and answer Ctrl-C after 160.
+# Class-parallel chunks, each of which adds the gradient once more. 4,000 x 512 with 32,000 classes, float32, take 639
+# ms in chunks of 1,024 rows and in one, and answer Ctrl-C after 160.
 SHARED_FLOPS = 6e10
 
 # -------------------------------------------------------------------------------------------------- exact Hessian

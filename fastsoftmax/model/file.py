@@ -23,7 +23,7 @@ import numpy as np
 
 from .. import _extras
 from .._version import __version__
-from ..data.archive import whole_file
+from ..data.archive import first_line, load_arrays, whole_file
 
 FORMAT = "fastsoftmax model"
 FORMAT_VERSION = 1
@@ -85,7 +85,7 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray, list[str] | Non
     except ImportError:
         raise
     except Exception as error:  # a damaged file can make its parser fail in any way
-        raise ValueError(f"{path} is damaged or no {_suffix(path)} file: {error or type(error).__name__}") from error
+        raise ValueError(f"{path} is damaged or no {_suffix(path)} file: {first_line(error)}") from error
     if not texts.keys() >= {"header", "checksum"}:
         raise ValueError(f"{path} is no fastsoftmax model: it has no header")
     header = _parse_header(path, texts["header"])
@@ -93,7 +93,7 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray, list[str] | Non
         raise ValueError(f"{path} is damaged: its checksum does not match its contents")
     try:
         return arrays, _unpack_labels(header["classes"]), header["feature_names"], header["metadata"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path} has a header that cannot be read: {error}") from error
 
 
@@ -105,7 +105,9 @@ def _parse_header(path: Path, text: str) -> dict[str, Any]:
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ValueError(f"{path} is no fastsoftmax model: its header does not say {FORMAT!r}")
     version = header.get("format_version")
-    if isinstance(version, int) and version > FORMAT_VERSION:
+    if not isinstance(version, int):
+        raise ValueError(f"{path} is damaged: its format version is {version!r}; a whole number is wanted")
+    if version > FORMAT_VERSION:
         raise ValueError(
             f"{path} has format version {version}, this fastsoftmax reads up to {FORMAT_VERSION}; a newer one is wanted"
         )
@@ -117,9 +119,9 @@ def _unpack_npz(data: bytes) -> tuple[dict[str, str], dict[str, np.ndarray]]:
         damaged = archive.testzip()
     if damaged:
         raise ValueError(f"{damaged} has a wrong CRC")
-    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        texts = {name: archive[name].tobytes().decode() for name in ("header", "checksum") if name in archive}
-        return texts, {name: archive[name] for name in ARRAYS if name in archive}
+    found = load_arrays(io.BytesIO(data), ("header", "checksum", *ARRAYS))[1]
+    texts = {name: array.tobytes().decode() for name, array in found.items() if name not in ARRAYS}
+    return texts, {name: array for name, array in found.items() if name in ARRAYS}
 
 
 def _unpack_safetensors(data: bytes) -> tuple[dict[str, str], dict[str, np.ndarray]]:

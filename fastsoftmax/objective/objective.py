@@ -222,7 +222,10 @@ class Objective(Sweeps):
     def evaluate(
         self, theta: ArrayLike, *, grad: bool = True, dX: bool = False, row_loss: bool = False, label: bool = False
     ) -> Evaluation:
-        """Everything that one pass over X can compute at theta: see `Evaluation`. ``dX`` needs ``grad`` and dense X."""
+        """Everything that one pass over X can compute at theta: see `Evaluation`. ``dX`` needs ``grad`` and dense X.
+
+        Errors are those of `value_and_grad`, and FloatingPointError where the loss of a row, or ``dX``, overflows.
+        """
         checked = self._check(theta)
         if dX and not grad:
             raise ValueError("dX=True needs grad=True: both come from the residual")
@@ -231,6 +234,9 @@ class Objective(Sweeps):
         wanted = self._row_outputs(dX, row_loss, label)
         value, out = self._pass(checked, wanted, grad=grad)
         out = None if out is None else out.reshape(np.shape(theta))
+        for name, array in (("row_loss", wanted.loss), ("dX", wanted.dX)):  # the mean may be finite all the same
+            if array is not None and not validation.all_finite(array):
+                raise FloatingPointError(f"{name} overflows {array.dtype}, the dtype of the computation")
         return Evaluation(value, out, wanted.dX, wanted.loss, wanted.label)
 
     def hess_prod(self, theta: ArrayLike, v: ArrayLike) -> np.ndarray:

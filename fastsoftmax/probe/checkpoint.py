@@ -10,13 +10,12 @@ import hashlib
 import io
 import json
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..data.archive import whole_file
+from ..data.archive import first_line, load_arrays, whole_file
 
 FORMAT = 1
 # So many rows of X are part of the digest.
@@ -50,7 +49,13 @@ class Checkpoint:
         self.folder.mkdir(exist_ok=True)
         if about.exists():
             found = _read_json(about)
-            if found.get("digest") != digest or found.get("format") != FORMAT:
+            version = found.get("format")
+            if isinstance(version, int) and version > FORMAT:
+                raise ValueError(
+                    f"{self.folder} has format version {version}, this fastsoftmax reads up to {FORMAT}; a newer one is"
+                    " wanted"
+                )
+            if found.get("digest") != digest or version != FORMAT:
                 raise ValueError(f"{self.folder} is the checkpoint of a sweep of other data or options; another folder"
                                  " is wanted, or none")  # fmt: skip
         else:
@@ -63,10 +68,12 @@ class Checkpoint:
         if not path.exists():
             return None
         try:
-            with np.load(path, allow_pickle=False) as parts:
-                return json.loads(parts["facts"].tobytes()), parts["thetas"]
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} is damaged ({error}); without this file its value is fitted anew") from error
+            with path.open("rb") as file:
+                parts = load_arrays(file, ("facts", "thetas"))[1]
+            return dict(json.loads(parts["facts"].tobytes())), parts["thetas"]
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            why = first_line(error)
+            raise ValueError(f"{path} is damaged ({why}); without this file its value is fitted anew") from error
 
     def save(self, number: int, facts: dict[str, Any], thetas: np.ndarray) -> None:
         """Keep the outcome of a value: what JSON can hold, and the theta of each of its fits."""
@@ -91,6 +98,6 @@ def digest_of(options: dict[str, Any], labels: list[np.ndarray], samples: list[n
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); a checkpoint of a sweep is wanted") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({first_line(error)}); a checkpoint of a sweep is wanted") from error
     return found if isinstance(found, dict) else {}

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..data import validation
+from ..data.archive import map_array
 from ..data.bfloat16 import as_numbers, bits_of, is_bfloat16
 from ..data.sources.parts import PartsSource
 from ..data.sources.scan import Scan
@@ -103,10 +104,9 @@ def _parts_of(folder: Path) -> list[Path]:
 
 def _mapped(path: Path) -> np.ndarray:
     try:
-        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        return map_array(path)
     except ValueError as error:
         raise ValueError(f"{path} is no .npy file of numbers ({error})") from error
-    return array
 
 
 # ---------------------------------------------------------------------------------------------------- objectives

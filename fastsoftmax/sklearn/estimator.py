@@ -314,6 +314,11 @@ class SoftmaxRegression(CallbackSupportMixin, SoftmaxClassifier):  # type: ignor
         else:
             obj = self._objective_of_known(X, y, known, sample_weight, reset=not started)
         if hasattr(self, "stream_"):
+            if self.stream_.average.shape != obj.shape:
+                raise ValueError(
+                    f"fit_intercept must be that of the calls of partial_fit before, {not self.fit_intercept}; got"
+                    f" {self.fit_intercept}"
+                )
             stream = copy.deepcopy(self.stream_)  # so that rows which raise leave the state as it was
         else:
             stream = Stream.start(self._previous(known, obj.n_features) if started else np.zeros(obj.shape))

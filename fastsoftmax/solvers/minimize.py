@@ -191,7 +191,8 @@ def minimize_from(
             start = theta if run.obj is obj else to_centered(run.obj, theta)
         return run_solver(run, start, solver)
 
-    with blas_for(obj):
+    # Sums of squares of huge gradients overflow to infinity, which every test of a step and of a bound takes as it is.
+    with blas_for(obj), np.errstate(over="ignore"):
         if checkpoint is None:
             return run_from(None, max_iter)
         options = {"solver": solver, "l1": l1, "tol": tol}

@@ -1,12 +1,16 @@
 """Files that are whole or not there: what an error leaves behind; archives come back, and damage is an error."""
 
 import errno
+import io
 import os
+import struct
+import zipfile
 
 import numpy as np
 import pytest
+from expect import assert_raises
 
-from fastsoftmax.data.archive import read_archive, whole_file, write_archive
+from fastsoftmax.data.archive import load_arrays, map_array, read_archive, whole_file, write_archive
 
 ARRAYS = [np.arange(6.0).reshape(2, 3).T, np.float32([1, np.nan]), np.zeros((0, 3)), np.array(7), np.array([True])]
 HEADER = {"format": "test", "format_version": 2, "text": "Größe"}
@@ -59,6 +63,61 @@ def test_nothing_is_unpickled(tmp_path):
     np.savez(tmp_path / "a.npz", header=np.array([print], object), numbers=np.zeros(1, np.uint8))
     with pytest.raises(ValueError, match="damaged or no test"):
         read_archive(tmp_path / "a.npz", "test", 1)
+
+
+# What stands in the head of a .npy file, and what is wrong with it.
+HEADS = {
+    "more than there is": {"descr": "<f8", "fortran_order": False, "shape": (10**12,)},
+    "more than can be": {"descr": "<f8", "fortran_order": False, "shape": (2**62, 2**62)},
+    "a negative size": {"descr": "<f8", "fortran_order": False, "shape": (-5, 2)},
+    "no size": {"descr": "<f8", "fortran_order": False, "shape": None},
+    "no dtype": {"descr": "x" * 9, "fortran_order": False, "shape": (1,)},
+    "objects": {"descr": "|O", "fortran_order": False, "shape": (1,)},
+    "another key": {"descr": "<f8", "fortran_order": False, "shape": (1,), "more": 1},
+    "a dict that does not end": "{'descr': '<f8',",
+    "brackets": "(" * 9000 + ")" * 9000,
+    "a long line": " " * 60_000,
+}
+
+
+def npy_with(head):
+    text = (head if isinstance(head, str) else repr(head)).encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + bytes(8)
+
+
+def zipped(**parts):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, data in parts.items():
+            archive.writestr(f"{name}.npy", data)
+    out.seek(0)
+    return out
+
+
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
+def test_a_hostile_head_is_an_error_of_one_line(tmp_path, head):
+    (tmp_path / "a.npy").write_bytes(npy_with(head))
+    assert_raises(ValueError, [], lambda: map_array(tmp_path / "a.npy"))
+    assert_raises(ValueError, [], lambda: load_arrays(zipped(a=npy_with(head))))
+    (tmp_path / "a.npz").write_bytes(zipped(header=npy_with(head)).getvalue())
+    assert_raises(ValueError, ["a.npz"], lambda: read_archive(tmp_path / "a.npz", "test", 1))
+
+
+def test_a_member_that_is_no_array_and_a_file_that_is_no_archive_are_errors():
+    with pytest.raises(ValueError, match="a is no array"):
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w") as archive:
+            archive.writestr("a", b"text")
+        out.seek(0)
+        load_arrays(out)
+    for data in (b"text", b"\x80\x04K\x01.", npy_with({"descr": "<f8", "fortran_order": False, "shape": (1,)})):
+        with pytest.raises(ValueError, match="it is no archive"):
+            load_arrays(io.BytesIO(data))
+
+
+def test_only_what_is_wanted_is_read():
+    names, arrays = load_arrays(zipped(a=npy_with(HEADS["objects"]), b=npy_with(HEADS["more than there is"])), ["c"])
+    assert names == ["a", "b"] and arrays == {}
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])

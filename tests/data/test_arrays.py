@@ -146,6 +146,26 @@ def test_an_array_on_a_gpu_is_refused_by_every_entry(call):
         call()
 
 
+def masked(array):
+    return np.ma.masked_array(array, array > np.median(array))
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    {
+        "X": lambda: fastsoftmax.Objective(masked(X), y),
+        "y": lambda: fastsoftmax.Objective(X, masked(y)),
+        "sample_weight": lambda: fastsoftmax.Objective(X, y, sample_weight=masked(w)),
+        "theta": lambda: fastsoftmax.loss_and_grad(X, y, masked(theta)),
+        "bias": lambda: fastsoftmax.Model(theta, masked(theta[0])),
+        "H": lambda: fastsoftmax.softmax(masked(X)),
+    }.items(),
+)
+def test_a_mask_is_not_dropped_but_refused_wherever_it_stands(name, call):
+    with pytest.raises(TypeError, match=f"{name} is a masked array; one without a mask is wanted"):
+        call()
+
+
 @pytest.mark.parametrize("device", [(1, 0), (3, 0), (13, 0)])
 def test_memory_that_the_cpu_reads_too_is_taken(device):
     assert check_X(Capsule(X, device)).ctypes.data == X.ctypes.data

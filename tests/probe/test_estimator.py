@@ -14,6 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastsoftmax import LinearProbe, Objective, datasets, minimize, scan
 from fastsoftmax.probe import sweep as sweep_module
+from fastsoftmax.probe.checkpoint import Checkpoint
 
 DIGITS = load_digits(return_X_y=True)
 
@@ -160,6 +161,21 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path):
     (tmp_path / "c" / "value-001.npz").write_bytes(b"damaged")
     with pytest.raises(ValueError, match="value-001.npz is damaged"):
         LinearProbe(checkpoint=tmp_path / "c", **options).fit(X, y)
+
+
+def test_a_sweep_of_a_later_format_and_damage_are_refused(tmp_path):
+    kept = Checkpoint(tmp_path / "c", "digest")
+    kept.save(0, {"l2": 0.1}, np.ones((1, 2, 2)))
+    for data in (b"", b"text", b"PK\x03\x04" + bytes(50), (tmp_path / "c" / "value-000.npz").read_bytes()[:-30]):
+        (tmp_path / "c" / "value-000.npz").write_bytes(data)
+        with pytest.raises(ValueError, match=r"value-000\.npz is damaged"):
+            kept.load(0)
+    (tmp_path / "c" / "sweep.json").write_text('{"format": 2, "digest": "digest"}')
+    with pytest.raises(ValueError, match="format version 2, this fastsoftmax reads up to 1; a newer one is wanted"):
+        Checkpoint(tmp_path / "c", "digest")
+    (tmp_path / "c" / "sweep.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"sweep\.json is damaged"):
+        Checkpoint(tmp_path / "c", "digest")
 
 
 def test_folders_that_are_no_checkpoint(tmp_path):

@@ -299,3 +299,13 @@ def test_without_scikit_learn_the_import_says_how_to_get_it(monkeypatch, estimat
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(ImportError, match=r"needs scikit-learn: pip install 'fastsoftmax\[sklearn\]'"):
         getattr(importlib.import_module("fastsoftmax.sklearn"), estimator)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_partial_fit_names_fit_intercept_where_it_was_changed_between_calls(first):
+    X, y = iris()
+    clf = SoftmaxRegression(fit_intercept=first, n_threads=1).partial_fit(X, y, classes=[0, 1, 2])
+    before = clf.predict_proba(X)
+    with pytest.raises(ValueError, match=f"fit_intercept must be that of the calls .*, {first}; got {not first}"):
+        clf.set_params(fit_intercept=not first).partial_fit(X, y)
+    np.testing.assert_array_equal(clf.predict_proba(X), before)

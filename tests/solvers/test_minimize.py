@@ -356,3 +356,11 @@ def test_bad_arguments(arguments, error, message):
 
 def test_result_and_minimize_are_the_public_names():
     assert fastsoftmax.minimize is minimize and isinstance(minimize(objective()), fastsoftmax.Result)
+
+
+@pytest.mark.parametrize("solver", ["auto", *SOLVERS])
+def test_a_gradient_whose_square_overflows_is_no_warning(solver):
+    obj = objective(l2=1e308, m=20, fit_intercept=False)
+    theta0 = np.random.default_rng(0).standard_normal(obj.shape)
+    result = minimize(obj, solver=solver, theta0=theta0 * np.sqrt(3.4 / np.sum(theta0**2)), max_iter=5)
+    assert np.isfinite(result.theta).all() and np.isfinite(result.value)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from .columns import first_line, ignored, listed
+from ..archive import load_arrays, map_array
+from .columns import ignored, listed
 from .data import DEFAULTS, Data, ReadOptions
 from .labels import labels
 
@@ -49,14 +48,11 @@ class ArrayTable:
 
 
 def read_npy(path: Path, options: ReadOptions = DEFAULTS) -> ArrayTable:
-    """The array of a .npy file as a memory map. `open_memmap` reads no pickled objects."""
+    """The array of a .npy file as a memory map."""
     try:
-        X = np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, EOFError, SyntaxError) as error:
-        why = (
-            "it holds Python objects, which are not unpickled" if "Python objects" in str(error) else first_line(error)
-        )
-        raise ValueError(f"{path.name} is not a sound .npy file: {why}") from None
+        X = map_array(path)
+    except ValueError as error:
+        raise ValueError(f"{path.name} is not a sound .npy file: {error}") from None
     return ArrayTable(X, path, options)
 
 
@@ -87,22 +83,11 @@ def _npz(path: Path, options: ReadOptions, wanted: tuple[str, ...]) -> tuple[Arr
 
 def _load(path: Path, wanted: Iterable[str]) -> tuple[list[str], dict[str, np.ndarray]]:
     """The names of all arrays of a .npz file, and those that are wanted."""
-    where, arrays = "it", {}
     with path.open("rb") as file:
         try:
-            archive = np.load(file, allow_pickle=False)
-            # A file that is no archive np.load returns as an array, or takes for a pickle and refuses.
-            names = archive.files if isinstance(archive, np.lib.npyio.NpzFile) else []
-            for where in [name for name in wanted if name in names]:
-                arrays[where] = archive[where]
-        except (ValueError, EOFError, KeyError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:
-            why = first_line(error)
-            if "pickled" in why:
-                why = "it is no archive"
-            elif "Object arrays" in why:
-                why = f"{where} holds Python objects, which are not unpickled; numbers or text are wanted"
-            raise ValueError(f"{path.name} is not a sound .npz file: {why}") from None
-    return names, arrays
+            return load_arrays(file, wanted)
+        except ValueError as error:
+            raise ValueError(f"{path.name} is not a sound .npz file: {error}") from None
 
 
 def joined(columns: list[np.ndarray], path: Path) -> np.ndarray:

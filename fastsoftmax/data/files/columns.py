@@ -56,7 +56,3 @@ def listed(names: Sequence[str], most: int = 20) -> str:
     """Names for an error message: the first ``most`` and the number of the others."""
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(name if name.isprintable() else repr(name) for name in names[:most]) + rest
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

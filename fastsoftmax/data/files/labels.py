@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def labels(y: np.ndarray, path: Path, target: str, rows: int | None = None) -> n
         return y.astype(y.dtype.newbyteorder("="), copy=False)
     if y.dtype.kind == "f":
         y = y.astype(np.promote_types(y.dtype, np.float64))  # 2^53 is no float16
-        wrong = np.flatnonzero(~(np.isfinite(y) & (np.floor(y) == y) & (abs(y) < 2**53)))
+        with np.errstate(invalid="ignore"):  # a file may hold signalling NaN
+            wrong = np.flatnonzero(~(np.isfinite(y) & (np.floor(y) == y) & (abs(y) < 2**53)))
         if len(wrong):
             raise ValueError(
                 f"{where} holds the number {y[wrong[0]]}; labels are whole numbers or text (floats below 2^53 only)"
@@ -49,6 +51,9 @@ def labels(y: np.ndarray, path: Path, target: str, rows: int | None = None) -> n
             raise ValueError(f"{where} holds bytes that are no UTF-8; whole numbers or text are wanted") from None
     if y.dtype.kind != "U":
         raise ValueError(f"{where} holds {y.dtype}; whole numbers or text are wanted as labels")
+    y = y.astype(y.dtype.newbyteorder("="), copy=False)
+    if y.dtype.itemsize and np.ascontiguousarray(y).view(np.uint32).max(initial=0) > sys.maxunicode:
+        raise ValueError(f"{where} holds text with numbers that are no characters; whole numbers or text are wanted")
     distinct = set(y.tolist())
     if all(map(_INTEGER.fullmatch, distinct)):
         return _as_integers(y, [int(text) for text in distinct])
@@ -58,7 +63,7 @@ def labels(y: np.ndarray, path: Path, target: str, rows: int | None = None) -> n
             raise ValueError(
                 f"{where} holds {len(distinct)} different numbers, as {fraction}; labels are whole numbers or text"
             )
-    return y.astype(y.dtype.newbyteorder("="), copy=False)
+    return y
 
 
 def _as_integers(y: np.ndarray, values: list[int]) -> np.ndarray:

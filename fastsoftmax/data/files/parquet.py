@@ -12,8 +12,9 @@ from urllib.parse import unquote
 import numpy as np
 
 from ... import _extras
+from ..archive import first_line
 from ..validation import nonfinite_row
-from .columns import TABLES_NEED, first_line, ignored, kind_of, listed
+from .columns import TABLES_NEED, ignored, kind_of, listed
 from .data import DEFAULTS, Data, ReadOptions
 from .labels import column_labels
 

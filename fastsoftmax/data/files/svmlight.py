@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 
 from ... import _extras
-from .columns import first_line
+from ..archive import first_line
 from .compression import HEAD, compression
 from .data import DEFAULTS, Data, ReadOptions
 from .labels import labels

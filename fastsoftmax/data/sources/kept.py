@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..archive import whole_path
+from ..archive import first_line, map_array, whole_path
 from .first_pass import Facts, Spool, Targets
 from .readers.reader import Reader
 from .source import ROWS_AT_ONCE
@@ -61,8 +61,10 @@ def kept(path: Path, reader: Reader) -> Facts:
                 w = _load(_beside(path, "w"), np.float64, facts.rows)
             classes = np.array(about["classes"], np.dtype(about["dtype"]))
             facts.targets = Targets(classes, y, w, np.array(about["counts"]), np.array(about["weights"], np.float64))
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ValueError(f"{path.name} does not hold what a first pass has found: {error}") from None
+    except Exception as error:  # damage can make a parser fail in any way
+        if type(error) is ValueError and str(error).startswith(path.name.removesuffix(SUFFIX)):
+            raise
+        raise ValueError(f"{path.name} does not hold what a first pass has found: {first_line(error)}") from None
     return facts
 
 
@@ -84,7 +86,7 @@ def _save(path: Path, array: np.ndarray, dtype: np.dtype) -> None:
 
 
 def _load(path: Path, dtype: Any, rows: int) -> np.ndarray:
-    array = np.lib.format.open_memmap(path, "r")
+    array = map_array(path)
     if array.shape != (rows,):
         raise ValueError(f"{path.name} has shape {array.shape}; ({rows},) is wanted")
     out = Spool(dtype)

@@ -99,21 +99,35 @@ def read(path: Path) -> Saved:
         return Answer(str(what), str(digest), int(passes), float(seconds), _parts(parts))
 
     def _parts(packed: list[Any]) -> Parts:
-        return tuple(float.fromhex(p) if isinstance(p, str) else arrays[p] for p in packed)
+        return tuple(float.fromhex(p) if isinstance(p, str) else array(p) for p in packed)
+
+    def array(number: int) -> np.ndarray:
+        out = arrays[number]
+        if out.dtype.kind not in "fiub":
+            raise ValueError(f"array {number} has dtype {out.dtype}")
+        return out
+
+    def theta(number: int | None) -> np.ndarray | None:
+        if number is None:
+            return None
+        out = array(number).astype(np.float64)
+        if not np.isfinite(out).all():
+            raise ValueError(f"array {number} holds a theta that is not finite")
+        return out
 
     try:
-        start, iterate, begun = header["start"], header["iterate"], header["begun"]
+        begun = header["begun"]
         before, now = (Counts(int(a), int(b), float(c)) for a, b, c in header["counts"])
         return Saved(
             facts=dict(header["facts"]),
             machine=dict(header["machine"]),
-            start=None if start is None else arrays[start],
+            start=theta(header["start"]),
             answers=[unpacked(each) for each in header["answers"]],
             begun=None if begun is None else unpacked(begun),
-            iterate=None if iterate is None else arrays[iterate],
+            iterate=theta(header["iterate"]),
             before=before,
             now=now,
             why=str(header["why"]),
         )
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise ValueError(f"{path} has a header that cannot be read: {error}") from error

@@ -38,6 +38,10 @@ def directly(what: str, point: np.ndarray, compute: Callable[[], Parts]) -> Part
     return compute()
 
 
+class Unfit(Exception):
+    """Raised where a kept answer is none to its question: it has other parts, or parts of other shapes."""
+
+
 class Departed(Exception):
     """Raised where a repeated run asks for another point than the one in the journal."""
 
@@ -166,6 +170,8 @@ class Journal:
             self.passes += answer.passes
         if not same:
             raise Departed
+        if not _fits(answer, point):
+            raise Unfit(f"answer {self._repeated} has no parts of a {what!r}")
         self._repeated += 1
         self._before, self._since = answer.seconds, time.perf_counter()
         return _copied(answer.parts)
@@ -214,6 +220,13 @@ class RepeatedDesign:
 
         answer, self.longest = self._ask(what, point, both)
         return answer
+
+
+def _fits(answer: Answer, point: np.ndarray) -> bool:
+    """Whether the parts of an answer are finite and, of those shaped like the point, have its shape."""
+    shapes = [part.shape if isinstance(part, np.ndarray) else () for part in answer.parts]
+    wanted = {"value": [(), point.shape], "product": [point.shape]}.get(answer.what, shapes)
+    return shapes == wanted and all(np.isfinite(part).all() for part in answer.parts)
 
 
 def digest(point: np.ndarray) -> str:

@@ -19,7 +19,7 @@ from ...objective.problem import Problem
 from ..result import Result, counted
 from .facts import facts_of, machine_of, refuse_other, refuse_other_data
 from .file import Counts, Saved, read, write
-from .journal import Answer, Departed, Journal, digest
+from .journal import Answer, Departed, Journal, Unfit, digest
 
 # After a writing the next one waits for so many times as long as it took, unless it goes by passes.
 REST = 20.0
@@ -127,6 +127,8 @@ def kept(
             result = run_from(keeper.start, max(1, max_iter - keeper.before.steps), keeper.journal)
         except Departed:
             keeper.depart()
+        except Unfit as error:
+            raise ValueError(f"{keeper.path} is damaged: its {error}") from None
         except BaseException as error:
             keeper.end(error)
             raise
@@ -169,6 +171,9 @@ class Keeper:
             )
         saved = read(self.path)
         refuse_other(self.path, saved.facts, self.facts)
+        for theta in (saved.start, saved.iterate):
+            if theta is not None and theta.shape != self.obj.shape:
+                raise ValueError(f"{self.path} is damaged: its theta has shape {theta.shape}, not {self.obj.shape}")
         return saved
 
     def _journal(self, answers: list[Answer], begun: Answer | None) -> Journal:

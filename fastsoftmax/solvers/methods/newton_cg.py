@@ -12,6 +12,8 @@ nothing bounds the length of a step along such a part: in float32, a step of 30 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ...objective import reduce
@@ -57,6 +59,8 @@ def direction(run: Run, metric: Metric, eta: float) -> np.ndarray:
     step = np.zeros(residual.shape)
     along = metric.precondition(residual)
     square = float(np.vdot(residual, along))
+    if not math.isfinite(square):  # no system can be solved with that; downhill it goes all the same
+        return along
     goal, towards = eta * eta * square, None
     for _ in range(INNER_MAX):
         product = _product(run, along)

@@ -141,3 +141,12 @@ def test_nan_in_an_array_is_an_empty_cell(save, tmp_path, dtype):
     assert read_features(tmp_path / "d.npy", None, 3, options=ReadOptions(fill=-1)).X[3, 1] == -1
     assert read_features(save(X=holed), None, 3, options=ReadOptions(fill=-1)).X[3, 1] == -1
     assert np.isnan(np.load(tmp_path / "d.npy")[3, 1])
+
+
+def test_text_of_numbers_that_are_no_characters_and_signalling_nan_are_no_labels(tmp_path):
+    X, text = np.eye(3), np.frombuffer(b"\xff" * 12, "<U1")
+    signalling = np.frombuffer(bytes.fromhex("010000000000f47f"), "<f8").repeat(3)
+    for y, words in ((text, "numbers that are no characters"), (signalling, "holds the number nan")):
+        np.savez(tmp_path / "d.npz", X=X, y=y)
+        with pytest.raises(ValueError, match=words):
+            read(tmp_path / "d.npz")

@@ -60,6 +60,16 @@ def test_a_mean_loss_above_the_largest_float64_is_an_error(backend):
         loss_and_grad([[1.0], [1.0]], [1, 1], [[1e308, -1e308]], backend=backend)
 
 
+def test_a_row_whose_loss_or_gradient_overflows_is_an_error_though_the_mean_is_none(backend):
+    obj = Objective(column(3, 1, "f8"), [0, 1, 0], 2, backend=backend)
+    with pytest.raises(FloatingPointError, match="row_loss overflows float64"):
+        obj.evaluate(np.array([[1e308, -1e308]]), row_loss=True)
+    top = np.float32(3e38)
+    obj = Objective(column(3, 0, "f4"), np.eye(3)[[0, 1, 2]] * [4, 4, 4], 3, backend=backend)
+    with pytest.raises(FloatingPointError, match="dX overflows float32"):
+        obj.evaluate(np.array([[top, -top, -top]]), dX=True)
+
+
 @pytest.mark.parametrize("k", [2, 3, 8, 17, 37])
 @pytest.mark.parametrize("m", [1, 50])
 def test_equal_huge_logits_share_the_probability(backend, dtype, k, m):

@@ -228,6 +228,22 @@ def test_a_damaged_file_is_refused(tmp_path):
     assert path.read_bytes() == data
 
 
+@pytest.mark.parametrize("of", ["theta", "answer", "number"])
+def test_a_file_whose_numbers_do_not_fit_is_refused_by_its_name(tmp_path, of):
+    path = tmp_path / "run.npz"
+    minimize(objective(), solver="lbfgs", max_iter=3, checkpoint=path)
+    saved = file.read(path)
+    at = next(i for i, answer in enumerate(saved.answers) if answer.what == "value" and i > 2)
+    value, grad = saved.answers[at].parts
+    if of == "theta":
+        saved.iterate = np.zeros((2, 2))
+    else:
+        saved.answers[at] = replace(saved.answers[at], parts=(value, grad[:2] if of == "answer" else grad * np.inf))
+    file.write(path, saved)
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match=r"run\.npz is damaged: its (theta|answer)"):
+        minimize(objective(), solver="lbfgs", checkpoint=Checkpoint(path, resume=True))
+
+
 # ----------------------------------------------------------------- where the bits cannot be the same
 
 

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from .... import _extras
-from ..columns import TABLES_NEED, first_line
+from ...archive import first_line
+from ..columns import TABLES_NEED
 from ..compression import HEAD, compression
 
 # Encodings that a byte order mark tells; UTF-32 goes first, because its mark begins with that of UTF-16.

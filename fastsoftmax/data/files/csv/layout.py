@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..columns import listed
 from ..data import ReadOptions
 from .cells import FALSE, MISSING, TRUE, Cell, column, head, is_number, is_value, parsed
 from .header import has_names, row_names
@@ -132,7 +133,7 @@ def _read_names(
     _require_text([cell.text for cell in rows[0]], line)
     if len(rows) > 1 and len(rows[0]) == width - 1 and options.header is not False:
         rows[0].insert(0, Cell("", True, 0))  # write.table of R gives its row names no name
-    shown = ", ".join(cell.text for cell in rows[0][:6])[:40]
+    shown = listed([cell.text for cell in rows[0][:6]])[:40]
     header = options.header
     if header is None:
         header = has_names(rows, known)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .... import _extras
+from ...archive import first_line
 from ...validation import nonfinite_place
 from ..columns import TABLES_NEED, filled, listed
 from ..data import Data, ReadOptions
@@ -113,7 +114,11 @@ class CsvTable:
                 return numbers, None if target is None else table.column(str(target))
             except (pyarrow.ArrowInvalid, pyarrow.ArrowKeyError):
                 self._require_same_width()
-        table = self._read(dict.fromkeys(types | label, pyarrow.binary()), breaks)
+        try:
+            table = self._read(dict.fromkeys(types | label, pyarrow.binary()), breaks)
+        except (pyarrow.ArrowInvalid, pyarrow.ArrowKeyError) as error:
+            self._require_same_width()
+            raise ValueError(f"{self.path.name} is no sound table: {first_line(error)[:200]!r}") from None
         found = [to_numbers(table.column(str(j)), self.layout.decimal, self.options.thousands) for j in features]
         bad = min(((row, j) for j, (_, row) in zip(features, found, strict=True) if row is not None), default=None)
         if bad is not None:

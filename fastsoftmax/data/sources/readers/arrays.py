@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .... import _extras
+from ...archive import map_array
 from ...files.arrays import read_npy
 from ...files.data import DEFAULTS
 from ...files.labels import labels as checked_labels
@@ -174,7 +175,6 @@ def beside(given: Any, rows: int, name: str) -> np.ndarray | None:
 def _opened(path: Path) -> np.ndarray:
     """The array (m,) of a .npy file."""
     try:
-        array: np.ndarray = np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, EOFError, SyntaxError) as error:
+        return map_array(path)
+    except ValueError as error:
         raise ValueError(f"{path.name} is not a sound .npy file: {error}") from None
-    return array

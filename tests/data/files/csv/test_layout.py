@@ -98,3 +98,13 @@ def test_columns_that_a_model_does_not_need_are_never_parsed(files):
 
 def test_old_macs_end_lines_with_a_return(files, iris):
     iris.same(files.read(iris.text().replace("\n", "\r")))
+
+
+@pytest.mark.parametrize(("row", "cells"), [("3", 1), ("3,4,5,6", 4)])
+def test_a_row_of_another_width_is_named_where_thousands_are_separated_too(files, row, cells):
+    text = f"a,b,y\n1'000,2,x\n{row}\n1,2,x\n"
+    files.error(text, f"line 3 has {cells} cells; 3 are wanted", target="y", header=True, sep=",", thousands="'")
+
+
+def test_an_error_is_one_line_where_names_are_not(files):
+    files.error('"","l\nbreak"\n"3.0","a"\n"-1.5","b"\n"2.5","c"\n', "may hold names or data", fill=0.0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ....files.columns import first_line
+from ....archive import first_line
 from ....files.data import ReadOptions
 from ..reader import Block, state_of
 from .table import TableReader, pyarrow

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..... import _extras
-from ....files.columns import TABLES_NEED, first_line
+from ....archive import first_line
+from ....files.columns import TABLES_NEED
 from ....files.data import ReadOptions
 from ....files.parquet import ParquetTable, Part, require_columns
 from ..read_ahead import read_ahead
