@@ -6,10 +6,13 @@ FASTSOFTMAX_SANITIZE=address,undefined  checks at run time by GCC's or Clang's s
 FASTSOFTMAX_LEVELS=v3    of x86-64's levels these alone, as v4,v3: what is checked need not be built three times
 """
 
+import gzip
+import io
 import os
 import platform
 import subprocess
 import sys
+import tarfile
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +20,7 @@ from pathlib import Path
 import numpy
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
 from setuptools.errors import CompileError
 
 WING = "fastsoftmax/kernels/cython"
@@ -200,10 +204,38 @@ def extensions():
         Module(f"kernels_{level}", f"{WING}/kernels.pyx", flags_of(level), "c++", UNITS, DIRECTIVES) for level in LEVELS
     ]
     # All that these do is a few calls of Python.
-    modules += [Module("functions", f"{API}/functions.pyx", ["-O1"], "c"), Module("cpu", f"{WING}/cpu.pyx", [], "c")]
+    # Without -g0, which is in FLAGS, debugging information would hold the folder of the build.
+    plain = ["-g"] if DEBUG else ["-g0"]
+    modules += [Module("functions", f"{API}/functions.pyx", ["-O1", *plain], "c")]
+    modules += [Module("cpu", f"{WING}/cpu.pyx", plain, "c")]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(Module.translate, modules))
     return [module.extension() for module in modules]
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})
+class Sdist(sdist):
+    """Where SOURCE_DATE_EPOCH is set, an archive of the same bytes from every build: wheels are that without more."""
+
+    def make_archive(self, base_name, format, **options):
+        written = super().make_archive(base_name, format, **options)
+        if format == "gztar" and "SOURCE_DATE_EPOCH" in os.environ:
+            self._settle(written, int(os.environ["SOURCE_DATE_EPOCH"]))
+        return written
+
+    def _settle(self, path, seconds):
+        """Write the archive again: sorted, all of one date, nobody's."""
+        with tarfile.open(path) as old:
+            members = sorted(old.getmembers(), key=lambda member: member.name)
+            contents = [old.extractfile(member).read() if member.isfile() else b"" for member in members]
+        with (
+            open(path, "wb") as raw,
+            gzip.GzipFile("", "wb", mtime=seconds, fileobj=raw) as packed,
+            tarfile.open(fileobj=packed, mode="w") as new,
+        ):
+            for member, content in zip(members, contents, strict=True):
+                member.mtime, member.uid, member.gid, member.uname, member.gname = seconds, 0, 0, "", ""
+                member.pax_headers = {}
+                new.addfile(member, io.BytesIO(content))
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt, "sdist": Sdist})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..harness.records import Json
 from ..peers import PEERS
 from ..sections import dense
-from . import targets
+from . import accuracy, targets
 from .tables import drop_in, hosts, phases, precision, scale, solvers, sparse, sweeps
 from .targets import best_peer, ms
 from .text import absent, number, table, times
@@ -285,11 +285,21 @@ PARTS = (
         " pass uses them.",
         precision.text,
     ),
+    (
+        "accuracy",
+        "Accuracy: exp and log, value and gradient",
+        "Worst errors of exp and log in ulp, and the share of results that are not the nearest number: in float32 of"
+        " every number of their domain, x <= 0 and x >= 1, in float64 of many (`sections/accuracy/functions.py`). Then"
+        " relative errors of value and gradient (norm of the error over the norm) against longdouble, each peer with"
+        " the same rounded X and theta. our NumPy: the package's plain backend.",
+        accuracy.text,
+    ),
 )
 
 
 # What a section without cases holds if it was measured.
-MEASURED = {"phases", "line", "memory", "calls", "solvers", "fit", "programs", "probes", "kinds", "steps", "accuracy"}
+MEASURED = {"phases", "line", "memory", "calls", "solvers", "fit", "programs", "probes", "kinds", "steps"}
+MEASURED |= {"accuracy", "functions"}
 
 # Plots of a part, by its heading.
 PICTURES = {

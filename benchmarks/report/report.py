@@ -36,10 +36,12 @@ def about(results: Json) -> str:
 
 
 def stamp(section: Json) -> str:
-    """Date, rounds and roofline of a section, and whether other programs disturbed it."""
+    """Date, rounds and roofline of a section, and whether other programs disturbed it; the date alone if untimed."""
+    when = section["date"] + (f", in {minutes(section['seconds'])}" if "seconds" in section else "")
+    if "roof" not in section:
+        return f"*{when}.*"
     roof = section["roof"]
     rates = ", ".join(f"{dtype} {rate:.0f} GF/s" for dtype, rate in roof["gflops"].items())
-    when = section["date"] + (f", in {minutes(section['seconds'])}" if "seconds" in section else "")
     text = f"{when}; {rounds(section)}measured in the same run: {rates}, read {roof['gbytes']:.1f} GB/s"
     if roof["method"] != "vector loops":
         text += f" (by {roof['method']}: underestimated)"

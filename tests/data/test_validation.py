@@ -5,7 +5,15 @@ import pytest
 from expect import assert_raises
 
 from fastsoftmax import Objective, loss_and_grad
-from fastsoftmax.data.validation import check_count, check_real, check_weights, nonfinite_row
+from fastsoftmax.data.validation import (
+    check_count,
+    check_real,
+    check_share,
+    check_targets,
+    check_theta,
+    check_weights,
+    nonfinite_row,
+)
 
 X = np.arange(12.0).reshape(6, 2)
 Y = np.array([0, 1, 2, 0, 1, 2])
@@ -85,6 +93,66 @@ BAD_OPTIONS = {
     "one class": ({"n_classes": 1}, ValueError, ["n_classes", "at least 2", "1"]),
     "half a class": ({"n_classes": 2.5}, TypeError, ["n_classes", "whole number", "2.5"]),
 }
+
+SOFT = np.full((6, 3), 0.25)
+BAD_TARGETS = {
+    "too few rows": (SOFT[:5], ValueError, ["y", "(5, 3)", "(6,) labels", "(6, 3) soft targets"]),
+    "too many classes": (np.ones((6, 4)), ValueError, ["y", "(6, 4)", "(6, 3) soft targets"]),
+    "negative": (with_item(SOFT, (4, 1), -0.5), ValueError, ["y", "finite", "at least 0", "row 4", "-0.5"]),
+    "nan": (with_item(SOFT, (1, 2), NAN), ValueError, ["y", "finite", "row 1", "nan"]),
+    "infinite": (with_item(SOFT, (5, 0), INF), ValueError, ["y", "finite", "row 5", "inf"]),
+    "the first of two": (with_item(with_item(SOFT, (5, 0), -1), (2, 2), -2), ValueError, ["row 2", "-2.0"]),
+    "string": (SOFT.astype(str), TypeError, ["y", "<U", "real", "soft targets"]),
+    "complex": (SOFT + 0j, TypeError, ["y", "complex128", "real"]),
+}
+
+
+@pytest.mark.parametrize("what", BAD_TARGETS)
+def test_bad_soft_targets(what):
+    bad, error, words = BAD_TARGETS[what]
+    assert_raises(error, words, lambda: check_targets(bad, 6, 3, np.dtype("f4")))
+
+
+def test_soft_targets_have_two_classes_at_least():
+    words = ["y", "(6, 1)", "(6,) labels", "(6, 2) soft targets"]
+    assert_raises(ValueError, words, lambda: check_targets(SOFT[:, :1], 6, None, np.dtype("f4")))
+    assert_raises(ValueError, ["n_classes", "at least 2"], lambda: check_targets(SOFT, 6, 1, np.dtype("f4")))
+    assert check_targets(SOFT[:, :2], 6, 2, np.dtype("f8"))[1] == 2
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("given", [SOFT, SOFT.astype("f4"), np.asfortranarray(SOFT), SOFT > 0, np.eye(3, dtype=int)[Y]])
+def test_soft_targets_become_an_array_of_the_dtype_in_c_order(given, dtype):
+    found, k = check_targets(given, 6, None, np.dtype(dtype))
+    assert (k, found.dtype, found.flags.c_contiguous) == (3, np.dtype(dtype), True)
+    np.testing.assert_array_equal(found, given)
+
+
+def test_labels_are_targets_too():
+    found, k = check_targets(Y, 6, None, np.dtype("f4"), "labels")
+    assert (found.dtype, k) == (np.int32, 3)
+    assert_raises(
+        ValueError, ["labels", "row 2", "-3"], lambda: check_targets(-Y - 1, 6, None, np.dtype("f4"), "labels")
+    )
+
+
+@pytest.mark.parametrize("given", ["i8", "u1", "?", "f2"])
+def test_theta_of_other_numbers_becomes_float64(given):
+    theta = np.array([[1, 0, 1], [0, 1, 1]], given)
+    found = check_theta(theta, 2, 3, False)
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, theta)
+    assert check_theta(theta.astype("f4"), 2, 3, False).dtype == np.float32
+    assert check_theta(theta.ravel(), 1, 3, True).shape == (2, 3)
+    with pytest.raises(ValueError, match=r"\(2, 3\) or \(6,\) is wanted"):
+        check_theta(theta[:1], 2, 3, False)
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 1])
+def test_shares(share):
+    assert check_share(share, "eps") == share
+    assert_raises(ValueError, ["eps", "[0, 1]", str(share + 1.5)], lambda: check_share(share + 1.5, "eps"))
+    assert_raises(ValueError, ["eps"], lambda: check_share(-0.5, "eps"))
 
 
 @pytest.mark.parametrize("what", BAD_X)

@@ -11,6 +11,7 @@ from fastsoftmax.kernels import plan as plan_module
 from fastsoftmax.kernels.contract import Layout
 from fastsoftmax.kernels.plan import (
     ALIASED_BYTES,
+    FLOAT32_TERMS,
     FLUSH_ROWS,
     ROW_ENTRIES,
     SHARED_BLOCK,
@@ -18,8 +19,11 @@ from fastsoftmax.kernels.plan import (
     SLABS_MAX,
     VECTOR_BYTES,
     Plan,
+    hot_columns,
+    kept_plan,
     make_hessian_plan,
     make_plan,
+    make_sparse_plan,
 )
 from fastsoftmax.kernels.tuning import tuning
 
@@ -121,3 +125,92 @@ def test_sparse_slabs_begin_where_the_work_reaches_their_share(counts, slabs, bl
     for p in range(1, slabs):
         first = next(i for i in range(rows + 1) if work[i] >= work[-1] * p / slabs)
         assert starts[p] == min(-(-first // block) * block, rows)
+
+
+# ------------------------------------------------------------------------------- every cut, with its figures
+
+# On 8 cores of a Zen 4 with 1 MB of L2. Whoever changes how passes are cut sees here what becomes of whom: arguments,
+# then rows of a block, slabs, rows of a chunk and of a run in float32, threads at most, strategy, rows of a phase.
+CACHES = {"L1": 32 << 10, "L2": 1 << 20, "L3": 32 << 20}
+DENSE = {
+    (1, 3, 2, "f8"): (128, 1, 128, 128, 1, "row-parallel", 0),
+    (500, 4, 3, "f4"): (128, 1, 512, 4096, 1, "row-parallel", 0),
+    (100000, 50, 3, "f8"): (128, 64, 106496, 106496, 24, "row-parallel", 0),
+    (100000, 50, 3, "f4"): (128, 64, 106496, 4096, 24, "row-parallel", 0),
+    (10000000, 8, 3, "f4"): (128, 64, 10002432, 4096, 720, "row-parallel", 0),
+    (60000, 784, 10, "f4"): (64, 16, 60416, 4096, 635, "row-parallel", 0),
+    (20000, 1024, 1000, "f4"): (320, 8, 20480, 3840, 27573, "row-parallel", 0),
+    (20000, 1024, 1000, "f8"): (320, 8, 20480, 20480, 27573, "row-parallel", 0),
+    (2048, 512, 16000, "f4"): (256, 1, 2048, 4096, 22806, "class-parallel", 0),
+    (300000, 2000, 40, "f8"): (32, 16, 60416, 60416, 6476, "row-parallel", 0),
+    (3000000, 30, 2, "f8"): (128, 64, 3006464, 3006464, 320, "row-parallel", 0),
+    (5000, 20000, 5, "f8"): (8, 10, 5040, 5040, 667, "row-parallel", 0),
+}
+SPARSE = {
+    (100, 1000, 5, 2000, "f4"): (128, 1, 3333376, 128, 1, "row-parallel", 16384),
+    (1000000, 100000, 5, 20000000, "f8"): (128, 6, 3333888, 128, 200, "row-parallel", 16384),
+    (1000000, 1000, 5, 20000000, "f4"): (128, 16, 3334144, 128, 200, "row-parallel", 16384),
+    (118000, 168000, 45, 2100000, "f8"): (128, 1, 399744, 128, 196, "feature-parallel", 2816),
+    (5000000, 200, 2, 100000000, "f4"): (128, 16, 8335360, 128, 400, "row-parallel", 16384),
+    (20000, 30, 3, 60000, "f8"): (128, 16, 12822528, 128, 1, "row-parallel", 16384),
+}
+HESSIAN = {
+    (100000, 50, 3): (320, 16, 51200, 51200, 12, "row-parallel", 0),
+    (1000, 400, 10): (96, 2, 1152, 1152, 5, "row-parallel", 0),
+    (1000000, 10, 2): (320, 16, 337920, 337920, 18, "row-parallel", 0),
+    (5000, 784, 10): (32, 2, 5056, 5056, 52, "row-parallel", 0),
+}
+
+
+@pytest.fixture
+def zen4(monkeypatch):
+    monkeypatch.setenv("FASTSOFTMAX_CPU", "zen4")
+    monkeypatch.setattr(plan_module, "cache_bytes", lambda: CACHES)
+    monkeypatch.setattr(plan_module.os, "cpu_count", lambda: 8)
+
+
+def cuts(plan):
+    return (plan.block, plan.slabs, plan.chunk, plan.flush_rows, plan.threads, plan.strategy, plan.phase_rows)
+
+
+@pytest.mark.parametrize("case", DENSE)
+def test_cuts_of_dense_rows(zen4, case):
+    assert cuts(make_plan(*case[:3], np.dtype(case[3]))) == DENSE[case]
+
+
+@pytest.mark.parametrize("case", SPARSE)
+def test_cuts_of_sparse_rows(zen4, case):
+    assert cuts(make_sparse_plan(*case[:4], np.dtype(case[4]))) == SPARSE[case]
+
+
+@pytest.mark.parametrize("case", HESSIAN)
+def test_cuts_of_hessians(zen4, case):
+    assert cuts(make_hessian_plan(*case)) == HESSIAN[case]
+
+
+def test_without_a_gradient_slabs_cost_nothing(zen4):
+    assert make_plan(20_000, 1024, 1000, np.dtype("f4")).slabs == 8
+    assert make_plan(20_000, 1024, 1000, np.dtype("f4"), gradient=False).slabs == 40
+    assert make_sparse_plan(118_000, 168_000, 45, 2_100_000, np.dtype("f4"), gradient=False).strategy == "row-parallel"
+
+
+def test_columns_of_many_entries_are_moved_the_more_often_the_more_they_have():
+    """256 entries at a time: 16 slabs of 256 entries each are none too many, one more is."""
+    plan = make_sparse_plan(10**6, 6, 5, 2 * 10**7, np.dtype("f4"), block=128, slabs=16)
+    assert plan.slabs * FLOAT32_TERMS == 4096
+    load = np.concatenate([[0], np.cumsum([10**6, 4096, 10**6, 200_000, 0, 4097])])
+    columns, starts = hot_columns(load, 10**6, plan)
+    # Blocks of 128 rows until 256 entries have come: 2 of columns 0 and 2, 10 of column 3, and 32 at most.
+    np.testing.assert_array_equal(columns, [0, 2, 3, 5])
+    np.testing.assert_array_equal(starts, [0, 0, 2, 2, 3, 3, 4])
+    assert columns.dtype == starts.dtype == np.int64
+
+
+def test_plans_are_kept_and_forgotten_all_at_once(monkeypatch):
+    monkeypatch.setattr(plan_module, "_plans", {})
+    monkeypatch.setattr(plan_module, "MOST_PLANS", 2)
+    made = [make_plan(m, 3, 2, np.dtype("f8")) for m in (10, 20, 30)]
+    for key, plan in zip(("first", "second"), made, strict=False):
+        assert kept_plan(key, lambda plan=plan: plan) is plan
+        assert kept_plan(key, lambda: None) is plan
+    assert kept_plan("third", lambda: made[2]) is made[2] and list(plan_module._plans) == ["third"]

@@ -9,7 +9,7 @@ from passes import check_every_pass
 from problems import random_problem
 
 import fastsoftmax
-from fastsoftmax.kernels import backends
+from fastsoftmax.kernels import backends, units
 from fastsoftmax.kernels import tuning as tuning_module
 from fastsoftmax.kernels.plan import make_plan
 from fastsoftmax.kernels.strategy import Block, choose_products
@@ -182,3 +182,86 @@ def test_a_row_that_does_not_exist_is_an_error(monkeypatch):
     monkeypatch.setenv("FASTSOFTMAX_CPU", "z80")
     with pytest.raises(ValueError, match="FASTSOFTMAX_CPU must be one of zen4, zen5, sapphire-rapids; got 'z80'"):
         tuning()
+
+
+# On a Zen 4 with 1 MB of L2: rows, features, classes, order and dtype of X; both products, and what else is said of
+# them in the Cython and in the Numba wing.
+CHOSEN = {
+    (100000, 50, 3, "C", "f8"): (
+        "class_lane",
+        "narrow",
+        "128 rows a block, 4 lanes for the classes",
+        "128 rows a block, 4 lanes for the classes",
+    ),
+    (6000, 784, 10, "C", "f4"): ("dot", "tile", "64 rows a block", "64 rows a block"),
+    (100000, 50, 30, "C", "f4"): ("tile", "tile", "128 rows a block", "128 rows a block"),
+    (100000, 50, 3, "C", "u1"): (
+        "tile",
+        "dot",
+        "128 rows a block, bytes staged as columns",
+        "128 rows a block, bytes staged as columns",
+    ),
+    (100000, 50, 3, "F", "f4"): ("tile", "dot", "128 rows a block", "128 rows a block"),
+    (100000, 50, 200, "F", "f4"): ("tile", "tile", "128 rows a block", "128 rows a block"),
+    (60000, 784, 10, "F", "f4"): (
+        "tile",
+        "dot",
+        "544 rows a block, KC blocks of 90 features",
+        "544 rows a block, KC blocks of 60 features",
+    ),
+    (60000, 784, 10, "F", "f8"): (
+        "tile",
+        "dot",
+        "384 rows a block, KC blocks of 64 features",
+        "384 rows a block, KC blocks of 42 features",
+    ),
+    (100000, 50, 5, "C", "f8"): (
+        "class_lane",
+        "narrow",
+        "128 rows a block, 8 lanes for the classes",
+        "128 rows a block, 8 lanes for the classes",
+    ),
+    (100000, 50, 9, "C", "f4"): (
+        "class_lane",
+        "narrow",
+        "128 rows a block, 16 lanes for the classes",
+        "128 rows a block, 16 lanes for the classes",
+    ),
+    (100000, 20, 2, "C", "f4"): (
+        "class_lane",
+        "narrow",
+        "128 rows a block, 4 lanes for the classes",
+        "128 rows a block, 4 lanes for the classes",
+    ),
+    (20000, 1024, 1000, "C", "f4"): ("tile", "tile", "320 rows a block, panels packed", "320 rows a block"),
+    (20000, 1024, 1000, "F", "f8"): ("tile", "tile", "320 rows a block", "320 rows a block"),
+    (6000, 784, 10, "C", "f2"): ("dot", "tile", "64 rows a block", "64 rows a block"),
+    (6000, 784, 10, "F", "u1"): ("tile", "tile", "64 rows a block", "64 rows a block"),
+    (100000, 10, 16, "F", "f8"): ("tile", "dot", "128 rows a block", "128 rows a block"),
+    (2048, 512, 16000, "C", "f4"): ("tile", "tile", "256 rows a block", "256 rows a block"),
+    (500, 300, 100, "C", "f8"): ("tile", "tile", "96 rows a block", "96 rows a block"),
+}
+
+
+@pytest.mark.parametrize("case", CHOSEN)
+def test_choices_in_words(monkeypatch, case):
+    monkeypatch.setenv("FASTSOFTMAX_CPU", "zen4")
+    for module in ("plan", "strategy"):
+        monkeypatch.setattr(f"fastsoftmax.kernels.{module}.cache_bytes", lambda: CACHES)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    forward, backward, *notes = CHOSEN[case]
+    for wing, note in zip(("cython", "numba"), notes, strict=True):
+        assert str(products(*case, wing)) == f"forward by {forward}, backward by {backward}: {note}"
+
+
+def test_choices_by_matrix_units_in_words(monkeypatch):
+    """Blocks of the size that the units want, and as many parts of bfloat16 as X has."""
+    monkeypatch.setenv("FASTSOFTMAX_CPU", "zen4")
+    chosen = products(20_000, 512, 100, "C", "f4", units="amx", exact_parts=3)
+    assert (chosen.forward, chosen.backward, chosen.units) == ("amx_tile", "amx_tile", "amx")
+    assert (chosen.forward_parts, chosen.backward_parts) == (3, 3)
+    assert (chosen.row_group, chosen.class_chunk) == (units.ROW_GROUP, units.CLASS_CHUNK)
+    assert chosen.flush_rows % chosen.block == 0 and 0 < chosen.flush_rows <= max(units.FLUSH_ROWS, chosen.block)
+    assert str(chosen).endswith("3 and 3 parts of bfloat16 on amx")
+    without = products(20_000, 512, 100, "C", "f4", units="amx", exact_parts=3, backward=False)
+    assert (without.forward, without.backward) == ("amx_tile", "tile")

@@ -146,6 +146,9 @@ int openmp_threads();
 // Threads that the system lets the calling thread have for a pass, itself included: `wanted`, or fewer.
 int granted_threads(int wanted);
 int vector_bytes();
+// out = f(x), as passes compute it; log takes x >= 1 and exp x <= 0. For whoever measures their errors.
+enum Function { EXP, LOG };
+void apply(Function f, bool single, const void* x, void* out, ptrdiff_t count);
 
 // Bytes that the caller must provide as Call::work.
 inline ptrdiff_t work_bytes(const Call& c) {

@@ -113,6 +113,12 @@ cdef extern from "call.hpp" namespace "fastsoftmax" nogil:
     int granted_threads(int) except +
     int c_vector_bytes "fastsoftmax::vector_bytes"()
 
+    ctypedef enum Function:
+        EXP
+        LOG
+
+    void c_apply "fastsoftmax::apply"(Function, bint, const void*, void*, Py_ssize_t)
+
 SOURCE_TYPES = {"d": 0, "f": 1, "e": 2, "B": 3, "b": 4, "h": 5, "V": 6}  # as enum SourceType in call.hpp
 KERNELS = {"tile": TILE, "dot": DOT, "class_lane": CLASS_LANE, "narrow": NARROW, "amx_tile": AMX_TILE}
 UNITS = {"amx": 0, "avx512_bf16": 1, "twin": 2, "": 2}  # as enum Units in call.hpp
@@ -131,6 +137,14 @@ def use_units(name):
 def vector_bytes():
     """Bytes of the vectors that this build computes with."""
     return c_vector_bytes()
+
+
+def apply(name, x):
+    """exp of x <= 0 or log of x >= 1, element by element, as passes compute it; x is contiguous. No pass calls this: it
+    is there to measure their errors."""
+    out = np.empty_like(x)
+    c_apply({"exp": EXP, "log": LOG}[name], x.dtype.char == "f", _address(x), _address(out), x.size)
+    return out
 
 
 def max_threads():

@@ -12,6 +12,8 @@ from samples import badly_scaled, one_class_of_five_rows
 from scipy.optimize import linprog
 
 from fastsoftmax import Objective, datasets, minimize
+from fastsoftmax.solvers.certificates.duality_gap import GapBound
+from fastsoftmax.solvers.geometry.metric import Metric, moments
 from fastsoftmax.solvers.methods import auto
 
 TARGET = 1e-6
@@ -270,3 +272,72 @@ def test_soft_targets_of_another_mass_are_no_false_proof(solver, mass):
     gap = (res.value - best) / res.value
     assert res.gap_bound is None or gap <= res.gap_bound
     assert res.converged and gap <= 2e-6
+
+
+# ---------------------------------------------------------------------------------------- the dual itself
+
+
+def entropy(p):
+    return -np.sum(np.where(p > 0, p * np.log(np.where(p > 0, p, 1.0)), 0.0), axis=-1)
+
+
+def dual_value(X, y, w, theta, l1, l2, fit_intercept):
+    """The lower bound on the minimum as the file's head writes it, from alpha itself: row by row, nothing cancelled."""
+    w = w / w.sum()
+    k, n = theta.shape[1], X.shape[1]
+    H = X @ theta[:n] + (theta[n] if fit_intercept else 0.0)
+    Z = np.exp(H - H.max(axis=1, keepdims=True))
+    Z /= Z.sum(axis=1, keepdims=True)
+    own, t, r = np.eye(k)[y], 0.0, np.full(k, 1.0 / k)
+    if fit_intercept:
+        # The least t for which r = (p - (1 - t) q) / t has no negative entry: p >= (1 - t) q.
+        p, q = w @ own, w @ Z
+        t = max(0.0, 1.0 - float(np.min(p / q)))
+        r = (p - (1.0 - t) * q) / t if t else r
+    alpha = (1.0 - t) * Z + t * r
+    A = X.T @ (w[:, None] * (alpha - own))
+    gained = (1.0 - t) * float(w @ entropy(Z)) + t * float(entropy(np.maximum(r, 0.0)))
+    if l2 > 0:
+        return gained - float(np.sum(np.maximum(abs(A) - l1, 0.0) ** 2)) / (2.0 * l2)
+    return min(1.0, l1 / float(abs(A).max())) * gained
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize(("l1", "l2"), [(0.0, 0.3), (0.05, 0.3), (0.02, 0.0), (0.05, 2.0), (9.0, 0.0), (9.0, 0.5)])
+@pytest.mark.parametrize("size", [0.0, 0.3, 3.0])
+def test_the_lower_bound_is_the_value_of_the_dual(size, l1, l2, fit_intercept):
+    rng = np.random.default_rng(5)
+    m, n, k = 200, 4, 3
+    X, y, w = rng.standard_normal((m, n)) + [0.0, 0.0, 1.0, -2.0], rng.integers(k, size=m) // 2, rng.random(m) + 0.5
+    y[:5] = 2
+    theta = size * rng.standard_normal((n + fit_intercept, k))
+    obj = Objective(X, y, fit_intercept=fit_intercept, sample_weight=w, l2=l2, backend="numpy")
+    found = moments(obj)
+    bound = GapBound(obj, Metric(found, l2, diagonal=l1 > 0), found.eps, l1)
+    value, grad = obj.value_and_grad(theta)
+    value += l1 * float(abs(theta[:n]).sum())
+    gap = bound(theta, value, grad)
+    wanted = dual_value(X, y, w, theta, l1, l2, fit_intercept)
+    # Sums of 200 terms of the size of a loss and of the penalty's dual: a few hundred roundings of these at most.
+    rounding = 400 * np.finfo(float).eps * (value + abs(wanted))
+    assert abs(bound.dual - wanted) <= rounding
+    assert gap == pytest.approx((value - wanted) / value + bound.floor, abs=rounding / value)
+    # It is a lower bound, and one that stays: at a worse point the bound does not fall.
+    best = minimize(obj, l1=l1, tol=1e-8, max_iter=2000).value
+    assert wanted <= best * (1 + 1e-7)
+    far = theta + 5.0
+    value, grad = obj.value_and_grad(far)
+    bound(far, value + l1 * float(abs(far[:n]).sum()), grad)
+    assert bound.dual >= wanted - rounding
+
+
+def test_without_a_penalty_there_is_no_dual_and_a_bound_from_elsewhere_is_taken():
+    obj = objective("iris", 0.0)
+    found = moments(obj)
+    bound = GapBound(obj, Metric(found, 0.0), found.eps)
+    theta = np.zeros(obj.shape)
+    value, grad = obj.value_and_grad(theta)
+    assert bound(theta, value, grad) is None and bound.dual == -np.inf
+    assert bound(theta, value, grad, 0.5 * value) == 0.5 + bound.floor
+    assert bound.dual == 0.5 * value
+    assert bound(theta, 0.0, grad) is None  # a share of 0 means nothing

@@ -1,16 +1,15 @@
-"""The targets of kernels, solvers, sparse X and layers, judged from the saved results; nothing here is measured."""
+"""The targets of kernels, solvers, sparse X, layers and accuracy, judged from the saved results; none is measured."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
-from ..harness.records import Json
-from ..peers import PEERS
-
-Profile = tuple[tuple[str, str], ...]
+from ...harness.records import Json
+from ...peers import PEERS
+from . import accuracy
+from .target import Target, at_least, at_most
 
 # Wanted of Cython: its median over the roofline, in float64 and float32.
 X_ROOF = {
@@ -21,54 +20,6 @@ X_ROOF = {
     "50k": (1.2, 1.25),
     "20k": (1.25, 1.25),
 }
-
-
-@dataclass(frozen=True)
-class Target:
-    """What is wanted, and what was measured.
-
-    Attributes
-    ----------
-    text, wanted : str
-        What it is about, and the limit.
-    measured : str or None
-        The measured value; None where these results do not have it.
-    met : bool or None
-        Whether it is within the limit.
-    profile : tuple of (case, backend)
-        One whose phases say why it is not met, or two against each other.
-    """
-
-    text: str
-    wanted: str
-    measured: str | None
-    met: bool | None
-    profile: Profile = ()
-
-    @property
-    def verdict(self) -> str:
-        return "not measured" if self.met is None else "met" if self.met else "**not met**"
-
-
-def at_most(
-    text: str, limit: float, value: float | None, unit: str = "×", note: str = "", profile: Profile = ()
-) -> Target:
-    return _judge(text, "≤", limit, value, unit, note, profile)
-
-
-def at_least(
-    text: str, limit: float, value: float | None, unit: str = "×", note: str = "", profile: Profile = ()
-) -> Target:
-    return _judge(text, "≥", limit, value, unit, note, profile)
-
-
-def _judge(text: str, sign: str, limit: float, value: float | None, unit: str, note: str, profile: Profile) -> Target:
-    wanted = f"{sign} {limit:g} {unit}".strip() if unit != "×" else f"{sign} {limit:g}×"
-    if value is None or not math.isfinite(value):
-        return Target(text, wanted, None, None)
-    shown = f"{value:.3g} {unit}".strip() if unit != "×" else f"{value:.2f}×"
-    met = value <= limit if sign == "≤" else value >= limit
-    return Target(text, wanted, shown + (f" ({note})" if note else ""), met, profile)
 
 
 def cases(results: Json, section: str) -> dict[str, Json]:
@@ -392,5 +343,5 @@ def layers(results: Json) -> Iterator[Target]:
 def judge(results: Json) -> list[Target]:
     """All targets, judged."""
     parts = (against_roof, against_peers, layouts, growth, memory_use, numba_start, solver_runs, sparse_x)
-    parts += (drop_in, larger_than_memory, sweeps, layers)
+    parts += (drop_in, larger_than_memory, sweeps, layers, accuracy.targets)
     return [target for part in parts for target in part(results)]
