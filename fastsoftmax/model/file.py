@@ -58,9 +58,8 @@ def write(
         data = _safetensors().save(arrays, metadata=texts)
     else:
         buffer = io.BytesIO()
-        np.savez(
-            buffer, allow_pickle=False, **{k: np.frombuffer(v.encode(), np.uint8) for k, v in texts.items()}, **arrays
-        )
+        # NumPy 2.0 takes allow_pickle=False for one more array to save; nothing here is of objects, which are pickled.
+        np.savez(buffer, **{k: np.frombuffer(v.encode(), np.uint8) for k, v in texts.items()}, **arrays)
         data = buffer.getvalue()
     with whole_file(path) as file:
         file.write(data)
