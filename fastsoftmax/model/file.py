@@ -59,7 +59,8 @@ def write(
     else:
         buffer = io.BytesIO()
         # NumPy 2.0 takes allow_pickle=False for one more array to save; nothing here is of objects, which are pickled.
-        np.savez(buffer, **{k: np.frombuffer(v.encode(), np.uint8) for k, v in texts.items()}, **arrays)
+        entries: dict[str, Any] = {k: np.frombuffer(v.encode(), np.uint8) for k, v in texts.items()} | arrays
+        np.savez(buffer, **entries)
         data = buffer.getvalue()
     with whole_file(path) as file:
         file.write(data)
