@@ -60,10 +60,14 @@ def map_array(path: Path) -> np.ndarray:
     ------
     ValueError
         For any other file, and one that holds Python objects; the message says what is wrong, not of which file.
+    OSError
+        If there is no such file, or it cannot be opened.
     """
     try:
         with np.errstate(over="ignore"):  # of sizes that no file has
             return np.lib.format.open_memmap(path, mode="r")
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
     except Exception as error:  # damage can make a parser fail in any way
         if "Python objects" in str(error):
             raise ValueError("it holds Python objects, which are not unpickled") from None

@@ -149,7 +149,7 @@ def _checksum(header: str, arrays: dict[str, np.ndarray]) -> str:
         if name in arrays:
             array = arrays[name]
             digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
+            digest.update(array.tobytes())  # not its buffer, which dates do not have: a damaged file may hold any
     return digest.hexdigest()
 
 
