@@ -1,4 +1,4 @@
-"""requirements/oldest.txt holds the floors of pyproject.toml, so that what is tested with it is what is declared."""
+"""oldest.txt holds the floors of pyproject.toml, so that what is tested with it is what is declared."""
 
 import re
 import tomllib
@@ -27,7 +27,7 @@ def test_the_oldest_versions_are_the_declared_ones():
         pytest.skip("no checkout: there is no pyproject.toml")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = floors(project["dependencies"] + [r for e in EXTRAS for r in project["optional-dependencies"][e]])
-    lines = (ROOT / "requirements" / "oldest.txt").read_text().splitlines()
+    lines = (ROOT / "tests" / "repository" / "oldest.txt").read_text().splitlines()
     pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
     assert len(dict(declared)) == len(declared), "a package has two floors"
     assert {name for name, _ in declared} == set(pinned)

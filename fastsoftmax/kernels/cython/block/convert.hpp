@@ -1,5 +1,5 @@
-// Narrow X, float16, bfloat16 and integers of 8 and 16 bits, is converted block by block on its way into the cache: line by line,
-// or, to get columns from rows of bytes, by transposed squares.
+// Narrow X, float16, bfloat16 and integers of 8 and 16 bits, is converted block by block on its way into the cache: line
+// by line, or, to get columns from rows of bytes, by transposed squares.
 #pragma once
 
 #include <algorithm>
